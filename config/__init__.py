@@ -1,0 +1,1 @@
+"""Settings: where and when. The annotated default file beside this module, planimeter.toml, is the manual."""

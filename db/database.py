@@ -1,0 +1,173 @@
+"""Open the database, keep its clock, and run transactions.
+
+SQLite (the embedded default): synchronous=FULL, BEGIN IMMEDIATE for every write, a busy timeout, foreign keys. Several
+processes write, and before SQLite 3.51.3 a write-ahead log can be corrupted by two connections that write and
+check-point at the same time, so an older library gets the rollback journal (journal_mode=TRUNCATE) instead of WAL.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.compiler import compiles
+
+Row = sa.RowMapping
+"""a row as the functions of this package return it: by column name"""
+
+SAFE_WAL = (3, 51, 3)
+BUSY_SECONDS = 60
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the sentence says what to do."""
+
+
+class DatabaseUnreachable(DatabaseError):
+    """The database does not answer, or is locked for longer than anyone should: try again."""
+
+
+class Conflict(Exception):
+    """Another transaction wrote the same row first: run this one again."""
+
+
+class Clock(sa.sql.expression.FunctionElement[float]):
+    """The database's clock: seconds since 1970-01-01 UTC, of this statement and not of the transaction's start."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(Clock, "sqlite")
+def _clock_sqlite(_element: Clock, _compiler: Any, **_kw: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(Clock, "postgresql")
+def _clock_postgresql(_element: Clock, _compiler: Any, **_kw: Any) -> str:
+    return "CAST(extract(epoch from clock_timestamp()) AS double precision)"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What the driver raises, in this package's words."""
+    try:
+        yield
+    except sa.exc.IntegrityError as error:
+        raise Conflict(str(error.orig)) from error
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        raise DatabaseUnreachable(f"the database does not answer: {getattr(error, 'orig', error)}") from error
+
+
+@dataclass(frozen=True)
+class Database:
+    """An open database. `write()` and `read()` are the only ways in."""
+
+    engine: sa.Engine
+    journal: str
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes; it commits on a clean exit and rolls back on an exception.
+
+        Raises:
+            DatabaseUnreachable, Conflict: nothing was written.
+        """
+        with _translated(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads: on SQLite it takes no write lock."""
+        with (
+            _translated(),
+            self.engine.connect().execution_options(planimeter_read=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    def dispose(self) -> None:
+        self.engine.dispose()
+
+
+def sqlite_url(file: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite+pysqlite:///{file}"
+
+
+def open_database(url: str) -> Database:
+    """Connect, without looking at the schema (`schema.require` does that).
+
+    Raises:
+        DatabaseError: the URL is wrong or nothing answers there.
+    """
+    try:
+        made = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise DatabaseError("database.url is not a database URL such as postgresql+psycopg://user@host/name") from None
+    kind = made.get_backend_name()
+    if kind == "sqlite":
+        return _open_sqlite(made)
+    if kind != "postgresql":
+        raise DatabaseError(f"database.url: {kind} is not supported; use PostgreSQL or leave it empty for SQLite")
+    engine = sa.create_engine(made.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=5)
+    try:
+        with engine.connect():
+            pass
+    except sa.exc.OperationalError as error:
+        raise DatabaseError(f"PostgreSQL at {made.render_as_string()} does not answer: {error.orig}") from None
+    return Database(engine, "server")
+
+
+def _open_sqlite(url: sa.URL) -> Database:
+    journal = "WAL" if sqlite3.sqlite_version_info >= SAFE_WAL else "TRUNCATE"
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.pool.QueuePool, pool_size=5)
+
+    @sa.event.listens_for(engine, "connect")
+    def _settle_in(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        for pragma in (f"journal_mode={journal}", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("planimeter_read", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    try:
+        with engine.connect():
+            pass
+    except sa.exc.OperationalError as error:
+        raise DatabaseError(f"SQLite file {url.database} cannot be opened: {error.orig}") from None
+    return Database(engine, journal)
+
+
+def insert(tx: Connection, table: sa.Table) -> Any:
+    """An INSERT that knows ON CONFLICT, in the dialect of the transaction."""
+    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def clock(tx: Connection) -> float:
+    """The database's time."""
+    return float(tx.execute(sa.select(Clock())).scalar_one())
+
+
+def why_journal() -> str:
+    """The journal mode of SQLite and the reason, for `planimeter check`."""
+    version = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info >= SAFE_WAL:
+        return f"WAL (SQLite {version})"
+    return (
+        f"rollback journal (SQLite {version} is older than 3.51.3, whose write-ahead log is safe with several writers)"
+    )

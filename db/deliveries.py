@@ -1,0 +1,192 @@
+"""Deliveries: one row per result and destination, and the destinations that cannot be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from . import jobs
+from .database import Clock, insert
+from .job_states import JobKind
+from .tables import delivery, input_set, job, outage, result, study
+
+#: sooner than any route's segment jobs: a result that is there should not wait for another study's
+PRIORITY = -10
+
+
+def subject(destination: str, input_set_id: int) -> str:
+    """The subject of the `deliver` job that sends an input set's results to a destination."""
+    return f"{destination}/{input_set_id}"
+
+
+def queue(
+    tx: Connection,
+    input_set_id: int,
+    study_id: int,
+    result_ids: Iterable[int],
+    destinations: Iterable[str],
+    max_attempts: int,
+) -> None:
+    """Write the delivery rows that are not there yet; where any waits, ask for one `deliver` job per destination."""
+    ids = list(result_ids)
+    for destination in destinations:
+        for result_id in ids:
+            tx.execute(
+                insert(tx, delivery)
+                .values(result_id=result_id, destination=destination, state="waiting", created=Clock())
+                .on_conflict_do_nothing()
+            )
+        if waiting(tx, input_set_id, destination):
+            _ask(tx, destination, input_set_id, study_id, max_attempts)
+
+
+def _ask(tx: Connection, destination: str, input_set_id: int, study_id: int, max_attempts: int) -> None:
+    jobs.enqueue(
+        tx,
+        JobKind.DELIVER,
+        subject(destination, input_set_id),
+        max_attempts=max_attempts,
+        priority=PRIORITY,
+        study_id=study_id,
+        input_set_id=input_set_id,
+    )
+
+
+def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[RowMapping]:
+    """What is still to be sent of an input set to a destination, oldest result first."""
+    return (
+        tx.execute(
+            sa.select(
+                delivery.c.id,
+                delivery.c.attempts,
+                result.c.sop_uid,
+                result.c.sop_class,
+                result.c.path,
+                result.c.kind,
+            )
+            .join(result, result.c.id == delivery.c.result_id)
+            .where(
+                result.c.input_set_id == input_set_id,
+                delivery.c.destination == destination,
+                delivery.c.state == "waiting",
+                result.c.state == "ready",
+            )
+            .order_by(result.c.id)
+        )
+        .mappings()
+        .all()
+    )
+
+
+def settle(tx: Connection, delivery_id: int, state: str, status: int | None, reason: str | None) -> None:
+    """An attempt to deliver one object came to an answer; a row that is not waiting any more keeps its state."""
+    values: dict[str, object] = dict(status=status, reason=reason, attempts=delivery.c.attempts + 1, state=state)
+    if state == "delivered":
+        values["delivered"] = Clock()
+    tx.execute(sa.update(delivery).where(delivery.c.id == delivery_id, delivery.c.state == "waiting").values(**values))
+
+
+def outcome(tx: Connection, input_set_id: int, destination: str) -> tuple[list[str], list[str]]:
+    """Why what still waits does so, and why what is dead died; both empty when everything was delivered."""
+    rows = tx.execute(
+        sa.select(delivery.c.state, delivery.c.reason)
+        .join(result, result.c.id == delivery.c.result_id)
+        .where(
+            result.c.input_set_id == input_set_id,
+            result.c.state == "ready",
+            delivery.c.destination == destination,
+            delivery.c.state.in_(["waiting", "dead"]),
+        )
+        .order_by(delivery.c.id)
+    ).all()
+    return (
+        [row.reason or "" for row in rows if row.state == "waiting"],
+        [row.reason or "" for row in rows if row.state == "dead"],
+    )
+
+
+def note(tx: Connection, input_set_id: int, destination: str, reason: str) -> None:
+    """Say on the waiting rows why they wait."""
+    mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id)
+    tx.execute(
+        sa.update(delivery)
+        .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "waiting")
+        .values(reason=reason)
+    )
+
+
+def bury(tx: Connection, input_set_id: int, destination: str, reason: str) -> None:
+    """The attempts of a `deliver` job are used up: what it has not delivered is dead, until a person retries it."""
+    mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id)
+    tx.execute(
+        sa.update(delivery)
+        .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "waiting")
+        .values(state="dead", reason=reason)
+    )
+
+
+def revive(tx: Connection, job_id: int) -> int:
+    """`planimeter retry` of a `deliver` job: its dead deliveries wait again."""
+    row = tx.execute(sa.select(job.c.subject, job.c.input_set_id).where(job.c.id == job_id)).one()
+    destination = row.subject.rsplit("/", 1)[0]
+    mine = sa.select(result.c.id).where(result.c.input_set_id == row.input_set_id)
+    return tx.execute(
+        sa.update(delivery)
+        .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "dead")
+        .values(state="waiting", reason="asked for again")
+    ).rowcount
+
+
+def unreachable(tx: Connection, destination: str, reason: str, retry_seconds: float) -> None:
+    """A destination does not answer: nobody tries it again for so long."""
+    tx.execute(
+        insert(tx, outage)
+        .values(
+            destination=destination,
+            since=Clock(),
+            retry_after=Clock() + retry_seconds,
+            failures=1,
+            reason=reason,
+        )
+        .on_conflict_do_update(
+            index_elements=["destination"],
+            set_=dict(retry_after=Clock() + retry_seconds, failures=outage.c.failures + 1, reason=reason),
+        )
+    )
+
+
+def reachable(tx: Connection, destination: str) -> None:
+    """A destination answers; if it did not before, everything that waits for it is due now."""
+    if tx.execute(sa.delete(outage).where(outage.c.destination == destination)).rowcount:
+        jobs.hurry(tx, JobKind.DELIVER, f"{destination}/")
+
+
+def wait_seconds(tx: Connection, destination: str) -> tuple[float, str]:
+    """How long a destination is still to be left alone, and why; 0 when it may be tried."""
+    row = tx.execute(
+        sa.select((outage.c.retry_after - Clock()).label("seconds"), outage.c.reason).where(
+            outage.c.destination == destination
+        )
+    ).one_or_none()
+    return (max(0.0, row.seconds), row.reason) if row else (0.0, "")
+
+
+def outages(tx: Connection) -> Sequence[RowMapping]:
+    """The destinations that do not answer."""
+    return tx.execute(sa.select(outage).order_by(outage.c.since)).mappings().all()
+
+
+def listing(tx: Connection, study_id: int | None = None) -> Sequence[RowMapping]:
+    """Deliveries, newest first, with their object and study."""
+    query = (
+        sa.select(delivery, result.c.sop_uid, result.c.kind, study.c.study_uid, study.c.id.label("study_id"))
+        .join(result, result.c.id == delivery.c.result_id)
+        .join(input_set, input_set.c.id == result.c.input_set_id)
+        .join(study, study.c.id == input_set.c.study_id)
+        .order_by(delivery.c.id.desc())
+    )
+    if study_id is not None:
+        query = query.where(study.c.id == study_id)
+    return tx.execute(query).mappings().all()

@@ -1,0 +1,167 @@
+"""Input sets: the instances that one network reads, chosen from one study, and where the results will go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from .database import Clock, insert
+from .tables import dispatch, input_member, input_set, instance, study
+
+
+@dataclass(frozen=True)
+class Member:
+    """One image of an input set."""
+
+    channel: str
+    sop_uid: str
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """A route's word on where the results go; a route without destinations has one with an empty name."""
+
+    route: str
+    mode: str
+    destination: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An input set as the choose job decides it."""
+
+    network: str
+    slot: str
+    members: tuple[Member, ...]
+    members_hash: str
+    because: str
+    dispatches: tuple[Dispatch, ...]
+    priority: int
+
+
+def record(tx: Connection, study_id: int, choice: Choice) -> tuple[int, bool]:
+    """Write a choice.
+
+    Returns:
+        The id, and whether the input set is new: equal images are the input set that was there.
+    """
+    same = sa.select(input_set.c.id).where(
+        input_set.c.study_id == study_id,
+        input_set.c.network == choice.network,
+        input_set.c.slot == choice.slot,
+        input_set.c.members_hash == choice.members_hash,
+    )
+    found = tx.execute(same).scalar()
+    new = found is None
+    if found is None:
+        before = tx.execute(
+            sa.select(sa.func.max(input_set.c.id)).where(
+                input_set.c.study_id == study_id,
+                input_set.c.network == choice.network,
+                input_set.c.slot == choice.slot,
+            )
+        ).scalar()
+        found = tx.execute(
+            sa.insert(input_set)
+            .values(
+                study_id=study_id,
+                network=choice.network,
+                slot=choice.slot,
+                members_hash=choice.members_hash,
+                because=choice.because,
+                created=Clock(),
+                supersedes=before,
+            )
+            .returning(input_set.c.id)
+        ).scalar_one()
+        tx.execute(
+            sa.insert(input_member),
+            [
+                dict(input_set_id=found, position=n, channel=member.channel, sop_uid=member.sop_uid)
+                for n, member in enumerate(choice.members)
+            ],
+        )
+    _note_dispatches(tx, found, choice.dispatches)
+    return int(found), new
+
+
+def _note_dispatches(tx: Connection, input_set_id: int, dispatches: Iterable[Dispatch]) -> None:
+    for one in dispatches:
+        tx.execute(
+            insert(tx, dispatch)
+            .values(input_set_id=input_set_id, route=one.route, mode=one.mode, destination=one.destination)
+            .on_conflict_do_update(index_elements=["input_set_id", "route", "destination"], set_=dict(mode=one.mode))
+        )
+
+
+def find(tx: Connection, input_set_id: int) -> RowMapping:
+    """The input set with its study's UID."""
+    return (
+        tx.execute(
+            sa.select(input_set, study.c.study_uid)
+            .join(study, study.c.id == input_set.c.study_id)
+            .where(input_set.c.id == input_set_id)
+        )
+        .mappings()
+        .one()
+    )
+
+
+def members(tx: Connection, input_set_id: int) -> Sequence[RowMapping]:
+    """The newest revision of every member, in the order of the input set."""
+    newest = (
+        sa.select(instance.c.sop_uid, sa.func.max(instance.c.revision).label("revision"))
+        .join(input_member, input_member.c.sop_uid == instance.c.sop_uid)
+        .where(input_member.c.input_set_id == input_set_id)
+        .group_by(instance.c.sop_uid)
+        .subquery()
+    )
+    return (
+        tx.execute(
+            sa.select(input_member.c.channel, instance)
+            .join(newest, newest.c.sop_uid == input_member.c.sop_uid)
+            .join(
+                instance,
+                sa.and_(instance.c.sop_uid == newest.c.sop_uid, instance.c.revision == newest.c.revision),
+            )
+            .where(input_member.c.input_set_id == input_set_id)
+            .order_by(input_member.c.position)
+        )
+        .mappings()
+        .all()
+    )
+
+
+def superseded(tx: Connection, input_set_id: int) -> bool:
+    """Whether a newer input set has taken this one's place."""
+    newer = sa.select(input_set.c.id).where(input_set.c.supersedes == input_set_id)
+    return tx.execute(newer).first() is not None
+
+
+def live_destinations(tx: Connection, input_set_id: int) -> list[str]:
+    """Where the results are to be sent: the destinations of its live routes, each once."""
+    rows = tx.execute(
+        sa.select(dispatch.c.destination)
+        .where(dispatch.c.input_set_id == input_set_id, dispatch.c.mode == "live", dispatch.c.destination != "")
+        .distinct()
+        .order_by(dispatch.c.destination)
+    )
+    return [row.destination for row in rows]
+
+
+def of_study(tx: Connection, study_id: int) -> Sequence[RowMapping]:
+    """The input sets of a study that no newer one has replaced."""
+    newer = input_set.alias("newer")
+    return (
+        tx.execute(
+            sa.select(input_set)
+            .where(input_set.c.study_id == study_id)
+            .where(~sa.exists().where(newer.c.supersedes == input_set.c.id))
+            .order_by(input_set.c.id)
+        )
+        .mappings()
+        .all()
+    )

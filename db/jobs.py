@@ -1,0 +1,319 @@
+"""The job table: a queue that survives whatever happens to the workers.
+
+A job is claimed under a lease and a fencing token. The holder beats while it works; a job whose lease has run out goes
+back to the queue, and whatever its former holder still says about it is refused. `job_states.TRANSITIONS` is the whole
+life of a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from .database import Clock, insert
+from .job_states import OPEN, TRANSITIONS, Claim, JobKind, JobState, LostLease, Outcome, Report
+from .tables import attempt, job
+
+WORKER_GONE = "the worker died, or was cut off from the database"
+
+
+def enqueue(
+    tx: Connection,
+    kind: JobKind,
+    subject: str,
+    *,
+    max_attempts: int,
+    priority: int = 1,
+    due: str = "",
+    delay_seconds: float = 0,
+    **refers: int | None,
+) -> int | None:
+    """Ask for a job, in the transaction of the fact that calls for it.
+
+    The same kind, subject and due time is the same job: waiting, it stays as it is; running, it will run once more;
+    ended, an event's job (no due time) is opened again, while a periodic one has been done.
+
+    Args:
+        refers: study_id, input_set_id, depends_on.
+
+    Returns:
+        The job's id; None for a periodic job whose predecessor is still open: that due time is passed over.
+    """
+    fresh: dict[str, Any] = dict(
+        state=JobState.WAITING,
+        priority=priority,
+        run_after=Clock() + delay_seconds,
+        max_attempts=max_attempts,
+        created=Clock(),
+        **refers,
+    )
+    new = insert(tx, job).values(kind=kind, subject=subject, due=due, **fresh).on_conflict_do_nothing()
+    if (made := tx.execute(new.returning(job.c.id)).scalar()) is not None:
+        return int(made)
+    same = sa.and_(job.c.kind == kind, job.c.subject == subject, job.c.due == due)
+    found = tx.execute(sa.select(job.c.id, job.c.state).where(same).with_for_update()).one_or_none()
+    if found is None or due:
+        return None if found is None else int(found.id)
+    if found.state == JobState.RUNNING:
+        tx.execute(sa.update(job).where(job.c.id == found.id).values(again=True))
+    elif found.state == JobState.WAITING:
+        sooner = sa.case((job.c.priority > priority, priority), else_=job.c.priority)
+        tx.execute(sa.update(job).where(job.c.id == found.id).values(priority=sooner))
+    else:
+        _reopen(tx, found.id, fresh)
+    return int(found.id)
+
+
+def _reopen(tx: Connection, job_id: int, values: dict[str, Any]) -> None:
+    tx.execute(
+        sa.update(job)
+        .where(job.c.id == job_id)
+        .values(
+            **{key: value for key, value in values.items() if key != "created"},
+            attempts=0,
+            first_claimed=None,
+            model_version_id=None,
+            code=None,
+            reason=None,
+            ended=None,
+        )
+    )
+
+
+def any_ready(tx: Connection, kinds: Collection[JobKind]) -> bool:
+    """Whether a claim is worth a write lock."""
+    ready = sa.select(job.c.id).where(
+        job.c.state == JobState.WAITING, job.c.run_after <= Clock(), job.c.kind.in_(list(kinds))
+    )
+    return tx.execute(ready.limit(1)).first() is not None
+
+
+def claim(tx: Connection, kinds: Collection[JobKind], worker: str, lease_seconds: float) -> Claim | None:
+    """Take the next job: the most urgent that is due. None when there is none.
+
+    Two workers never get the same job: PostgreSQL locks the row and others skip it; SQLite has one writer at a time.
+    """
+    parent = job.alias("parent")
+    ready = sa.and_(
+        job.c.state == JobState.WAITING,
+        job.c.run_after <= Clock(),
+        job.c.kind.in_(list(kinds)),
+        sa.or_(
+            job.c.depends_on.is_(None),
+            sa.exists().where(parent.c.id == job.c.depends_on, parent.c.state == JobState.DONE),
+        ),
+    )
+    picked = (
+        sa.select(job.c.id)
+        .where(ready)
+        .order_by(job.c.priority, job.c.run_after, job.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=job)
+        .cte("picked")
+    )
+    row = (
+        tx.execute(
+            sa.update(job)
+            .where(job.c.id == sa.select(picked.c.id).scalar_subquery())
+            .values(
+                state=JobState.RUNNING,
+                lease_until=Clock() + lease_seconds,
+                worker=worker,
+                attempts=job.c.attempts + 1,
+                fencing_token=job.c.fencing_token + 1,
+                first_claimed=sa.func.coalesce(job.c.first_claimed, Clock()),
+                again=False,
+            )
+            .returning(job)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        return None
+    tx.execute(
+        sa.insert(attempt).values(
+            job_id=row["id"], fencing_token=row["fencing_token"], worker=worker, started=Clock(), outcome=None
+        )
+    )
+    return _claim(row)
+
+
+def _claim(row: RowMapping) -> Claim:
+    values: dict[str, Any] = {name: row[name] for name in Claim.__dataclass_fields__}
+    return Claim(**values | {"kind": JobKind(row["kind"])})
+
+
+def beat(tx: Connection, held: Claim, lease_seconds: float) -> None:
+    """Prolong the lease.
+
+    Raises:
+        LostLease: it has gone to somebody else.
+    """
+    _change(tx, held, lease_until=Clock() + lease_seconds)
+
+
+def pin(tx: Connection, held: Claim, model_version_id: int) -> int:
+    """Fix the model version of a job at its first claim; a later claim gets the one that was fixed."""
+    _change(tx, held, model_version_id=sa.func.coalesce(job.c.model_version_id, model_version_id))
+    return int(tx.execute(sa.select(job.c.model_version_id).where(job.c.id == held.id)).scalar_one())
+
+
+def finish(tx: Connection, held: Claim, state: JobState, report: Report) -> None:
+    """End a job for good, in the transaction of what it made.
+
+    Raises:
+        LostLease: the transaction must be rolled back.
+    """
+    outcome = {
+        JobState.DONE: Outcome.DONE,
+        JobState.REFUSED: Outcome.REFUSED,
+        JobState.DEAD: Outcome.FAILED,
+        JobState.CANCELLED: Outcome.RELEASED,
+    }
+    _leave(tx, held, state, code=report.code, reason=report.sentence)
+    _close_attempt(tx, held.id, held.fencing_token, outcome[state], report)
+
+
+def fail(tx: Connection, held: Claim, report: Report, wait_seconds: float) -> JobState:
+    """An attempt went wrong: wait and try again, or, when the attempts are used up, leave the job dead."""
+    state = JobState.DEAD if held.attempts >= held.max_attempts else JobState.WAITING
+    _leave(tx, held, state, code=report.code, reason=report.sentence, run_after=Clock() + wait_seconds)
+    _close_attempt(tx, held.id, held.fencing_token, Outcome.FAILED, report)
+    return state
+
+
+def postpone(
+    tx: Connection, held: Claim, report: Report, wait_seconds: float, outcome: Outcome = Outcome.UNAVAILABLE
+) -> None:
+    """Give a job back without using up an attempt: what it needs is away, or its worker is being stopped."""
+    _leave(
+        tx,
+        held,
+        JobState.WAITING,
+        code=report.code,
+        reason=report.sentence,
+        run_after=Clock() + wait_seconds,
+        attempts=job.c.attempts - 1,
+    )
+    _close_attempt(tx, held.id, held.fencing_token, outcome, report)
+
+
+def _leave(tx: Connection, held: Claim, state: JobState, **values: Any) -> None:
+    """From running to `state`; a job that was asked for again while it ran waits instead of ending."""
+    assert state in TRANSITIONS[JobState.RUNNING]
+    ended = state not in OPEN
+    final: dict[str, Any] = dict(state=state, ended=Clock() if ended else None, lease_until=None, worker=None)
+    if ended:
+        once_more = job.c.again.is_(True)
+        final["state"] = sa.case((once_more, JobState.WAITING.value), else_=state.value)
+        final["attempts"] = sa.case((once_more, 0), else_=job.c.attempts)
+        final["first_claimed"] = sa.case((once_more, sa.null()), else_=job.c.first_claimed)
+        final["model_version_id"] = sa.case((once_more, sa.null()), else_=job.c.model_version_id)
+        final["again"] = False
+    _change(tx, held, **(final | values))
+
+
+def _change(tx: Connection, held: Claim, **values: Any) -> None:
+    mine = sa.and_(
+        job.c.id == held.id, job.c.fencing_token == held.fencing_token, job.c.state == JobState.RUNNING.value
+    )
+    if tx.execute(sa.update(job).where(mine).values(**values)).rowcount != 1:
+        raise LostLease(f"job {held.id}: the lease went to another worker")
+
+
+def _close_attempt(tx: Connection, job_id: int, token: int, outcome: Outcome, report: Report) -> None:
+    tx.execute(
+        sa.update(attempt)
+        .where(attempt.c.job_id == job_id, attempt.c.fencing_token == token)
+        .values(
+            ended=Clock(),
+            outcome=outcome,
+            code=report.code,
+            sentence=report.sentence,
+            seconds=report.seconds,
+            peak_memory_mb=report.peak_memory_mb,
+        )
+    )
+
+
+def rescue(tx: Connection, *, worker: str | None = None) -> int:
+    """Put the jobs of dead workers back into the queue; those whose attempts are used up are dead.
+
+    Args:
+        worker: a worker known to be dead, whose jobs need not wait for their leases to run out. Otherwise all jobs
+            whose lease has run out.
+
+    Returns:
+        The number of jobs taken back.
+    """
+    gone = job.c.worker == worker if worker is not None else job.c.lease_until < Clock()
+    rows = tx.execute(
+        sa.select(job.c.id, job.c.fencing_token, job.c.worker, job.c.attempts, job.c.max_attempts)
+        .where(job.c.state == JobState.RUNNING, gone)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for row in rows:
+        used_up = row.attempts >= row.max_attempts
+        tx.execute(
+            sa.update(job)
+            .where(job.c.id == row.id)
+            .values(
+                state=JobState.DEAD if used_up else JobState.WAITING,
+                ended=Clock() if used_up else None,
+                run_after=Clock(),
+                lease_until=None,
+                worker=None,
+                code="worker-lost",
+                reason=f"{WORKER_GONE}; attempt {row.attempts} of {row.max_attempts}",
+            )
+        )
+        _close_attempt(tx, row.id, row.fencing_token, Outcome.LOST, Report(code="worker-lost", sentence=WORKER_GONE))
+    return len(rows)
+
+
+def reopen(tx: Connection, job_id: int) -> bool:
+    """A person asks for an ended job again. False when it is open already or does not exist."""
+    row = tx.execute(sa.select(job.c.state).where(job.c.id == job_id).with_for_update()).scalar()
+    if row is None or row in OPEN:
+        return False
+    _reopen(tx, job_id, dict(state=JobState.WAITING, run_after=Clock()))
+    return True
+
+
+def cancel_waiting(tx: Connection, kind: JobKind, subject: str, reason: str) -> bool:
+    """Cancel a job that nobody works on yet."""
+    done = tx.execute(
+        sa.update(job)
+        .where(job.c.kind == kind, job.c.subject == subject, job.c.state == JobState.WAITING)
+        .values(state=JobState.CANCELLED, reason=reason, ended=Clock())
+    )
+    return done.rowcount > 0
+
+
+def hurry(tx: Connection, kind: JobKind, subject_prefix: str) -> int:
+    """Make the waiting jobs of a kind due now: what they were waiting for is back."""
+    return tx.execute(
+        sa.update(job)
+        .where(
+            job.c.kind == kind,
+            job.c.state == JobState.WAITING,
+            job.c.subject.startswith(subject_prefix, autoescape=True),
+        )
+        .values(run_after=Clock())
+    ).rowcount
+
+
+def kind_of(tx: Connection, job_id: int) -> JobKind | None:
+    """The kind of a job, or None where there is none."""
+    kind = tx.execute(sa.select(job.c.kind).where(job.c.id == job_id)).scalar()
+    return JobKind(kind) if kind else None
+
+
+def is_open(tx: Connection, kind: JobKind, subject: str) -> bool:
+    """Whether a job of this kind waits or runs for the subject."""
+    open_one = sa.select(job.c.id).where(job.c.kind == kind, job.c.subject == subject, job.c.state.in_(OPEN))
+    return tx.execute(open_one).first() is not None

@@ -1,0 +1,143 @@
+"""What `planimeter status` shows of each study, in few queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from .arrivals import Kind
+from .tables import attempt, delivery, input_set, instance, job, model_version, refusal, result, study
+
+
+@dataclass(frozen=True)
+class StudyOverview:
+    """A study, counted."""
+
+    row: RowMapping
+    #: kind of object -> number of SOP instances
+    instances: dict[str, int]
+    #: (job kind, job state) -> number
+    jobs: dict[tuple[str, str], int]
+    #: delivery state -> number, of results that stand
+    deliveries: dict[str, int]
+    results: int
+    #: code and sentence of what went wrong or was refused, newest last
+    reasons: list[tuple[str, str]]
+
+
+def studies(tx: Connection, *, limit: int | None = None) -> list[StudyOverview]:
+    """All studies, the latest first."""
+    rows = tx.execute(sa.select(study).order_by(study.c.id.desc()).limit(limit)).mappings().all()
+    ids = [row["id"] for row in rows]
+    instances = _counted(
+        tx, instance.c.study_id, [instance.c.kind], sa.func.count(sa.distinct(instance.c.sop_uid)), ids
+    )
+    jobs = _counted(tx, job.c.study_id, [job.c.kind, job.c.state], sa.func.count(), ids)
+    of_results = result.join(input_set, input_set.c.id == result.c.input_set_id)
+    standing = result.c.state.in_(["ready", "held"])
+    results = _counted(tx, input_set.c.study_id, [result.c.kind], sa.func.count(), ids, of_results, standing)
+    deliveries = _counted(
+        tx,
+        input_set.c.study_id,
+        [delivery.c.state],
+        sa.func.count(),
+        ids,
+        of_results.join(delivery, delivery.c.result_id == result.c.id),
+        standing,
+    )
+    reasons = _reasons(tx, ids)
+    return [
+        StudyOverview(
+            row=row,
+            instances={kind: n for (kind,), n in instances.get(row["id"], {}).items()},
+            jobs={(kind, state): n for (kind, state), n in jobs.get(row["id"], {}).items()},
+            deliveries={state: n for (state,), n in deliveries.get(row["id"], {}).items()},
+            results=sum(results.get(row["id"], {}).values()),
+            reasons=reasons.get(row["id"], []),
+        )
+        for row in rows
+    ]
+
+
+def _counted(
+    tx: Connection,
+    study_column: sa.Column[int],
+    by: list[sa.Column[str]],
+    number: sa.ColumnElement[int],
+    ids: list[int],
+    source: sa.FromClause | None = None,
+    where: sa.ColumnElement[bool] | None = None,
+) -> dict[int, dict[tuple[str, ...], int]]:
+    query = sa.select(study_column, *by, number).where(study_column.in_(ids)).group_by(study_column, *by)
+    if source is not None:
+        query = query.select_from(source)
+    if where is not None:
+        query = query.where(where)
+    found: dict[int, dict[tuple[str, ...], int]] = {}
+    for row in tx.execute(query):
+        study_id, *key, count = tuple(row)
+        found.setdefault(int(study_id), {})[tuple(str(part) for part in key)] = int(count)
+    return found
+
+
+def _reasons(tx: Connection, ids: list[int]) -> dict[int, list[tuple[str, str]]]:
+    found: dict[int, list[tuple[str, str]]] = {}
+    for row in tx.execute(
+        sa.select(job.c.study_id, job.c.code, job.c.reason)
+        .where(job.c.study_id.in_(ids), job.c.reason.is_not(None), job.c.state.in_(["waiting", "refused", "dead"]))
+        .order_by(job.c.id)
+    ):
+        found.setdefault(row.study_id, []).append((row.code or "", row.reason))
+    for row in tx.execute(
+        sa.select(refusal.c.study_id, refusal.c.code, refusal.c.sentence)
+        .where(refusal.c.study_id.in_(ids), refusal.c.of == "instance")
+        .order_by(refusal.c.id)
+    ):
+        found.setdefault(row.study_id, []).append((row.code, row.sentence))
+    return found
+
+
+def kinds(tx: Connection, study_ids: Sequence[int]) -> dict[int, set[str]]:
+    """The SOP classes of the objects of a study that are no images."""
+    found: dict[int, set[str]] = {}
+    for row in tx.execute(
+        sa.select(instance.c.study_id, instance.c.sop_class)
+        .where(instance.c.study_id.in_(list(study_ids)), instance.c.kind != Kind.IMAGE)
+        .distinct()
+    ):
+        found.setdefault(row.study_id, set()).add(row.sop_class)
+    return found
+
+
+def jobs(tx: Connection, *, limit: int | None = None) -> Sequence[RowMapping]:
+    """Jobs, newest first, with their study's UID, their model and the seconds of their last attempt that kept any."""
+    last = (
+        sa.select(attempt.c.seconds)
+        .where(attempt.c.job_id == job.c.id, attempt.c.outcome.is_not(None))
+        .order_by(attempt.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(
+            job,
+            study.c.study_uid,
+            input_set.c.network,
+            model_version.c.version.label("model_version"),
+            last.label("seconds"),
+        )
+        .select_from(job)
+        .outerjoin(study, study.c.id == job.c.study_id)
+        .outerjoin(input_set, input_set.c.id == job.c.input_set_id)
+        .outerjoin(model_version, model_version.c.id == job.c.model_version_id)
+        .order_by(job.c.id.desc())
+    )
+    return tx.execute(query.limit(limit)).mappings().all()
+
+
+def attempts(tx: Connection, job_id: int) -> Sequence[RowMapping]:
+    """The attempts of a job, oldest first."""
+    return tx.execute(sa.select(attempt).where(attempt.c.job_id == job_id).order_by(attempt.c.id)).mappings().all()

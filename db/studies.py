@@ -1,0 +1,99 @@
+"""The state of a study: images come, it settles, it is chosen from, a person closes or releases it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from . import jobs
+from .database import Clock
+from .job_states import JobKind
+from .tables import series_fact, study
+
+
+def any_due(tx: Connection, quiet_seconds: float) -> bool:
+    """Whether `settle` would close anything; asked without a write lock."""
+    due = sa.select(study.c.id).where(study.c.state == "open", study.c.last_image <= Clock() - quiet_seconds)
+    return tx.execute(due.limit(1)).first() is not None
+
+
+def settle(tx: Connection, quiet_seconds: float, max_attempts: int) -> list[str]:
+    """Close every study that has been quiet for so long, and queue its `choose` job in the same transaction.
+
+    Returns:
+        The UIDs of the closed studies.
+    """
+    quiet = sa.and_(study.c.state == "open", study.c.last_image <= Clock() - quiet_seconds)
+    due = tx.execute(
+        sa.select(study.c.id, study.c.study_uid)
+        .where(quiet)
+        .order_by(study.c.last_image)
+        .limit(100)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for row in due:
+        _close(tx, row.id, row.study_uid, f"no image for {quiet_seconds:g} s", max_attempts)
+    return [row.study_uid for row in due]
+
+
+def close(tx: Connection, study_uid: str, because: str, max_attempts: int) -> bool:
+    """Close a study now, whatever its state: a person decided. False when there is no such study with images."""
+    row = tx.execute(
+        sa.select(study.c.id, study.c.last_image).where(study.c.study_uid == study_uid).with_for_update()
+    ).one_or_none()
+    if row is None or row.last_image is None:
+        return False
+    _close(tx, row.id, study_uid, because, max_attempts)
+    return True
+
+
+def _close(tx: Connection, study_id: int, study_uid: str, because: str, max_attempts: int) -> None:
+    tx.execute(
+        sa.update(study)
+        .where(study.c.id == study_id)
+        .values(
+            state="closed",
+            generation=study.c.generation + 1,
+            closed=Clock(),
+            closed_because=because,
+            held_because=None,
+        )
+    )
+    jobs.enqueue(tx, JobKind.CHOOSE, study_uid, max_attempts=max_attempts, study_id=study_id)
+
+
+def hold(tx: Connection, study_id: int, because: str) -> None:
+    """Leave a study to a person."""
+    tx.execute(sa.update(study).where(study.c.id == study_id).values(state="held", held_because=because))
+
+
+def find(tx: Connection, study_uid: str) -> RowMapping | None:
+    """The study's row, or None."""
+    return tx.execute(sa.select(study).where(study.c.study_uid == study_uid)).mappings().one_or_none()
+
+
+def uid(tx: Connection, study_id: int) -> str:
+    """The StudyInstanceUID of a row."""
+    return str(tx.execute(sa.select(study.c.study_uid).where(study.c.id == study_id)).scalar_one())
+
+
+def note_facts(tx: Connection, series_id: int, facts: Mapping[str, Mapping[str, int]]) -> None:
+    """Replace the header facts of a series: keyword -> value -> number of instances."""
+    tx.execute(sa.delete(series_fact).where(series_fact.c.series_id == series_id))
+    rows = [
+        dict(series_id=series_id, keyword=keyword, value=value, count=count)
+        for keyword, values in facts.items()
+        for value, count in values.items()
+    ]
+    if rows:
+        tx.execute(sa.insert(series_fact), rows)
+
+
+def facts(tx: Connection, series_ids: Iterable[int]) -> dict[int, dict[str, dict[str, int]]]:
+    """The header facts of several series."""
+    found: dict[int, dict[str, dict[str, int]]] = {}
+    for row in tx.execute(sa.select(series_fact).where(series_fact.c.series_id.in_(list(series_ids)))):
+        found.setdefault(row.series_id, {}).setdefault(row.keyword, {})[row.value] = row._mapping["count"]
+    return found

@@ -1,0 +1,32 @@
+"""Every table, with the sentence that each constraint guarantees.
+
+Times are seconds since 1970 on the database's clock. "Model" means a neural network, never a table.
+"""
+
+from .base import metadata
+from .intake import caller, instance, patient, refusal, series, series_fact, study
+from .outcome import delivery, outage, result
+from .work import attempt, dispatch, input_member, input_set, job, model_version, node_identity, pause, release
+
+__all__ = [
+    "attempt",
+    "caller",
+    "delivery",
+    "dispatch",
+    "input_member",
+    "input_set",
+    "instance",
+    "job",
+    "metadata",
+    "model_version",
+    "node_identity",
+    "outage",
+    "patient",
+    "pause",
+    "refusal",
+    "release",
+    "result",
+    "series",
+    "series_fact",
+    "study",
+]

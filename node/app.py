@@ -1,0 +1,201 @@
+"""The composition root: settings in, a node out. Only this module and the command line read settings."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import secrets
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pydicom
+
+from config.settings import Peer, Settings
+from config.settings import Route as RouteSettings
+from db import identity, schema
+from db.database import Database, open_database, sqlite_url
+from db.job_states import Backoff
+from models.card import SHIPPED
+
+from . import __version__
+from .inbound.inbox import Inbox
+from .inbound.peers import Doorkeeper, KnownPeer
+from .networks import Networks
+from .operations.routes import PRIORITIES, Condition, ConditionKind, Route
+from .outbound.scu import Target
+from .study.archive import Archive
+from .study.decode import Decoders
+
+logger = logging.getLogger(__name__)
+
+MEMORY_FILE = "node.json"
+
+
+@dataclass(frozen=True)
+class WorkPolicy:
+    """How jobs are worked on."""
+
+    attempts: int
+    lease_seconds: float
+    heartbeat_seconds: float
+    job_seconds: float
+    backoff: Backoff
+
+
+@dataclass(frozen=True)
+class SendPolicy:
+    """How results are sent."""
+
+    attempts: int
+    unreachable_retry_seconds: float
+    timeout_seconds: float
+    backoff: Backoff
+
+
+@dataclass(frozen=True)
+class Node:
+    """Everything that the processes of a node share, made once per process by `open_node`."""
+
+    ae_title: str
+    uid_root: str
+    serial: str
+    version: str
+    archive: Archive
+    database: Database
+    inbox: Inbox
+    networks: Networks
+    routes: tuple[Route, ...]
+    targets: dict[str, Target]
+    work: WorkPolicy
+    send: SendPolicy
+    quiet_seconds: float
+    decoders: Decoders
+    random: Random
+    hosts: Path | None
+    """where this machine's model hosts are asked for; None in a process that runs no network"""
+
+    def close(self) -> None:
+        self.decoders.close()
+        self.database.dispose()
+
+
+def open_node(settings: Settings, hosts: Path | None = None) -> Node:
+    """Open the home folder and the database, and wire everything up.
+
+    Raises:
+        DatabaseError: the database cannot be used.
+        OSError: the home folder cannot be used.
+    """
+    _quiet_libraries()
+    archive = Archive(settings.home)
+    archive.prepare()
+    database = open_database(database_url(settings))
+    schema.require(database)
+    with database.write() as tx:
+        serial = identity.serial(tx, secrets.token_hex(8))
+    networks = Networks((settings.home / "models", SHIPPED), database)
+    targets = targets_of(settings)
+    work, send = settings.work, settings.send
+    return Node(
+        ae_title=settings.node.ae_title,
+        uid_root=settings.node.uid_root,
+        serial=serial,
+        version=__version__,
+        archive=archive,
+        database=database,
+        inbox=Inbox(archive, database),
+        networks=networks,
+        routes=_routes(settings, networks, targets),
+        targets=targets,
+        work=WorkPolicy(
+            work.attempts, work.lease_seconds, work.heartbeat_seconds, work.job_minutes * 60, Backoff(5, 900)
+        ),
+        send=SendPolicy(
+            send.attempts,
+            send.unreachable_retry_seconds,
+            send.timeout_seconds,
+            Backoff(send.first_retry_seconds, send.longest_retry_seconds),
+        ),
+        quiet_seconds=settings.receive.quiet_seconds,
+        decoders=Decoders(work.decode_processes),
+        random=Random(),  # noqa: S311 - jitter, not secrets
+        hosts=hosts,
+    )
+
+
+def targets_of(settings: Settings) -> dict[str, Target]:
+    """The peers that can be sent results."""
+    return {
+        peer.name: Target(peer.name, peer.ae_title, peer.destination.host, peer.destination.port)
+        for peer in settings.peer
+        if peer.destination
+    }
+
+
+def database_url(settings: Settings) -> str:
+    """Where the rows are."""
+    return settings.database.url or sqlite_url(settings.home / "planimeter.db")
+
+
+def _quiet_libraries() -> None:
+    """Real headers break rules all the time; libraries would print them, patient's name and all."""
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    warnings.filterwarnings("ignore", module=r"(pydicom|highdicom|pynetdicom)(\..*)?$")
+    for name in ("pydicom", "pynetdicom", "highdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _routes(settings: Settings, networks: Networks, targets: dict[str, Target]) -> tuple[Route, ...]:
+    """The configured routes; without any, one that offers everything to every network and destination."""
+    if not settings.route:
+        everything = RouteSettings(name="everything", networks=networks.names(), destinations=list(targets))
+        return (_route(everything),)
+    return tuple(_route(route) for route in settings.route)
+
+
+def _route(route: RouteSettings) -> Route:
+    conditions = tuple(
+        Condition(ConditionKind(kind), frozenset(values))
+        for condition in route.when
+        for kind, values in condition.model_dump(exclude_none=True).items()
+    )
+    return Route(
+        name=route.name,
+        when=conditions,
+        networks=tuple(route.networks),
+        destinations=tuple(route.destinations),
+        priority=PRIORITIES[route.priority],
+        live=route.mode == "live",
+    )
+
+
+def doorkeeper(settings: Settings) -> Doorkeeper:
+    """Who may call."""
+    return Doorkeeper(tuple(_known(peer) for peer in settings.peer))
+
+
+def _known(peer: Peer) -> KnownPeer:
+    network = ipaddress.ip_network(peer.address, strict=False) if peer.address else None
+    return KnownPeer(peer.name, peer.ae_title, network, peer.may_send, peer.may_send_labels)
+
+
+def remember(settings: Settings, config: Path | None) -> None:
+    """Note beside the data where the database and the settings are, so that `planimeter status --home DIR` finds them."""
+    file = settings.home / MEMORY_FILE
+    file.write_text(
+        json.dumps({"database": settings.database.url, "config": str(config.absolute()) if config else None}) + "\n",
+        encoding="utf-8",
+    )
+    file.chmod(0o600)
+
+
+def recall(home: Path) -> dict[str, str | None]:
+    """What `remember` noted; empty where nothing was."""
+    try:
+        noted = json.loads((home / MEMORY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}

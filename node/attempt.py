@@ -1,0 +1,33 @@
+"""One attempt at a job, measured: the seconds of its stages and the memory that it took."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from db.job_states import Report
+
+
+@dataclass
+class Stages:
+    """What is kept in the attempt's row."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - begun, 3)
+
+    def report(self, code: str | None = None, sentence: str | None = None) -> Report:
+        """The attempt so far."""
+        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory = self.peak_memory_mb | {"worker": round(kib / 1024, 1)}
+        return Report(code=code, sentence=sentence, seconds=dict(self.seconds), peak_memory_mb=memory)

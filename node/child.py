@@ -1,0 +1,53 @@
+"""What every process of a node has in common: it ends when it is told to, or when its supervisor has died."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+
+class Child:
+    """This process, as a child of a supervisor, or alone where it was started by hand.
+
+    Attributes:
+        stopping: set on SIGTERM, on SIGINT, and when the supervisor is gone.
+    """
+
+    def __init__(self, parent: int | None) -> None:
+        self.stopping = threading.Event()
+        self._parent = socket.socket(fileno=parent) if parent is not None else None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stopping.set())
+        if self._parent is not None:
+            threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+
+    def _watch(self) -> None:
+        assert self._parent is not None
+        try:
+            self._parent.recv(1)
+        except OSError:
+            logging.getLogger(__name__).warning("the supervisor's line broke")
+        self.stopping.set()
+
+    def ready(self, **facts: Any) -> None:
+        """Say that this process does its work from now on."""
+        if self._parent is not None:
+            self._parent.sendall(json.dumps(facts).encode() + b"\n")
+
+
+def configure_logging(process: str) -> None:
+    """One line per event on standard error: time, process, level, what. No patient data."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=os.environ.get("PLANIMETER_LOG", "INFO").upper(),
+        format=f"%(asctime)s {process}[%(process)d] %(levelname)s %(message)s",
+        force=True,
+    )
+    for library in ("alembic", "apscheduler"):
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -1,0 +1,125 @@
+"""The command line: arguments in, one call of `commands` out. Nothing heavy is imported until a command needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+EXIT_USAGE = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    _guard_names()
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        from . import __version__
+
+        print(f"planimeter {__version__}")
+        return 0
+    if options.command is None:
+        parser.print_help()
+        return EXIT_USAGE
+    return int(import_module("node.commands").call(options))
+
+
+def _guard_names() -> None:
+    """Another distribution called `config`, `db`, `models` or `node` in this environment would break us quietly."""
+    ours = Path(__file__).resolve().parent.parent
+    for name in ("config", "db", "models", "node"):
+        spec = find_spec(name)
+        found = Path(spec.origin).resolve().parent.parent if spec and spec.origin else None
+        if found != ours:
+            sys.exit(
+                f"planimeter: the package {name!r} was found in {found}, expected {ours}; "
+                "install Planimeter in an environment of its own"
+            )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"planimeter: {message}; `{self.prog} --help` tells more\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="planimeter",
+        description="A DICOM node for radiology departments: studies in, segmentations and structured reports out.",
+        epilog="Research use; not a medical device.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="")
+    node, inner = _node_options(), _inner_options()
+
+    def add(name: str, text: str, *parents: _Parser) -> _Parser:
+        command = commands.add_parser(name, help=text, description=text, parents=[node, *parents])
+        command.set_defaults(command=name)
+        return command
+
+    add("run", "receive, work and schedule: the whole node, supervised; SIGTERM ends it cleanly")
+    add("receive", "only receive, for several machines on one database", inner)
+    add("work", "only work: workers and their model hosts", inner)
+    add("schedule", "only schedule", inner)
+    status = add("status", "what the node is doing: studies, jobs, deliveries, refused callers")
+    status.add_argument("--json", action="store_true", help="the same for programs, complete")
+    jobs = add("jobs", "the jobs, or with an ID the attempts of one")
+    jobs.add_argument("id", nargs="?", type=int, metavar="ID")
+    add("retry", "open an ended job again").add_argument("id", type=int, metavar="ID")
+    for name, text in (
+        ("reprocess", "choose again and run the networks again, also where nothing has changed"),
+        ("close", "do not wait for more images of a study"),
+    ):
+        add(name, text).add_argument("study_uid", metavar="STUDY_UID")
+    for name in ("pause", "resume"):
+        command = add(name, f"{name} an activity; without one, all three")
+        command.add_argument("activity", nargs="?", choices=("receive", "work", "send"))
+    add("submit", "take in a file or a folder without the network").add_argument("path", type=Path, metavar="PATH")
+    send = add("send", "send files to another node or PACS by C-STORE")
+    send.add_argument("path", type=Path, metavar="PATH")
+    send.add_argument("target", metavar="AET@HOST:PORT")
+    add("check", "look at the configuration, the database, the disk, the GPU, the decoders and the destinations")
+    add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
+    demo = add("demo", "try it: a node, a toy PACS and a study, end to end")
+    demo.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="a folder; default: a synthetic chest CT")
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="for the results and the picture")
+    return parser
+
+
+def _node_options() -> _Parser:
+    options = _Parser(add_help=False)
+    group = options.add_argument_group("node", "these win over the configuration file")
+    group.add_argument(
+        "--config", type=Path, metavar="FILE", help="default: $PLANIMETER_CONFIG, else built-in defaults"
+    )
+    group.add_argument("--home", type=Path, metavar="DIR", help="where the node keeps everything")
+    group.add_argument("--ae-title", metavar="T", help="our AE title")
+    group.add_argument("--port", type=int, metavar="N", help="of the C-STORE SCP")
+    group.add_argument("--database", metavar="URL")
+    group.add_argument("--quiet-seconds", type=float, metavar="N", help="how long until a study is complete")
+    group.add_argument(
+        "--send-to",
+        action="append",
+        default=[],
+        metavar="AET@HOST:PORT",
+        help="a destination for all results; may be repeated",
+    )
+    return options
+
+
+def _inner_options() -> _Parser:
+    """What the supervisor tells its children."""
+    options = _Parser(add_help=False)
+    options.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    options.add_argument("--hosts", type=Path, help=argparse.SUPPRESS)
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

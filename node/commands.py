@@ -1,0 +1,304 @@
+"""What each command of the command line does: settings, a node, one call."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from config.settings import Settings, SettingsError, load
+from db.database import DatabaseError
+from models.card import CardError
+
+from .app import Node, database_url, open_node, recall, remember, targets_of
+from .errors import NodeError
+
+EXIT_FAILED = 1
+
+
+def call(options: argparse.Namespace) -> int:
+    """Run the command that was asked for; what a person can mend is said in a sentence, without a traceback."""
+    from .supervisor import NotStarted
+
+    try:
+        return COMMANDS[options.command](options)
+    except NodeError as error:
+        said = error.sentence
+    except (SettingsError, DatabaseError, CardError, NotStarted) as error:
+        said = str(error)
+    except PermissionError as error:
+        said = f"{error.filename}: not allowed for this user"
+    except KeyboardInterrupt:
+        return 130
+    sys.stderr.write(f"planimeter: {said}\n")
+    return EXIT_FAILED
+
+
+# ----------------------------------------------------------------- settings
+
+
+def target_of(text: str) -> tuple[str, str, int]:
+    """AET@HOST:PORT, taken apart.
+
+    Raises:
+        SettingsError: it is something else.
+    """
+    ae_title, at, rest = text.rpartition("@")
+    host, colon, port = rest.rpartition(":")
+    if not (at and colon and ae_title and host and port.isdigit() and 0 < int(port) < 65536):
+        raise SettingsError(f"{text!r} is not AET@HOST:PORT, such as ORTHANC@10.20.30.5:4242")
+    return ae_title, host.strip("[]"), int(port)
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that a command line asks for."""
+    overrides: dict[str, Any] = {}
+    for section, key, value in (
+        ("node", "home", options.home),
+        ("node", "ae_title", options.ae_title),
+        ("receive", "port", options.port),
+        ("receive", "quiet_seconds", options.quiet_seconds),
+        ("database", "url", options.database),
+    ):
+        if value is not None:
+            overrides.setdefault(section, {})[key] = value
+    file = options.config
+    if options.home is not None and file is None:  # what `run` noted in that home
+        noted = recall(options.home.expanduser().absolute())
+        file = Path(config) if (config := noted.get("config")) else None
+        if options.database is None and noted.get("database"):
+            overrides.setdefault("database", {})["url"] = noted["database"]
+    peers: list[dict[str, Any]] = []
+    for text in options.send_to:
+        ae_title, host, port = target_of(text)
+        name = "".join(c if c.isalnum() else "-" for c in ae_title.lower()).strip("-") or "destination"
+        if any(peer["name"] == name for peer in peers):
+            name = f"{name}-{len(peers) + 1}"
+        peers.append({"name": name, "ae_title": ae_title, "destination": {"host": host, "port": port}})
+    if peers:
+        overrides["peer"] = peers
+    settings = load(file, overrides)
+    added = [peer["name"] for peer in peers]
+    routes = tuple(route.model_copy(update={"destinations": [*route.destinations, *added]}) for route in settings.route)
+    return settings.model_copy(update={"route": routes})
+
+
+def _same_options(options: argparse.Namespace) -> list[str]:
+    """The node's options again, for a child."""
+    given: list[str] = []
+    for name in ("config", "home", "ae_title", "port", "database", "quiet_seconds"):
+        if (value := getattr(options, name)) is not None:
+            given += [f"--{name.replace('_', '-')}", str(value)]
+    for text in options.send_to:
+        given += ["--send-to", text]
+    return given
+
+
+def _node(options: argparse.Namespace) -> Node:
+    return open_node(settings_of(options))
+
+
+def who() -> str:
+    """The operating-system user, for the record."""
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+# ---------------------------------------------------------------- processes
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = settings_of(options)
+    return _supervise(options, settings, ["receive", *_workers(settings), "schedule"])
+
+
+def work(options: argparse.Namespace) -> int:
+    from . import roles
+    from .child import Child, configure_logging
+
+    settings = settings_of(options)
+    if options.hosts is None:
+        return _supervise(options, settings, _workers(settings))
+    configure_logging("worker")
+    roles.work(settings, Child(options.parent), options.hosts)
+    return 0
+
+
+def receive(options: argparse.Namespace) -> int:
+    from . import roles
+    from .child import Child, configure_logging
+
+    configure_logging("receiver")
+    settings = settings_of(options)
+    child = Child(options.parent)
+    if options.parent is None:
+        _prepare(options, settings)
+    try:
+        roles.receive(settings, child)
+    except OSError as error:
+        sys.stderr.write(
+            f"planimeter: cannot listen on {settings.listen}:{settings.receive.port}: {error.strerror}; "
+            "is another node running, or another port needed?\n"
+        )
+        return EXIT_FAILED
+    return 0
+
+
+def schedule(options: argparse.Namespace) -> int:
+    from . import roles
+    from .child import Child, configure_logging
+
+    configure_logging("schedule")
+    if options.parent is None:
+        _prepare(options, settings_of(options))
+    roles.schedule(settings_of(options), Child(options.parent))
+    return 0
+
+
+def _workers(settings: Settings) -> list[str]:
+    return [f"work-{number + 1}" for number in range(settings.work.workers)]
+
+
+def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
+    node = open_node(settings)
+    remember(settings, options.config)
+    return node
+
+
+def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]) -> int:
+    from . import roles
+    from .child import configure_logging
+    from .operations import announce
+
+    configure_logging("planimeter")
+    node = _prepare(options, settings)
+    same = _same_options(options)
+    commands = {name: [name.split("-")[0], *same] for name in names}
+    senders = [peer.name for peer in settings.senders]
+    roles.supervise(
+        settings, node, commands, lambda facts: announce.ready(node.ae_title, facts, senders, sorted(node.targets))
+    )
+    node.close()
+    return 0
+
+
+# ------------------------------------------------------------- asking, doing
+
+
+def status(options: argparse.Namespace) -> int:
+    from .operations import status as view
+
+    node = _node(options)
+    overview = view.overview(node.database)
+    view.print_json(overview) if options.json else view.print_tables(overview, node.database)
+    return 0
+
+
+def jobs(options: argparse.Namespace) -> int:
+    from .operations import status as view
+
+    node = _node(options)
+    return view.print_attempts(node.database, options.id) if options.id else view.print_jobs(node.database)
+
+
+def retry(options: argparse.Namespace) -> int:
+    from .operations import control
+
+    return _say(control.retry(_node(options).database, options.id))
+
+
+def reprocess(options: argparse.Namespace) -> int:
+    from .operations import control
+
+    node = _node(options)
+    return _say(control.reprocess(node.database, options.study_uid, who(), node.work.attempts))
+
+
+def close(options: argparse.Namespace) -> int:
+    from .operations import control
+
+    node = _node(options)
+    return _say(control.close(node.database, options.study_uid, who(), node.work.attempts))
+
+
+def pause(options: argparse.Namespace) -> int:
+    from .operations import control
+
+    activities = [options.activity] if options.activity else list(control.ACTIVITIES)
+    return _say(control.pause(_node(options).database, activities, paused=options.command == "pause", who=who()))
+
+
+def _say(sentence: str) -> int:
+    sys.stdout.write(sentence + "\n")
+    return 0
+
+
+def submit(options: argparse.Namespace) -> int:
+    from .operations import submit as door
+
+    return door.submit(_node(options).inbox, options.path)
+
+
+def send(options: argparse.Namespace) -> int:
+    from .operations import send as post
+
+    ae_title, host, port = target_of(options.target)
+    return post.send(options.path, ae_title, host, port, settings_of(options).node.ae_title)
+
+
+def check(options: argparse.Namespace) -> int:
+    from .operations import checks
+
+    settings = settings_of(options)
+    return checks.check(
+        home=settings.home,
+        database_url=database_url(settings),
+        device=settings.work.device,
+        reserve_gb=settings.receive.reserve_gb,
+        listen=f"{settings.listen}:{settings.receive.port}",
+        senders=[peer.name for peer in settings.senders],
+        targets=list(targets_of(settings).values()),
+        ae_title=settings.node.ae_title,
+        routes={route.name: route.networks for route in settings.route},
+    )
+
+
+def upgrade(options: argparse.Namespace) -> int:
+    from db import schema
+    from db.database import open_database
+
+    settings = settings_of(options)
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = open_database(database_url(settings))
+    before = schema.current(database)
+    schema.upgrade(database)
+    return _say(f"the database is at {schema.newest()}, it was at {before or 'nothing'}")
+
+
+def demo(options: argparse.Namespace) -> int:
+    from .demo import show
+
+    return show.demo(options.study, options.out)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": run,
+    "receive": receive,
+    "work": work,
+    "schedule": schedule,
+    "status": status,
+    "jobs": jobs,
+    "retry": retry,
+    "reprocess": reprocess,
+    "close": close,
+    "pause": pause,
+    "resume": pause,
+    "submit": submit,
+    "send": send,
+    "check": check,
+    "upgrade": upgrade,
+    "demo": demo,
+}

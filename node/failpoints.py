@@ -1,0 +1,41 @@
+"""Places where a test can end a process: the crash tests kill a node at every one of them.
+
+PLANIMETER_FAILPOINT=name          kills this process (SIGKILL) when it comes to `name`
+PLANIMETER_FAILPOINT=name:FILE     the same, once: the file is made first, and where it exists nothing happens
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+NAMES = (
+    "stored-before-row",
+    "claimed",
+    "volume-built",
+    "predicted",
+    "object-written",
+    "before-results-commit",
+    "after-results-commit",
+    "before-send",
+    "sent-before-row",
+    "after-delivery-commit",
+)
+
+
+def reach(name: str) -> None:
+    """Come to a place; nothing happens unless the environment names it."""
+    wanted = os.environ.get("PLANIMETER_FAILPOINT", "")
+    if not wanted:
+        return
+    assert name in NAMES
+    place, _, once = wanted.partition(":")
+    if place != name:
+        return
+    if once:
+        try:
+            Path(once).touch(exist_ok=False)
+        except FileExistsError:
+            return
+    os.kill(os.getpid(), signal.SIGKILL)

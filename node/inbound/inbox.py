@@ -1,0 +1,192 @@
+"""Take an instance in: from a file in the spool to a file in the archive and a row, or a refusal.
+
+C-STORE and `planimeter submit` both come through here. When `take` returns, the instance is durable: Success may be
+answered (promise 1).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from db import arrivals, refusals, results
+from db.arrivals import Arrival, Kind, Seen
+from db.database import Conflict, Database
+
+from ..errors import Refused
+from ..failpoints import reach
+from ..study.archive import Archive
+from .kinds import kind_of
+from .whole import read_header
+
+KEYWORDS = (
+    "SpecificCharacterSet",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "ContributingEquipmentSequence",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+)
+WANTED = frozenset(tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
+UID_PATTERN = re.compile(r"[0-9.]{1,64}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an instance comes from."""
+
+    calling_ae: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """The way in."""
+
+    archive: Archive
+    database: Database
+
+    def take(self, spooled: Path, transfer_syntax: UID, source: Source, command: tuple[str, str] | None = None) -> Seen:
+        """Take in one Part 10 file that lies in the spool; it is gone from there afterwards, however this ends.
+
+        Args:
+            spooled: the file, with file meta information of our own writing.
+            transfer_syntax: of its data set.
+            source: who sent it.
+            command: SOP class and instance UID of the C-STORE request, which the data set must agree with.
+
+        Raises:
+            Refused: it cannot be stored; the code and sentence say why.
+            DatabaseUnreachable, OSError: it could not be stored now; nothing was acknowledged.
+        """
+        try:
+            with spooled.open("rb") as stream, _mapped(stream.fileno()) as data:
+                start = data_set_start(data)
+                header = read_header(data, start, transfer_syntax, WANTED)
+                _check_uids(header, command)
+                digest = _digest(transfer_syntax, data[start:])
+                known, digest = self._known(header.SOPInstanceUID, digest, data[start:])
+                if known is not None:
+                    if not self.archive.at(known).exists():
+                        self.archive.restore(spooled, stream.fileno(), known)
+                    return Seen.SAME
+                path = self.archive.keep(spooled, stream.fileno())
+                size = len(data)
+            reach("stored-before-row")
+            seen = self._record(self._arrival(header, transfer_syntax, digest, path, size, source))
+        finally:
+            with suppress(FileNotFoundError):
+                spooled.unlink()
+        if seen is Seen.SAME:  # two senders, the same instance, the same moment
+            self.archive.discard(path)
+        return seen
+
+    def _known(self, sop_uid: str, digest: str, data: memoryview) -> tuple[str | None, str]:
+        """The path of the instance that has these very bytes, and a digest that is free for them otherwise."""
+        for number in range(16):
+            marked = digest if not number else f"{digest}~{number}"
+            with self.database.read() as tx:
+                path = arrivals.stored_path(tx, sop_uid, marked)
+            if path is None or self._equal(path, data):
+                return path, marked
+        raise Refused("digest-collision", "sixteen different objects with this SOP Instance UID have the same digest")
+
+    def _equal(self, path: str, data: memoryview) -> bool:
+        """Whether a stored file has exactly this data set; a file that has gone is made good by the new one."""
+        try:
+            with self.archive.at(path).open("rb") as stream, _mapped(stream.fileno()) as stored:
+                return stored[data_set_start(stored) :] == data
+        except FileNotFoundError:
+            return True
+
+    def _arrival(
+        self, header: Dataset, transfer_syntax: UID, digest: str, path: str, size: int, source: Source
+    ) -> Arrival:
+        kind = kind_of(header.SOPClassUID)
+        if kind is not Kind.IMAGE and self._is_ours(header):
+            kind = Kind.OURS
+        return Arrival(
+            sop_uid=header.SOPInstanceUID,
+            sop_class=header.SOPClassUID,
+            study_uid=header.StudyInstanceUID,
+            series_uid=header.SeriesInstanceUID,
+            modality=str(header.get("Modality") or ""),
+            kind=kind,
+            transfer_syntax=transfer_syntax,
+            patient_id=str(header.get("PatientID") or ""),
+            issuer=str(header.get("IssuerOfPatientID") or ""),
+            birth_date=str(header.get("PatientBirthDate") or ""),
+            digest=digest,
+            path=path,
+            size=size,
+            calling_ae=source.calling_ae,
+            address=source.address,
+        )
+
+    def _is_ours(self, header: Dataset) -> bool:
+        devices = [
+            str(uid)
+            for item in header.get("ContributingEquipmentSequence") or []
+            for uid in (item.get("DeviceUID"),)
+            if uid and not isinstance(uid, (list, tuple))
+        ]
+        with self.database.read() as tx:
+            return results.is_ours(tx, header.SOPInstanceUID, devices)
+
+    def _record(self, arrival: Arrival) -> Seen:
+        for _ in range(20):  # two revisions of one instance that come at once: one of them goes again
+            with suppress(Conflict), self.database.write() as tx:
+                return arrivals.record(tx, arrival)
+        raise OSError("the database kept refusing the row")
+
+    def refuse(self, source: Source, subject: str, refusal: Refused) -> None:
+        """Keep a refusal of `take`, counted under its sender."""
+        with self.database.write() as tx:
+            refusals.record(tx, "instance", subject, refusal.code, refusal.sentence)
+            refusals.count_caller(tx, source.address, source.calling_ae, refusal.code, refusal.sentence)
+
+
+@contextmanager
+def _mapped(descriptor: int) -> Iterator[memoryview]:
+    if not os.fstat(descriptor).st_size:
+        raise Refused("truncated", "the object is empty")
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
+        yield data
+
+
+def data_set_start(data: memoryview) -> int:
+    """Where the data set of a Part 10 file of our own writing begins (PS3.10 7.1)."""
+    if len(data) < 144 or bytes(data[128:138]) != b"DICM\x02\x00\x00\x00UL":
+        raise Refused("no-file-meta", "the file has no DICOM file meta information")
+    return 144 + int.from_bytes(data[140:144], "little")
+
+
+def _digest(transfer_syntax: UID, data: memoryview) -> str:
+    digest = xxhash.xxh3_128(str(transfer_syntax).encode())
+    digest.update(data)
+    return digest.hexdigest()
+
+
+def _check_uids(header: Dataset, command: tuple[str, str] | None) -> None:
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        value = str(header.get(keyword) or "")
+        if not value:
+            raise Refused("uid-missing", f"the object has no {keyword}")
+        if not UID_PATTERN.fullmatch(value):
+            raise Refused("uid-illegal", f"the object's {keyword} is not a UID")
+    if command is not None and command != (header.SOPClassUID, header.SOPInstanceUID):
+        raise Refused("uid-mismatch", "the object's SOP class or instance UID is not that of the C-STORE request")

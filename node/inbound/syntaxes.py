@@ -1,0 +1,56 @@
+"""What the C-STORE SCP offers: all storage SOP classes, in the transfer syntaxes that can be stored as they are."""
+
+from __future__ import annotations
+
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from pynetdicom import AllStoragePresentationContexts, build_context
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import Verification
+
+# Deflated data sets are not offered: a few bytes of one can unpack to gigabytes, and the whole file must be unpacked to
+# know that it is whole.
+ACCEPTED: tuple[UID, ...] = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    JPEGLosslessSV1,
+    JPEGLossless,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    HTJ2K,
+    RLELossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+)
+
+
+def verification() -> list[PresentationContext]:
+    """C-ECHO."""
+    return [build_context(Verification)]
+
+
+def storage() -> list[PresentationContext]:
+    """C-ECHO and C-STORE of every storage SOP class that pynetdicom knows."""
+    classes = [context.abstract_syntax for context in AllStoragePresentationContexts]
+    return verification() + [build_context(uid, list(ACCEPTED)) for uid in classes if uid is not None]

@@ -1,0 +1,299 @@
+"""The path of a study, from its images to the delivered result. Each step is a job of the kind that bears its name.
+
+arrived   C-STORE  -> file durable, row committed, then Success            receiver, inbound.inbox
+settled   schedule -> study quiet: closed, its `choose` job queued         db.studies
+choose    worker   -> input sets and their jobs, or a refusal              study.candidates, study.series, routes
+segment   worker   -> volume, network, SEG + SR, checked, kept, queued     study.volume, prediction, objects
+deliver   worker   -> C-STORE to one destination, a receipt per object     outbound
+
+A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from db import arrivals, deliveries, input_sets, jobs, refusals, results, studies
+from db.input_sets import Choice, Dispatch, Member
+from db.job_states import Claim, JobKind, JobState, LostLease
+from db.results import NewResult
+from models.card import Bundle
+
+from .app import Node
+from .attempt import Stages
+from .errors import Failed, Refused, Unavailable
+from .failpoints import reach
+from .objects.identity import Provenance
+from .objects.results import KINDS, Made, make, mask_sha256
+from .operations import routes
+from .operations.sweep import sweep_home
+from .outbound import scu
+from .outbound.scu import Parcel, Sender
+from .outbound.statuses import Answer
+from .prediction import predict
+from .study import candidates, series, volume
+from .study.candidates import Candidates
+from .study.facts import Series
+from .study.series import Pick
+
+# ------------------------------------------------------------------ choose
+
+
+def choose(node: Node, job: Claim, stages: Stages) -> None:
+    """Decide which networks read what of a study."""
+    assert job.study_id is not None
+    with node.database.read() as tx:
+        rows = arrivals.images(tx, job.study_id)
+    with stages("headers"):
+        study = candidates.gather(rows, node.archive, node.decoders)
+    with stages("choose"):
+        choices, refused = _choices(node, study)
+    with node.database.write() as tx:
+        for one in study.identities:
+            arrivals.note_identity(tx, one.instance_id, one.sha256, one.image_identity)
+        for each in study.series:
+            studies.note_facts(tx, study.series_ids[each.series_uid], each.facts())
+        for choice in choices:
+            input_set_id, new = input_sets.record(tx, job.study_id, choice)
+            if new:
+                queue_segment(tx, node, input_set_id, job.study_id, choice.priority)
+        for refusal in refused:
+            refusals.record(tx, "study", job.subject, refusal.code, refusal.sentence, job.study_id)
+        if choices:
+            jobs.finish(tx, job, JobState.DONE, stages.report())
+        else:
+            sentence = "; ".join(refusal.sentence for refusal in refused)
+            jobs.finish(tx, job, JobState.REFUSED, stages.report(refused[0].code, sentence))
+
+
+def _choices(node: Node, study: Candidates) -> tuple[list[Choice], list[Refused]]:
+    """What the networks read, and what was refused; never neither."""
+    if len(study.patients) > 1:
+        sentence = f"the images of this study name {len(study.patients)} different patients"
+        return [], [Refused("ambiguous-patient", sentence)]
+    offers = routes.offered(node.routes, study.series)
+    if not offers:
+        return [], [Refused("no-route", f"no route takes any series of this study: {_modalities(study)}")]
+    choices: list[Choice] = []
+    refused: list[Refused] = []
+    for network, by_route in sorted(offers.items()):
+        offered = {one.series_uid: one for _, taken in by_route for one in taken}
+        _, bundle = node.networks.live(network)
+        try:
+            picks = series.choose(bundle.card, list(offered.values()))
+        except Refused as refusal:
+            refused.append(refusal)
+        else:
+            choices += [_choice(network, pick, by_route) for pick in picks]
+    return choices, refused
+
+
+def _modalities(study: Candidates) -> str:
+    return ", ".join(
+        f"series {one.number()} ({' and '.join(sorted(one.facts()['Modality'])) or 'no modality'})"
+        for one in study.series
+    )
+
+
+def _choice(network: str, pick: Pick, by_route: list[tuple[routes.Route, list[Series]]]) -> Choice:
+    takers = [route for route, taken in by_route if any(one.series_uid == pick.series_uid for one in taken)]
+    return Choice(
+        network=network,
+        slot=pick.slot,
+        members=tuple(Member(channel, image.sop_uid) for channel, images in pick.channels for image in images),
+        members_hash=pick.members_hash(),
+        because=f"{pick.because}; route {', '.join(route.name for route in takers)}",
+        dispatches=tuple(
+            Dispatch(route.name, "live" if route.live else "silent", destination)
+            for route in takers
+            for destination in route.destinations or ("",)
+        ),
+        priority=min(route.priority for route in takers),
+    )
+
+
+def queue_segment(tx: Any, node: Node, input_set_id: int, study_id: int, priority: int) -> None:
+    """Ask for an input set to be segmented."""
+    jobs.enqueue(
+        tx,
+        JobKind.SEGMENT,
+        str(input_set_id),
+        max_attempts=node.work.attempts,
+        priority=priority,
+        study_id=study_id,
+        input_set_id=input_set_id,
+    )
+
+
+# ----------------------------------------------------------------- segment
+
+
+def segment(node: Node, job: Claim, stages: Stages) -> None:
+    """Run a network on an input set, and keep what comes out."""
+    assert job.input_set_id is not None
+    with node.database.read() as tx:
+        input_set = input_sets.find(tx, job.input_set_id)
+        members = input_sets.members(tx, job.input_set_id)
+    version, bundle = _pinned(node, job, input_set["network"])
+    with stages("volume"):
+        built = volume.build([node.archive.at(row["path"]) for row in members], node.decoders)
+    try:
+        reach("volume-built")
+        answer = predict(node.hosts, bundle, built, node.work.job_seconds, stages)
+        reach("predicted")
+        provenance = Provenance(
+            card=bundle.card,
+            weights_sha256=bundle.weights_sha256,
+            card_sha256=bundle.card_sha256,
+            input_set_hash=input_set["members_hash"],
+            mask_sha256=mask_sha256(answer.labels),
+            study_uid=input_set["study_uid"],
+            content_time=job.first_claimed,
+            node_version=node.version,
+            node_serial=node.serial,
+            uid_root=node.uid_root,
+        )
+        new = _known(node, provenance)
+        fresh = new is None
+        if new is None:
+            with stages("objects"):
+                made = make(built, answer.labels, provenance)
+            with stages("write"):
+                new = _written(node, made, provenance.content_time)
+    finally:
+        built.close()
+    reach("before-results-commit")
+    try:
+        with node.database.write() as tx:
+            outdated = input_sets.superseded(tx, job.input_set_id)
+            ids = results.record(tx, job.input_set_id, version, new, outdated=outdated)
+            if not outdated:
+                to = input_sets.live_destinations(tx, job.input_set_id)
+                deliveries.queue(tx, job.input_set_id, input_set["study_id"], ids, to, node.send.attempts)
+            jobs.finish(tx, job, JobState.DONE, stages.report())
+    except LostLease:
+        for one in new if fresh else ():
+            node.archive.discard(one.path)
+        raise
+    reach("after-results-commit")
+
+
+def _pinned(node: Node, job: Claim, network: str) -> tuple[int, Bundle]:
+    """The model version of this job: the one that was live at its first claim."""
+    version = job.model_version_id
+    if version is None:
+        live, _ = node.networks.live(network)
+        with node.database.write() as tx:
+            version = jobs.pin(tx, job, live)
+    return version, node.networks.pinned(version)
+
+
+def _known(node: Node, provenance: Provenance) -> list[NewResult] | None:
+    """The results of an earlier run that made the same, if all of them are there: they are the results (promise 4)."""
+    found = []
+    with node.database.read() as tx:
+        for kind, options in KINDS:
+            row = results.by_uid(tx, provenance.result_uid(kind, options))
+            if row is None or row["path"] is None:
+                return None
+            found.append(NewResult(**{name: row[name] for name in NewResult.__dataclass_fields__}))
+    return found
+
+
+def _written(node: Node, made: list[Made], content_time: float) -> list[NewResult]:
+    written = []
+    for one in made:
+        path = node.archive.write_result(one.data)
+        reach("object-written")
+        written.append(
+            NewResult(
+                kind=one.kind,
+                options=one.options,
+                sop_uid=one.sop_uid,
+                sop_class=one.sop_class,
+                series_uid=one.series_uid,
+                sha256=one.sha256,
+                path=path,
+                size=len(one.data),
+                content_time=content_time,
+            )
+        )
+    return written
+
+
+# ----------------------------------------------------------------- deliver
+
+
+def deliver(node: Node, job: Claim, stages: Stages) -> None:
+    """Send what waits of one input set to one destination; every object comes to an answer of its own."""
+    assert job.input_set_id is not None
+    destination = job.subject.rsplit("/", 1)[0]
+    target = node.targets.get(destination)
+    if target is None:
+        sentence = f"{destination} is no peer with a `destination` in the configuration any more"
+        raise Refused("unknown-destination", sentence)
+    with node.database.read() as tx:
+        rows = deliveries.waiting(tx, job.input_set_id, destination)
+        wait, why = deliveries.wait_seconds(tx, destination)
+    if rows and wait > 0:
+        raise Unavailable("unreachable", why, wait)
+    parcels = [Parcel(node.archive.at(row["path"]), row["sop_class"]) for row in rows]
+    reach("before-send")
+    if rows:
+        try:
+            with stages("send"), scu.connect(target, node.ae_title, parcels, node.send.timeout_seconds) as sender:
+                _send_all(node, sender, list(zip(rows, parcels, strict=True)))
+        except Unavailable as error:
+            with node.database.write() as tx:
+                deliveries.unreachable(tx, destination, error.sentence, node.send.unreachable_retry_seconds)
+                deliveries.note(tx, job.input_set_id, destination, error.sentence)
+            raise Unavailable(error.code, error.sentence, node.send.unreachable_retry_seconds) from error
+    with node.database.write() as tx:
+        deliveries.reachable(tx, destination)
+        left, dead = deliveries.outcome(tx, job.input_set_id, destination)
+    if left:
+        raise Failed("not-delivered", left[0])
+    with node.database.write() as tx:
+        if dead:
+            jobs.finish(tx, job, JobState.DEAD, stages.report("not-deliverable", dead[0]))
+        else:
+            jobs.finish(tx, job, JobState.DONE, stages.report())
+    reach("after-delivery-commit")
+
+
+def _send_all(node: Node, sender: Sender, rows: list[tuple[Any, Parcel]]) -> None:
+    states = {Answer.DELIVERED: "delivered", Answer.RETRY: "waiting", Answer.DEAD: "dead"}
+    for row, parcel in rows:
+        receipt = sender.send(parcel)
+        reach("sent-before-row")
+        with node.database.write() as tx:
+            deliveries.settle(tx, row["id"], states[receipt.answer], receipt.status, receipt.sentence or None)
+
+
+# ------------------------------------------------------------------- sweep
+
+
+def sweep(node: Node, job: Claim, stages: Stages) -> None:
+    """Tidy the home folder after crashes: leftovers of the spool, files without a row."""
+    with stages("sweep"):
+        sweep_home(node.archive, node.database, node.inbox)
+    with node.database.write() as tx:
+        jobs.finish(tx, job, JobState.DONE, stages.report())
+
+
+Step = Callable[[Node, Claim, Stages], None]
+
+
+def gave_up(tx: Any, job: Claim, sentence: str) -> None:
+    """A job is refused or dead: what only it could have done says so too."""
+    if job.kind is JobKind.DELIVER and job.input_set_id is not None:
+        deliveries.bury(tx, job.input_set_id, job.subject.rsplit("/", 1)[0], sentence)
+
+
+STEPS: dict[JobKind, Step] = {
+    JobKind.CHOOSE: choose,
+    JobKind.SEGMENT: segment,
+    JobKind.DELIVER: deliver,
+    JobKind.SWEEP: sweep,
+}

@@ -1,0 +1,116 @@
+"""Who made an object, with what, from what: everything that the writers put into it beside the pixels.
+
+IHE AIR (Rev 1.3) 6.5.3.1: the network is described as processing equipment with its Device UID, and the same values stand
+wherever the algorithm is named. The node, which packages the result, is the General Equipment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from models.card import Card, Segment
+
+from .uids import derive
+
+MANUFACTURER = "Planimeter"
+MODEL_NAME = "Planimeter"
+SEG_SERIES_NUMBER = 9001
+SR_SERIES_NUMBER = 9003
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What decides the bytes of the results of one run, and so their UIDs (promise 4).
+
+    Attributes:
+        card: of the network.
+        weights_sha256, card_sha256: which network exactly.
+        input_set_hash: which images exactly.
+        mask_sha256: what came out.
+        study_uid: that it belongs to.
+        content_time: seconds since 1970, of the first attempt.
+        node_version, node_serial: which node.
+        uid_root: the site's, or empty.
+    """
+
+    card: Card
+    weights_sha256: str
+    card_sha256: str
+    input_set_hash: str
+    mask_sha256: str
+    study_uid: str
+    content_time: float
+    node_version: str
+    node_serial: str
+    uid_root: str
+
+    def result_uid(self, kind: str, options: str) -> str:
+        """The SOP Instance UID of one result."""
+        return derive(
+            self.uid_root,
+            "result",
+            self.study_uid,
+            self.input_set_hash,
+            self.weights_sha256,
+            self.card_sha256,
+            self.node_version,
+            self.node_serial,
+            kind,
+            options,
+            self.mask_sha256,
+        )
+
+    def series_uid(self, sop_uid: str) -> str:
+        """Each result has a series of its own: some viewers show only one object of a SEG series."""
+        return derive(self.uid_root, "series", sop_uid)
+
+    def tracking_uid(self, segment: Segment) -> str:
+        """The same structure of the same study by the same network, whatever its version."""
+        return derive(self.uid_root, "tracking", self.study_uid, self.card.name, str(segment.value))
+
+    @property
+    def algorithm_name(self) -> str:
+        return self.card.name
+
+    def described(self, what: str) -> str:
+        """A series description: at most 64 characters."""
+        return f"AI {what} {self.card.title} {self.card.version} [RESEARCH]"[:64]
+
+    def general_equipment(self) -> dict[str, str]:
+        """Enhanced General Equipment, as highdicom's arguments."""
+        return {
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": MODEL_NAME,
+            "software_versions": self.node_version,
+            "device_serial_number": self.node_serial,
+        }
+
+    def processing_equipment(self) -> list[hd.ContributingEquipment]:
+        """The network as Contributing Equipment; highdicom has no argument for the Device UID."""
+        equipment = hd.ContributingEquipment(
+            manufacturer=self.card.manufacturer,
+            purpose_of_reference=codes.DCM.ProcessingEquipment,
+            manufacturer_model_name=self.algorithm_name,
+            software_versions=self.card.version,
+            contribution_description=f"Segmentation by a neural network, weights sha256 {self.weights_sha256}",
+        )
+        equipment.DeviceUID = self.card.device_uid
+        return [equipment]
+
+    def stamp(self, ds: Dataset) -> None:
+        """Give a finished object the times of the first attempt, so that every attempt makes the same bytes."""
+        moment = datetime.fromtimestamp(self.content_time, UTC).astimezone()
+        date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+        for keyword in ("ContentDate", "InstanceCreationDate", "SeriesDate"):
+            setattr(ds, keyword, date)
+        for keyword in ("ContentTime", "InstanceCreationTime", "SeriesTime"):
+            setattr(ds, keyword, time)
+        ds.TimezoneOffsetFromUTC = moment.strftime("%z")
+        for item in ds.get("ContributingEquipmentSequence") or []:
+            if "ContributionDateTime" in item:
+                item.ContributionDateTime = f"{date}{time}{moment.strftime('%z')}"

@@ -1,0 +1,1 @@
+"""What people do with a node: routes, status, checks, submitting a folder."""

@@ -1,0 +1,168 @@
+"""`planimeter check`: is everything there that a study will need?"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from db import schema
+from db.database import DatabaseError, open_database, why_journal
+from models import card
+from models.card import CardError
+
+from ..errors import NodeError
+from ..inbound import syntaxes
+from ..outbound import scu
+from ..outbound.scu import Target
+
+ECHO_SECONDS = 10.0
+CODECS = {
+    "JPEG 2000, HTJ2K": "openjpeg",
+    "JPEG-LS": "jpeg_ls",
+    "RLE": "rle",
+    "JPEG, JPEG lossless": "imagecodecs",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the answer; `right` is None where nothing is wrong but something is worth knowing."""
+
+    what: str
+    right: bool | None
+    said: str
+
+
+def check(
+    *,
+    home: Path,
+    database_url: str,
+    device: str,
+    reserve_gb: float,
+    listen: str,
+    senders: Sequence[str],
+    targets: Sequence[Target],
+    ae_title: str,
+    routes: Mapping[str, Sequence[str]],
+) -> int:
+    """Print what was found; the exit status: 0 when nothing is wrong."""
+    console = Console()
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    wrong = 0
+    parts: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _configuration(listen, senders, targets, routes),
+        lambda: _home(home, reserve_gb),
+        lambda: _database(home, database_url),
+        lambda: _networks(home, routes),
+        lambda: _device(device),
+        _decoders,
+        lambda: _destinations(targets, ae_title),
+    ]
+    for part in parts:
+        with console.status("checking"):
+            findings = list(part())
+        for finding in findings:
+            mark = {True: "[green]ok[/]", False: "[bold red]wrong[/]", None: "[yellow]note[/]"}[finding.right]
+            table.add_row(mark, finding.what, finding.said)
+            wrong += finding.right is False
+    console.print(table)
+    console.print(f"[bold red]{wrong} wrong[/]" if wrong else "[bold green]Everything is in order.[/]")
+    return 1 if wrong else 0
+
+
+def _configuration(
+    listen: str, senders: Sequence[str], targets: Sequence[Target], routes: Mapping[str, Sequence[str]]
+) -> Iterator[Finding]:
+    who = ", ".join(senders) or "any caller on this machine, nobody else: no [[peer]] has `may_send = true`"
+    yield Finding("configuration", True, f"listens on {listen} for {who}")
+    if not targets:
+        yield Finding("configuration", None, "no peer is a destination: results are kept, not sent")
+    if not routes:
+        yield Finding("configuration", None, "no [[route]]: every network gets everything that it can read")
+
+
+def _home(home: Path, reserve_gb: float) -> Iterator[Finding]:
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / 1e9
+    enough = free > reserve_gb
+    said = f"{free:.1f} GB free, the reserve is {reserve_gb:g} GB"
+    yield Finding("disk", enough, said if enough else f"{said}: every C-STORE is answered 0xA700")
+    if home.exists() and home.stat().st_mode & 0o077:
+        yield Finding("home", False, f"{home} can be read by others; chmod 700 it")
+    else:
+        yield Finding("home", True, str(home) if home.exists() else f"{home}, made at the first start")
+
+
+def _database(home: Path, url: str) -> Iterator[Finding]:
+    if url.startswith("sqlite") and not home.exists():
+        yield Finding("database", True, f"SQLite, made at the first start; {why_journal()}")
+        return
+    try:
+        database = open_database(url)
+        found = schema.current(database)
+        with database.read():
+            pass
+    except DatabaseError as error:
+        yield Finding("database", False, str(error))
+        return
+    kind = f"SQLite {sqlite3.sqlite_version}, {why_journal()}" if database.is_sqlite else "PostgreSQL"
+    if found not in (None, schema.newest()):
+        yield Finding("database", False, f"{kind}: made by another version; back it up and run `planimeter upgrade`")
+    else:
+        yield Finding("database", True, kind)
+    database.dispose()
+
+
+def _networks(home: Path, routes: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    folders = (home / "models", card.SHIPPED)
+    wanted = sorted({name for names in routes.values() for name in names}) or card.names(folders)
+    for name in wanted:
+        try:
+            bundle = card.find(name, folders)
+            card.verify(bundle)
+        except CardError as error:
+            yield Finding("network", False, str(error))
+        else:
+            yield Finding("network", True, f"{name} {bundle.card.version}, every file is the one its card lists")
+
+
+def _device(device: str) -> Iterator[Finding]:
+    program = (
+        "import torch\n"
+        "names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]\n"
+        "print('; '.join(names))"
+    )
+    asked = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        yield Finding("GPU", False, f"torch cannot be used: {asked.stderr.strip().splitlines()[-1]}")
+    elif names := asked.stdout.strip():
+        yield Finding("GPU", True, f"{names}; networks run on {device}")
+    elif device.startswith("cuda"):
+        yield Finding("GPU", False, f"work.device is {device}, but torch finds no GPU")
+    else:
+        yield Finding("GPU", None, "none found; networks run on the CPU")
+
+
+def _decoders() -> Iterator[Finding]:
+    lacking = [name for name, module in CODECS.items() if find_spec(module) is None]
+    said = f"{len(syntaxes.ACCEPTED)} transfer syntaxes are taken"
+    yield Finding("decoders", not lacking, f"no decoder for {', '.join(lacking)}" if lacking else said)
+
+
+def _destinations(targets: Sequence[Target], ae_title: str) -> Iterator[Finding]:
+    for target in targets:
+        try:
+            scu.echo(target, ae_title, ECHO_SECONDS)
+        except NodeError as error:
+            yield Finding("destination", False, error.sentence)
+        else:
+            yield Finding("destination", True, f"{target.name} answers C-ECHO")

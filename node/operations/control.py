@@ -1,0 +1,65 @@
+"""What a person tells a node to do. Each answers with a sentence, or raises Refused with one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from db import deliveries, input_sets, jobs, pauses, studies
+from db.database import Database
+from db.job_states import JobKind
+from db.pauses import ACTIVITIES
+
+from ..errors import Refused
+
+__all__ = ["ACTIVITIES", "close", "pause", "reprocess", "retry"]
+
+
+def retry(database: Database, job_id: int) -> str:
+    """Open an ended job again; a `deliver` job's dead deliveries with it."""
+    with database.write() as tx:
+        kind = jobs.kind_of(tx, job_id)
+        if kind is None:
+            raise Refused("no-such-job", f"there is no job {job_id}; `planimeter jobs` lists them")
+        if kind is JobKind.DELIVER:
+            deliveries.revive(tx, job_id)
+        if not jobs.reopen(tx, job_id):
+            raise Refused("job-open", f"job {job_id} has not ended: it waits or runs already")
+    return f"job {job_id} waits again"
+
+
+def close(database: Database, study_uid: str, who: str, attempts: int) -> str:
+    """Settle a study now."""
+    with database.write() as tx:
+        if not studies.close(tx, study_uid, f"closed by {who}", attempts):
+            raise Refused("no-such-study", f"there is no study {study_uid} with images")
+    return f"study {study_uid} is closed; what it goes through is chosen now"
+
+
+def reprocess(database: Database, study_uid: str, who: str, attempts: int) -> str:
+    """Choose again from a study and run its networks again, also where nothing has changed."""
+    with database.write() as tx:
+        if not studies.close(tx, study_uid, f"reprocessed by {who}", attempts):
+            raise Refused("no-such-study", f"there is no study {study_uid} with images")
+        study = studies.find(tx, study_uid)
+        assert study is not None
+        current = input_sets.of_study(tx, study["id"])
+        for one in current:
+            jobs.enqueue(
+                tx,
+                JobKind.SEGMENT,
+                str(one["id"]),
+                max_attempts=attempts,
+                priority=0,
+                study_id=study["id"],
+                input_set_id=one["id"],
+            )
+    return f"study {study_uid} is chosen from again; {len(current)} networks run again"
+
+
+def pause(database: Database, activities: Iterable[str], *, paused: bool, who: str) -> str:
+    """Pause or resume receiving, working or sending; what is at hand is finished."""
+    named = list(activities)
+    with database.write() as tx:
+        for activity in named:
+            pauses.set_paused(tx, activity, paused, who)
+    return f"{', '.join(named)}: {'paused' if paused else 'goes on'}"

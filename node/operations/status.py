@@ -1,0 +1,188 @@
+"""What a node is doing, for people and for programs. Studies are known by their UIDs; no patient data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+from pydicom.uid import UID
+from rich.console import Console
+from rich.table import Table
+
+from db import deliveries, pauses, refusals
+from db import overview as rows
+from db.database import Database
+from db.job_states import JobState
+from db.overview import StudyOverview
+
+STYLES = {
+    "arriving": "cyan",
+    "waiting": "yellow",
+    "running": "blue",
+    "sending": "magenta",
+    "done": "green",
+    "delivered": "green",
+    "refused": "red",
+    "failed": "bold red",
+    "dead": "bold red",
+    "held": "bold yellow",
+}
+SHOWN = 30
+
+
+def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """Everything, newest first. The keys are kept from version to version."""
+    with database.read() as tx:
+        studies = rows.studies(tx)
+        no_images = rows.kinds(tx, [study.row["id"] for study in studies if "image" not in study.instances])
+        jobs = rows.jobs(tx)
+        callers = refusals.callers(tx)
+        sent = deliveries.listing(tx)
+    return {
+        "studies": [_study(study, no_images.get(study.row["id"], set())) for study in studies],
+        "jobs": [
+            {
+                "id": job["id"],
+                "kind": job["kind"],
+                "state": job["state"],
+                "model": f"{job['network']} {job['model_version'] or ''}".strip() if job["network"] else None,
+                "study_uid": job["study_uid"],
+                "attempts": job["attempts"],
+                "reason": _reason(job["code"], job["reason"]),
+                "seconds": job["seconds"] or {},
+            }
+            for job in jobs
+        ],
+        "callers": [
+            {
+                "address": caller["address"],
+                "ae_title": caller["ae_title"],
+                "count": caller["count"],
+                "reason": _reason(caller["code"], caller["sentence"]),
+                "last": datetime.fromtimestamp(caller["last"]).astimezone().isoformat(timespec="seconds"),
+            }
+            for caller in callers
+        ],
+        "deliveries": [
+            {
+                "sop_uid": one["sop_uid"],
+                "study_uid": one["study_uid"],
+                "kind": one["kind"],
+                "destination": one["destination"],
+                "state": one["state"],
+                "attempts": one["attempts"],
+                "reason": one["reason"],
+            }
+            for one in sent
+        ],
+    }
+
+
+def _reason(code: str | None, sentence: str | None) -> str | None:
+    return f"{code}: {sentence}" if code and sentence else sentence
+
+
+def _study(study: StudyOverview, other_classes: set[str]) -> dict[str, Any]:
+    state, reason = state_of(study, other_classes)
+    return {
+        "study_uid": study.row["study_uid"],
+        "state": state,
+        "images": study.instances.get("image", 0),
+        "reason": reason,
+    }
+
+
+def state_of(study: StudyOverview, other_classes: set[str]) -> tuple[str, str | None]:
+    """One of arriving, waiting, running, sending, done, refused, failed, held; and why."""
+    reasons = "; ".join(f"{code}: {sentence}" if code else sentence for code, sentence in study.reasons) or None
+    in_state = {state for (_, state), count in study.jobs.items() if count}
+    computing = {state for (kind, state) in study.jobs if kind in ("choose", "segment")}
+    if study.row["state"] == "held":
+        return "held", f"{study.row['held_because']}; when it is right, `planimeter reprocess` goes on with the newest"
+    if study.row["state"] == "none":
+        names = sorted(UID(uid).name for uid in other_classes)
+        return "refused", f"no-images: stored, but only images are worked on, and it holds {', '.join(names) or 'none'}"
+    if study.row["state"] == "open":
+        return "arriving", reasons
+    if JobState.RUNNING in computing:
+        return "running", reasons
+    if JobState.WAITING in computing:
+        return "waiting", reasons
+    if study.deliveries.get("waiting"):
+        return "sending", reasons
+    if JobState.DEAD in in_state or study.deliveries.get("dead"):
+        return "failed", reasons
+    if study.results:
+        return "done", reasons
+    return ("refused" if JobState.REFUSED in in_state else "done"), reasons
+
+
+def print_json(everything: dict[str, list[dict[str, Any]]]) -> None:
+    """For programs."""
+    sys.stdout.write(json.dumps(everything, indent=2) + "\n")
+
+
+def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database) -> None:
+    """For people: what matters now first, the latest of the rest."""
+    console = Console()
+    with database.read() as tx:
+        paused, outages = pauses.paused(tx), deliveries.outages(tx)
+    if paused:
+        console.print(f"[bold yellow]Paused: {', '.join(sorted(paused))}[/]; `planimeter resume` ends that")
+    for outage in outages:
+        since = datetime.fromtimestamp(outage["since"]).astimezone().strftime("%H:%M:%S")
+        console.print(f"[bold red]{outage['destination']} does not answer since {since}:[/] {outage['reason']}")
+    columns = {
+        "studies": ("state", "images", "study_uid", "reason"),
+        "jobs": ("id", "kind", "state", "attempts", "model", "study_uid", "reason"),
+        "deliveries": ("state", "kind", "destination", "attempts", "sop_uid", "reason"),
+        "callers": ("address", "ae_title", "count", "last", "reason"),
+    }
+    titles = {"callers": "turned away at the door"}
+    for name, keys in columns.items():
+        _print_table(console, titles.get(name, name), keys, everything[name])
+
+
+def _print_table(console: Console, title: str, keys: tuple[str, ...], listed: list[dict[str, Any]]) -> None:
+    if not listed:
+        console.print(f"[dim]{title}: none[/]")
+        return
+    table = Table(title=f"{title} ({len(listed)})", title_justify="left", title_style="bold", expand=False)
+    for key in keys:
+        table.add_column(key.replace("_", " "), overflow="fold")
+    for row in listed[:SHOWN]:
+        table.add_row(*(str(row[key] if row[key] is not None else "") for key in keys), style=_style(row))
+    console.print(table)
+    if len(listed) > SHOWN:
+        console.print(f"[dim]and {len(listed) - SHOWN} older ones; --json shows all[/]")
+
+
+def _style(row: dict[str, Any]) -> str | None:
+    return STYLES.get(row.get("state", ""))
+
+
+def print_jobs(database: Database) -> int:
+    """The jobs, newest first."""
+    keys = ("id", "kind", "state", "attempts", "model", "study_uid", "reason")
+    _print_table(Console(), "jobs", keys, overview(database)["jobs"])
+    return 0
+
+
+def print_attempts(database: Database, job_id: int) -> int:
+    """One job's attempts, with the seconds of their stages."""
+    with database.read() as tx:
+        attempts = rows.attempts(tx, job_id)
+    shown = [
+        {
+            "started": datetime.fromtimestamp(one["started"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            "seconds": ", ".join(f"{stage} {seconds:g}" for stage, seconds in (one["seconds"] or {}).items()),
+            "peak MB": ", ".join(f"{who} {mb:.0f}" for who, mb in (one["peak_memory_mb"] or {}).items()),
+            "outcome": one["outcome"] or "running",
+            "reason": _reason(one["code"], one["sentence"]),
+        }
+        for one in attempts
+    ]
+    _print_table(Console(), f"attempts of job {job_id}", ("started", "outcome", "seconds", "peak MB", "reason"), shown)
+    return 0 if shown else 1

@@ -1,0 +1,96 @@
+"""Take in files without the network, through the same door as C-STORE."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info, read_preamble
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
+from rich.console import Console
+from rich.progress import Progress
+
+from db.arrivals import Seen
+
+from ..errors import Refused
+from ..inbound.inbox import Inbox, Source
+from ..inbound.syntaxes import ACCEPTED
+
+SUBMITTED = Source("SUBMIT", "local")
+
+
+def submit(inbox: Inbox, path: Path) -> int:
+    """Take in a file, or everything below a folder, with a progress bar; the exit status."""
+    if not path.exists():
+        raise Refused("no-such-file", f"{path}: there is no such file or folder")
+    files = list(_files(path))
+    counts: Counter[str] = Counter()
+    refused: list[tuple[Path, Refused]] = []
+    console = Console(stderr=True)
+    with Progress(console=console, transient=not console.is_terminal) as progress:
+        for file in progress.track(files, description="submitting"):
+            try:
+                counts[take_file(inbox, file)] += 1
+            except Refused as refusal:
+                refused.append((file, refusal))
+                inbox.refuse(SUBMITTED, file.name, refusal)
+    said = ", ".join(f"{count} {seen}" for seen, count in sorted(counts.items())) or "nothing taken in"
+    sys.stdout.write(f"{said}; {len(refused)} refused\n")
+    for file, why in refused[:20]:
+        sys.stdout.write(f"  {file}: {why.sentence}\n")
+    if len(refused) > 20:
+        sys.stdout.write(f"  and {len(refused) - 20} more\n")
+    return 0 if counts and not refused else 1
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    else:
+        yield from sorted(file for file in path.rglob("*") if file.is_file() and file.name != "DICOMDIR")
+
+
+def take_file(inbox: Inbox, file: Path) -> Seen:
+    """Take in one Part 10 file. Its preamble and file meta information are not kept: ours are written instead.
+
+    Raises:
+        Refused: it is no Part 10 file, its transfer syntax is not taken, or `Inbox.take` refuses it.
+    """
+    spooled = inbox.archive.new_spool_file()
+    try:
+        with file.open("rb") as source, spooled.open("xb") as target:
+            meta = _meta(source, file)
+            target.write(b"\0" * 128 + b"DICM")
+            write_file_meta_info(target, meta)
+            shutil.copyfileobj(source, target, 1 << 20)
+    except BaseException:
+        spooled.unlink(missing_ok=True)
+        raise
+    return inbox.take(spooled, meta.TransferSyntaxUID, SUBMITTED)
+
+
+def _meta(source: object, file: Path) -> FileMetaDataset:
+    """File meta information of our own, with the file's transfer syntax and UIDs; the stream stands at the data set."""
+    try:
+        read_preamble(source, force=False)
+        found = read_file_meta_info(file)
+        length = 144 + int(found.FileMetaInformationGroupLength)
+        syntax = UID(found.TransferSyntaxUID)
+        sop_class, sop_uid = found.MediaStorageSOPClassUID, found.MediaStorageSOPInstanceUID
+    except (InvalidDicomError, AttributeError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise Refused("no-file-meta", "this is no DICOM file: it has no file meta information (PS3.10 7.1)") from error
+    if syntax not in ACCEPTED:
+        raise Refused("transfer-syntax-refused", f"its transfer syntax, {syntax.name}, is not taken")
+    source.seek(length)  # type: ignore[attr-defined]
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, sop_uid
+    meta.TransferSyntaxUID = syntax
+    meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+    return meta

@@ -1,0 +1,62 @@
+"""Tidy the home folder after crashes. Nothing that was acknowledged is ever removed.
+
+A file of the store without a row was received whole but never acknowledged, or its row was lost with an old backup of the
+database: it is taken in again. A file of the results without a row was made but never committed: it goes.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info
+
+from db import arrivals, results
+from db.database import Database
+
+from ..errors import Refused
+from ..inbound.inbox import Inbox, Source
+from ..study.archive import Archive
+
+logger = logging.getLogger(__name__)
+
+#: nobody is still busy with a file that was not touched for so long
+SETTLED_SECONDS = 3600.0
+DAYS = 3
+
+
+def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_seconds: float = SETTLED_SECONDS) -> None:
+    """Remove what crashes left in the spool and the results; take in again what they left in the store."""
+    before = time.time() - settled_seconds
+    for leftover in archive.spool.iterdir():
+        if leftover.stat().st_mtime < before:
+            leftover.unlink()
+            logger.info("removed a leftover of the spool")
+    for kind in ("store", "results"):
+        for file in archive.recent(kind, DAYS):
+            if file.stat().st_mtime < before:
+                _sweep_file(archive, database, inbox, kind, file)
+
+
+def _sweep_file(archive: Archive, database: Database, inbox: Inbox, kind: str, file: Path) -> None:
+    path = file.relative_to(archive.home).as_posix()
+    with database.read() as tx:
+        known = arrivals.has_path(tx, path) if kind == "store" else results.has_path(tx, path)
+    if known:
+        return
+    if kind == "results":
+        archive.discard(path)
+        logger.info("removed a result that was never committed")
+        return
+    spooled = archive.new_spool_file()
+    shutil.copyfile(file, spooled)
+    syntax = read_file_meta_info(file).TransferSyntaxUID
+    try:
+        inbox.take(spooled, syntax, Source("", "store"))
+    except Refused as refusal:
+        logger.warning("a file of the store cannot be taken in: %s", refusal.code)
+        return
+    archive.discard(path)
+    logger.info("took in an instance that had lost its row")

@@ -1,0 +1,146 @@
+"""Send stored objects by C-STORE, and ask for a sign of life by C-ECHO."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config, build_context
+from pynetdicom.sop_class import Verification
+
+from ..errors import Unavailable
+from .statuses import Answer, meaning
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to send."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One object to send: its file, and what must be negotiated for it."""
+
+    file: Path
+    sop_class: str
+    transfer_syntax: UID = ExplicitVRLittleEndian
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What came of one object.
+
+    Attributes:
+        status: the C-STORE response's, or None when there was none.
+    """
+
+    answer: Answer
+    status: int | None
+    sentence: str
+
+
+class Sender:
+    """An association to one target; made by `connect`."""
+
+    def __init__(self, assoc: Any, target: Target) -> None:
+        self._assoc, self._target = assoc, target
+
+    def send(self, parcel: Parcel) -> Receipt:
+        """Send one object. A broken association answers RETRY for it and for all that follow."""
+        accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in self._assoc.accepted_contexts}
+        if (parcel.sop_class, parcel.transfer_syntax) in accepted:
+            what: Path | Dataset = parcel.file
+        elif (
+            parcel.transfer_syntax == ExplicitVRLittleEndian and (parcel.sop_class, ImplicitVRLittleEndian) in accepted
+        ):
+            what = _implicit(parcel.file)
+        else:
+            name = UID(parcel.sop_class).name
+            return Receipt(Answer.DEAD, None, f"{self._target.name} does not accept {name}")
+        if not self._assoc.is_established:
+            return Receipt(Answer.RETRY, None, "the association had ended before this object")
+        try:
+            response = self._assoc.send_c_store(what)
+        except (ValueError, RuntimeError, OSError) as error:
+            return Receipt(Answer.RETRY, None, f"the object was not sent: {error}".split("\n")[0])
+        if "Status" not in response:
+            return Receipt(Answer.RETRY, None, "the destination aborted or did not answer in time")
+        answer, sentence = meaning(int(response.Status))
+        comment = str(response.get("ErrorComment") or "")
+        return Receipt(answer, int(response.Status), ": ".join(part for part in (sentence, comment) if part))
+
+
+def _implicit(file: Path) -> Dataset:
+    """The same data set in the one transfer syntax that every SCP must know (PS3.5 10.1)."""
+    ds = dcmread(file)
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    return ds
+
+
+@contextlib.contextmanager
+def connect(target: Target, ae_title: str, parcels: Sequence[Parcel], timeout_seconds: float) -> Iterator[Sender]:
+    """Open an association that offers what the parcels need.
+
+    Raises:
+        Unavailable: `unreachable`, `rejected`: nothing was sent.
+    """
+    wanted: set[tuple[str, UID]] = set()
+    for parcel in parcels:
+        wanted.add((parcel.sop_class, parcel.transfer_syntax))
+        if parcel.transfer_syntax == ExplicitVRLittleEndian:
+            wanted.add((parcel.sop_class, ImplicitVRLittleEndian))
+    assoc = _associate(target, ae_title, sorted(wanted), timeout_seconds)
+    try:
+        yield Sender(assoc, target)
+    finally:
+        if assoc.is_established:
+            assoc.release()
+
+
+def echo(target: Target, ae_title: str, timeout_seconds: float) -> None:
+    """C-ECHO.
+
+    Raises:
+        Unavailable: with the reason.
+    """
+    assoc = _associate(target, ae_title, [(Verification, ImplicitVRLittleEndian)], timeout_seconds)
+    try:
+        response = assoc.send_c_echo()
+    finally:
+        if assoc.is_established:
+            assoc.release()
+    if response.get("Status") != 0x0000:
+        raise Unavailable("unreachable", f"{target.name} did not answer C-ECHO with Success")
+
+
+def _associate(target: Target, ae_title: str, contexts: Sequence[tuple[str, UID]], timeout_seconds: float) -> Any:
+    _config.LOG_HANDLER_LEVEL = "none"
+    _config.STORE_SEND_CHUNKED_DATASET = True  # stored bytes go out as they are
+    ae = AE(ae_title)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
+    ae.connection_timeout = min(timeout_seconds, 15.0)
+    where = f"{target.ae_title} at {target.host}:{target.port}"
+    proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
+    try:
+        assoc = ae.associate(target.host, target.port, contexts=proposed, ae_title=target.ae_title)
+    except OSError as error:  # the name does not resolve
+        raise Unavailable("unreachable", f"{where} cannot be found: {error.strerror or error}") from None
+    if assoc.is_established or assoc.rejected_contexts:
+        # where nothing was accepted pynetdicom ends the association: the peer is there, and said no to every object
+        return assoc
+    if assoc.is_rejected:
+        primitive = assoc.acceptor.primitive
+        why = getattr(primitive, "reason_str", "") if primitive else ""
+        raise Unavailable("rejected", f"{where} rejected our association: {why or 'no reason given'}")
+    raise Unavailable("unreachable", f"{where} cannot be reached, or ended the association")

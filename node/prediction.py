@@ -1,0 +1,48 @@
+"""Hand a volume to the warm host of a network, and say in the node's words what may go wrong with that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models import client
+from models.card import Bundle
+from models.client import Answer
+
+from .attempt import Stages
+from .errors import Failed, Refused, Unavailable
+from .hosts import ask
+from .study.volume import Volume
+
+BUSY_RETRY_SECONDS = 1.0
+
+
+def predict(hosts: Path | None, bundle: Bundle, volume: Volume, limit_seconds: float, stages: Stages) -> Answer:
+    """The label map of a volume.
+
+    Args:
+        hosts: where this machine's model hosts are asked for.
+        limit_seconds: on the wall clock; a network that takes longer is stopped.
+
+    Raises:
+        Refused: the network's output cannot be used.
+        Failed: the host died, hung, or could not be started.
+        Unavailable: the host went away before it began.
+    """
+    if hosts is None:
+        raise Unavailable("no-supervisor", "nobody starts model hosts here; use `planimeter run` or `planimeter work`")
+    with stages("host"):
+        address = ask(hosts, bundle)
+    try:
+        with stages("network"):
+            answer = client.segment(address, [volume.values], volume.geometry.affine, limit_seconds=limit_seconds)
+    except client.HostRefused as error:
+        raise Refused(error.code, str(error)) from error
+    except client.HostGone as error:
+        raise Failed("host-died", str(error)) from error
+    except client.HostFailed as error:
+        raise Failed("network-failed", f"the network failed: {error}") from error
+    except client.HostBusy as error:
+        raise Unavailable("host-busy", str(error), BUSY_RETRY_SECONDS) from error
+    stages.seconds |= {f"network.{name}": seconds for name, seconds in answer.seconds.items()}
+    stages.peak_memory_mb["host"] = answer.peak_memory_mb
+    return answer

@@ -1,0 +1,251 @@
+"""The receiving process: C-ECHO and C-STORE SCP on pynetdicom."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import socketserver
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, _config, evt
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from db import pauses
+from db.arrivals import Seen
+from db.database import Database, DatabaseUnreachable
+
+from .errors import Refused
+from .inbound import syntaxes
+from .inbound.inbox import Inbox, Source
+from .inbound.ledger import Ledger
+from .inbound.peers import Doorkeeper, printable
+
+logger = logging.getLogger(__name__)
+
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+DATA_SET_MISMATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+STATUS_OF = {"uid-mismatch": DATA_SET_MISMATCH}
+
+FIRST_BYTES_SECONDS = 10
+LONGEST_REQUEST = 1 << 20
+TURNED_AWAY_FLUSH_SECONDS = 1.0
+STOP_SECONDS = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """How the receiver listens."""
+
+    ae_title: str
+    address: str
+    port: int
+    associations: int
+    idle_seconds: float
+    max_pdu_bytes: int
+    reserve_bytes: int
+
+
+class Receiver:
+    """The SCP. `start` returns once it listens; `stop` lets running associations end their current message."""
+
+    def __init__(self, door: Door, doorkeeper: Doorkeeper, inbox: Inbox, database: Database) -> None:
+        self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
+        self.ledger = Ledger(database)
+        self._paused = False
+        self._stopping = threading.Event()
+        self._housekeeper = threading.Thread(target=self._keep_house, name="receiver housekeeping", daemon=True)
+        self._ae = AE(door.ae_title)
+        self._ae.maximum_associations = door.associations
+        self._ae.maximum_pdu_size = door.max_pdu_bytes
+        self._ae.network_timeout = door.idle_seconds
+        self._ae.dimse_timeout = door.idle_seconds
+        self._server: Any = None
+
+    def start(self) -> int:
+        """Listen.
+
+        Returns:
+            The port, which is the one the system gave where 0 was asked for.
+
+        Raises:
+            OSError: the address or port cannot be had.
+        """
+        _config.STORE_RECV_CHUNKED_DATASET = True
+        _config.LOG_HANDLER_LEVEL = "none"  # the standard handlers write identifiers into the log
+        _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+        tempfile.tempdir = str(self._inbox.archive.spool)  # where pynetdicom streams what it receives
+        self._server = self._ae.make_server(
+            (self._door.address, self._door.port),
+            server_class=_Server,
+            contexts=syntaxes.storage(),
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._requested),
+                (evt.EVT_ACCEPTED, self._accepted),
+                (evt.EVT_C_STORE, self._store),
+            ],
+            request_handler=_handler(self.ledger),
+        )
+        threading.Thread(target=self._server.serve_forever, name="receiver accepting", daemon=True).start()
+        self._housekeeper.start()
+        return int(self._server.server_address[1])
+
+    def stop(self) -> None:
+        """Stop listening, let associations end for a while, abort what is left, and write the counts."""
+        self._stopping.set()
+        self._server.shutdown()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._server.active_associations and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._ae.shutdown()
+        if self._housekeeper.is_alive():
+            self._housekeeper.join(10)
+        self.ledger.flush()
+
+    def _keep_house(self) -> None:
+        while not self._stopping.wait(TURNED_AWAY_FLUSH_SECONDS):
+            self.ledger.flush()
+            try:
+                with self._database.read() as tx:
+                    self._paused = "receive" in pauses.paused(tx)
+            except DatabaseUnreachable as error:
+                logger.warning("%s", error)
+
+    def _requested(self, event: evt.Event) -> None:
+        """Judge the caller before anything is negotiated."""
+        assoc = event.assoc
+        address = assoc.requestor.address
+        primitive = assoc.requestor.primitive
+        ae_title = str(primitive.calling_ae_title if primitive else "").strip()
+        verdict = self._doorkeeper.judge(address, ae_title)
+        if not verdict.may_call:
+            self._turn_away(assoc, (1, 1, 3), printable(ae_title), verdict.code, verdict.sentence)
+        elif self._paused:
+            sentence = "receiving is paused; `planimeter resume receive` ends that"
+            self._turn_away(assoc, (2, 3, 1), printable(ae_title), "paused", sentence)
+        elif not verdict.may_send:
+            assoc.acceptor.supported_contexts = syntaxes.verification()
+
+    def _turn_away(self, assoc: Any, reason: tuple[int, int, int], ae_title: str, code: str, sentence: str) -> None:
+        self.ledger.count(assoc.requestor.address, ae_title, code, sentence)
+        logger.info("association rejected: %s %s: %s", assoc.requestor.address, ae_title, code)
+        assoc.acse.send_reject(*reason)
+        assoc.kill()
+
+    def _accepted(self, event: evt.Event) -> None:
+        """Count what a caller proposed and got no presentation context for."""
+        assoc = event.assoc
+        served = {context.abstract_syntax for context in assoc.accepted_contexts}
+        for context in assoc.rejected_contexts:
+            if context.abstract_syntax in served:
+                continue
+            served.add(context.abstract_syntax)
+            name = getattr(context.abstract_syntax, "name", context.abstract_syntax)
+            offered = ", ".join(getattr(uid, "name", str(uid)) for uid in context.transfer_syntax)
+            if context.result == 0x04:
+                code, sentence = (
+                    "transfer-syntax-refused",
+                    f"{name} was offered only as {offered}, which we do not take",
+                )
+            else:
+                code, sentence = "sop-class-refused", f"{name} is not accepted from this peer"
+            who = printable(str(assoc.requestor.ae_title))
+            self.ledger.count(assoc.requestor.address, who, code, sentence)
+
+    def _store(self, event: evt.Event) -> Dataset:
+        """The C-STORE handler: Success means that the instance is on disk and in the database (promise 1)."""
+        assoc, request = event.assoc, event.request
+        source = Source(printable(str(assoc.requestor.ae_title)), assoc.requestor.address)
+        command = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
+        free = self._inbox.archive.free_bytes()
+        if free < self._door.reserve_bytes:
+            sentence = f"{free / 1e9:.1f} GB are free, the reserve is {self._door.reserve_bytes / 1e9:.1f} GB"
+            return self._not_now(source, "disk-reserve", sentence)
+        if self._paused:
+            return self._not_now(source, "paused", "receiving is paused")
+        try:
+            seen = self._inbox.take(event.dataset_path, event.context.transfer_syntax, source, command)
+        except Refused as refusal:
+            logger.info("instance refused: %s %s: %s", source.address, source.calling_ae, refusal.code)
+            self._keep_refusal(source, printable(command[1]), refusal)
+            return _status(STATUS_OF.get(refusal.code, CANNOT_UNDERSTAND), refusal.sentence)
+        except (DatabaseUnreachable, OSError) as error:
+            return self._not_now(source, "not-stored", f"{type(error).__name__}: {error}".split("\n")[0])
+        if seen is not Seen.NEW:
+            logger.info("instance came again (%s) from %s", seen, source.calling_ae)
+        return _status(SUCCESS)
+
+    def _not_now(self, source: Source, code: str, sentence: str) -> Dataset:
+        logger.warning("instance answered 0xA700: %s: %s", code, sentence)
+        self.ledger.count(source.address, source.calling_ae, code, sentence)
+        return _status(OUT_OF_RESOURCES, sentence)
+
+    def _keep_refusal(self, source: Source, subject: str, refusal: Refused) -> None:
+        try:
+            self._inbox.refuse(source, subject, refusal)
+        except DatabaseUnreachable:
+            self.ledger.count(source.address, source.calling_ae, refusal.code, refusal.sentence)
+
+
+class _Server(ThreadedAssociationServer):
+    """Many senders may knock at once; a closed server is forgotten without pynetdicom's own list of servers."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+    def shutdown(self) -> None:
+        socketserver.BaseServer.shutdown(self)
+        self.server_close()
+
+
+def _status(status: int, comment: str = "") -> Dataset:
+    answer = Dataset()
+    answer.Status = status
+    if comment:
+        answer.ErrorComment = comment[:64]
+    return answer
+
+
+def _handler(ledger: Ledger) -> Callable[..., RequestHandler]:
+    """A request handler that looks at the first bytes before pynetdicom does, and counts what is not DICOM."""
+
+    class _Checked(RequestHandler):
+        def handle(self) -> None:
+            connection: socket.socket = self.request
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code, sentence = _first_bytes(connection)
+            if code:
+                ledger.count(str(self.client_address[0]), "", code, sentence)
+                self.server.shutdown_request(connection)
+                return
+            super().handle()
+
+    return _Checked
+
+
+def _first_bytes(connection: socket.socket) -> tuple[str, str]:
+    """("", "") when an A-ASSOCIATE-RQ of sane length begins here (PS3.8 9.3.2); else why not."""
+    connection.settimeout(FIRST_BYTES_SECONDS)
+    try:
+        head = connection.recv(6, socket.MSG_PEEK | socket.MSG_WAITALL)
+    except TimeoutError:
+        return "no-request", f"the connection sent no association request within {FIRST_BYTES_SECONDS} s"
+    except OSError as error:
+        return "no-request", f"the connection broke before a request: {error.strerror}"
+    finally:
+        connection.settimeout(None)
+    if not head:
+        return "no-request", "the connection was closed without a request (a health check, or a port scan)"
+    if head[0] != 0x01 or len(head) < 6 or head[1] != 0:
+        shown = printable(head.decode("ascii", "replace"))
+        return "not-dicom", f"the connection does not speak DICOM: it began with {shown!r}"
+    if int.from_bytes(head[2:6], "big") > LONGEST_REQUEST:
+        return "request-too-long", "the association request announces more than 1 MiB"
+    return "", ""

@@ -1,0 +1,72 @@
+"""The scheduling process: APScheduler, which only enqueues. Several may run: what two of them ask for is one job."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from db import jobs, studies
+from db.database import DatabaseUnreachable
+from db.job_states import JobKind
+
+from .app import Node
+
+logger = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 1.0
+RESCUE_SECONDS = 5.0
+SWEEP_ATTEMPTS = 3
+#: after everything that a person waits for
+SWEEP_PRIORITY = 100
+
+
+def run(node: Node, stopping: threading.Event) -> None:
+    """Schedule until `stopping` is set."""
+    scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
+    scheduler.add_job(settle, "interval", seconds=SETTLE_SECONDS, args=[node], misfire_grace_time=None)
+    scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node], misfire_grace_time=None)
+    scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    scheduler.start()
+    stopping.wait()
+    scheduler.shutdown(wait=True)
+
+
+def settle(node: Node) -> None:
+    """Close the studies that have been quiet long enough, each with its `choose` job."""
+    try:
+        with node.database.read() as tx:
+            if not studies.any_due(tx, node.quiet_seconds):
+                return
+        with node.database.write() as tx:
+            settled = studies.settle(tx, node.quiet_seconds, node.work.attempts)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
+        return
+    if settled:
+        logger.info("%d studies settled", len(settled))
+
+
+def rescue(node: Node) -> None:
+    """Take back the jobs of workers that are gone."""
+    try:
+        with node.database.write() as tx:
+            taken_back = jobs.rescue(tx)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
+        return
+    if taken_back:
+        logger.warning("%d jobs of dead workers wait again", taken_back)
+
+
+def ask_for_sweep(node: Node) -> None:
+    """One tidying per hour, whoever asks first."""
+    due = datetime.now(UTC).strftime("%Y-%m-%dT%H:00Z")
+    try:
+        with node.database.write() as tx:
+            jobs.enqueue(tx, JobKind.SWEEP, "home", due=due, max_attempts=SWEEP_ATTEMPTS, priority=SWEEP_PRIORITY)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)

@@ -1,0 +1,112 @@
+"""Files on disk: what was received and what was made. Names are our own; nothing of a peer becomes a path.
+
+A file appears under its name complete and durable, or not at all: written beside, fdatasync, rename, fsync of folder.
+Paths in the database are relative to the home folder, so that machines which share it may mount it where they like.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+SUFFIX = ".dcm"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The folders below the home folder."""
+
+    home: Path
+
+    @property
+    def spool(self) -> Path:
+        """Where instances arrive; on the same filesystem as the store."""
+        return self.home / "spool"
+
+    def prepare(self) -> None:
+        """Make the folders, private to this user; a new file of this process is private too."""
+        os.umask(0o077)
+        for folder in (self.home, self.spool, self.home / "store", self.home / "results", self.home / "run"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.home.stat().st_uid == os.getuid():
+            self.home.chmod(0o700)
+
+    def free_bytes(self) -> int:
+        """Free space for this user on the filesystem of the home folder."""
+        return shutil.disk_usage(self.home).free
+
+    def at(self, path: str) -> Path:
+        """The file of a path that the database holds."""
+        return self.home / path
+
+    def new_spool_file(self) -> Path:
+        """A name in the spool that nobody has."""
+        return self.spool / f"{secrets.token_hex(16)}{SUFFIX}"
+
+    def keep(self, spooled: Path, descriptor: int) -> str:
+        """Move a spooled file into the store, durably.
+
+        Args:
+            spooled: its path in the spool.
+            descriptor: of the same file, open.
+
+        Returns:
+            Its path, relative to the home folder.
+        """
+        os.fdatasync(descriptor)
+        return self._publish(spooled, "store")
+
+    def write_result(self, data: bytes) -> str:
+        """Keep the bytes of a result, durably; its path relative to the home folder."""
+        spooled = self.new_spool_file()
+        with spooled.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fdatasync(stream.fileno())
+        return self._publish(spooled, "results")
+
+    def _publish(self, spooled: Path, kind: str) -> str:
+        name = secrets.token_hex(16)
+        folder = self.home / kind / datetime.now(UTC).strftime("%Y-%m-%d") / name[:2]
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for made in (folder.parent, folder.parent.parent):
+                _sync_folder(made)
+        target = folder / f"{name}{SUFFIX}"
+        spooled.rename(target)
+        _sync_folder(folder)
+        return target.relative_to(self.home).as_posix()
+
+    def restore(self, spooled: Path, descriptor: int, path: str) -> None:
+        """Put a file back under the path that its row has."""
+        os.fdatasync(descriptor)
+        target = self.at(path)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        spooled.rename(target)
+        _sync_folder(target.parent)
+
+    def discard(self, path: str) -> None:
+        """Remove a file that no row names."""
+        with suppress(FileNotFoundError):
+            self.at(path).unlink()
+
+    def recent(self, kind: str, days: int) -> Iterator[Path]:
+        """The files that were published today or in the days before."""
+        folders = sorted((self.home / kind).iterdir(), reverse=True)[: days + 1]
+        for folder in folders:
+            yield from folder.rglob(f"*{SUFFIX}")
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable once the folder is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,126 @@
+"""What a study has to offer: its images in their newest revision, with what their headers and bytes say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from db.database import Row
+
+from ..errors import Refused
+from . import facts, pixels
+from .archive import Archive
+from .decode import Decoders
+from .facts import Image, Series, text
+
+#: what must be equal, beside the pixels, for two revisions of an image to be the same image
+SAME_IMAGE = (
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "Modality",
+    "ImageType",
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What was found out about one stored instance."""
+
+    instance_id: int
+    sha256: str
+    image_identity: str
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A study's images.
+
+    Attributes:
+        series: in the order of their UIDs.
+        series_ids: series UID -> row.
+        identities: of the instances that had none yet.
+        patients: (issuer, PatientID) of the newest revisions.
+    """
+
+    series: tuple[Series, ...]
+    series_ids: dict[str, int]
+    identities: tuple[Identity, ...]
+    patients: frozenset[tuple[str, str]]
+
+
+@dataclass
+class _Gathered:
+    images: list[Image] = field(default_factory=list)
+    callers: set[str] = field(default_factory=set)
+    broken: str = ""
+
+
+def gather(rows: Sequence[Row], archive: Archive, decoders: Decoders) -> Candidates:
+    """Read the headers of a study's images.
+
+    Args:
+        rows: all revisions, those of one SOP instance together and in order (`db.arrivals.images`).
+    """
+    newest: dict[str, Row] = {}
+    identities: dict[int, Identity] = {}
+    known: dict[int, str] = {}
+    for row in rows:
+        if row["image_identity"] is None:
+            before = newest.get(row["sop_uid"])
+            sha256 = _sha256(archive, row)
+            same = before is not None and _same_image(archive, before, row, decoders)
+            image_identity = known[before["id"]] if before is not None and same else sha256
+            identities[row["id"]] = Identity(row["id"], sha256, image_identity)
+            known[row["id"]] = image_identity
+        else:
+            known[row["id"]] = row["image_identity"]
+        newest[row["sop_uid"]] = row
+    gathered: dict[str, _Gathered] = {}
+    for row in newest.values():
+        one = gathered.setdefault(row["series_uid"], _Gathered())
+        one.callers.add(row["calling_ae"])
+        try:
+            header = facts.read(archive.at(row["path"]))
+        except Refused as refusal:
+            header, one.broken = Dataset(), refusal.sentence
+        one.images.append(Image(row["sop_uid"], known[row["id"]], header))
+    series = tuple(
+        Series(uid, tuple(one.images), frozenset(one.callers), one.broken) for uid, one in sorted(gathered.items())
+    )
+    return Candidates(
+        series,
+        {row["series_uid"]: row["series_id"] for row in newest.values()},
+        tuple(identities.values()),
+        frozenset((row["issuer"], row["patient"]) for row in newest.values()),
+    )
+
+
+def _sha256(archive: Archive, row: Row) -> str:
+    with archive.at(row["path"]).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _same_image(archive: Archive, one: Row, other: Row, decoders: Decoders) -> bool:
+    """Whether two revisions have equal geometry and pixels, whatever else differs, the transfer syntax included."""
+    try:
+        images = [pixels.read(archive.at(row["path"])) for row in (one, other)]
+        if any(text(images[0].header, keyword) != text(images[1].header, keyword) for keyword in SAME_IMAGE):
+            return False
+        first, second = pixels.decoded(images, decoders)
+    except Refused:
+        return False
+    return np.array_equal(first, second)

@@ -1,0 +1,129 @@
+"""What the headers of a study's images say: read once by the choose job, judged over all instances of a series."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+
+from ..errors import Refused
+
+#: what rules read; its values are counted per series and kept
+RULE_KEYWORDS = (
+    "Modality",
+    "SOPClassUID",
+    "ImageType",
+    "BodyPartExamined",
+    "SeriesDescription",
+    "ProtocolName",
+    "StudyDescription",
+    "SliceThickness",
+    "ConvolutionKernel",
+    "ContrastBolusAgent",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "StationName",
+    "PatientPosition",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SeriesNumber",
+)
+#: what places an image; read, but not kept as facts
+GEOMETRY_KEYWORDS = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "FrameOfReferenceUID",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "BitsStored",
+    "SamplesPerPixel",
+)
+KEYWORDS = (*RULE_KEYWORDS, *GEOMETRY_KEYWORDS, "SOPInstanceUID", "SeriesInstanceUID", "SpecificCharacterSet")
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image: its newest revision."""
+
+    sop_uid: str
+    identity: str
+    """equal for images whose geometry and pixels are equal"""
+    header: Dataset
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series as the rules see it."""
+
+    series_uid: str
+    images: tuple[Image, ...]
+    calling_ae_titles: frozenset[str] = field(default_factory=frozenset)
+    broken: str = ""
+    """why no network may read it: an image whose header cannot be read"""
+
+    def facts(self) -> dict[str, dict[str, int]]:
+        """Keyword -> value -> number of images that have it; an absent element is an empty value."""
+        counted: dict[str, Counter[str]] = {keyword: Counter() for keyword in RULE_KEYWORDS}
+        for image in self.images:
+            for keyword in RULE_KEYWORDS:
+                counted[keyword][text(image.header, keyword)] += 1
+        return {keyword: dict(values) for keyword, values in counted.items()}
+
+    def number(self) -> str:
+        """How a person knows the series: its number, or the end of its UID."""
+        numbers = {text(image.header, "SeriesNumber") for image in self.images} - {""}
+        return numbers.pop() if len(numbers) == 1 else f"…{self.series_uid[-8:]}"
+
+
+def text(header: Dataset, keyword: str) -> str:
+    """An element's value as text; several values are joined by backslashes, as they are encoded."""
+    value = header.get(keyword)
+    if value is None:
+        return ""
+    if isinstance(value, (MultiValue, list)):
+        return "\\".join(str(part) for part in value)
+    return str(value).strip()
+
+
+def values(header: Dataset, keyword: str) -> tuple[str, ...]:
+    """An element's values as texts."""
+    joined = text(header, keyword)
+    return tuple(part.strip() for part in joined.split("\\")) if joined else ()
+
+
+def read(file: Path) -> Dataset:
+    """The elements above of one stored instance.
+
+    Raises:
+        Refused: `unreadable-header`.
+    """
+    try:
+        ds = dcmread(file, stop_before_pixels=True, specific_tags=list(KEYWORDS))
+        ds.decode()  # every element now, where a broken one is caught
+        for element in ds:
+            _ = element.value
+    except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise Refused("unreadable-header", f"the header of an image cannot be read ({type(error).__name__})") from error
+    return ds
+
+
+def merged(series: Iterable[Series]) -> dict[str, dict[str, int]]:
+    """The facts of several series together."""
+    total: dict[str, Counter[str]] = {}
+    for one in series:
+        for keyword, counts in one.facts().items():
+            total.setdefault(keyword, Counter()).update(counts)
+    return {keyword: dict(counts) for keyword, counts in total.items()}
+
+
+def only(facts: Mapping[str, Mapping[str, int]], keyword: str) -> set[str]:
+    """The values that occur."""
+    return {value for value in facts.get(keyword, {}) if value}

@@ -1,0 +1,187 @@
+"""Start the processes of a node, keep them alive, and end them together.
+
+A worker that dies has its jobs put back into the queue at once; the lease is for workers whose supervisor cannot say so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from db import jobs
+from db.database import DatabaseUnreachable
+from models.card import CardError
+
+from .app import Node
+from .errors import NodeError
+from .hosts import Hosts
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 120.0
+STOP_SECONDS = 25.0
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+#: a process that lived so long is started again without a pause
+HEALTHY_SECONDS = 60.0
+
+
+class NotStarted(Exception):
+    """A process ended before it was ready; it has said why on standard error."""
+
+    def __init__(self, role: str, status: int) -> None:
+        super().__init__(f"{role} did not start (exit status {status})")
+        self.status = status
+
+
+@dataclass
+class _Process:
+    role: str
+    command: list[str]
+    popen: subprocess.Popen[bytes]
+    line: socket.socket
+    started: float
+    facts: dict[str, Any] = field(default_factory=dict)
+    pause: float = FIRST_PAUSE_SECONDS
+
+
+@dataclass
+class Supervisor:
+    """The parent of a node's processes.
+
+    Attributes:
+        node: for putting back the jobs of dead workers.
+        roles: name -> arguments of `planimeter` that play it; the names are for the log.
+        device: where model hosts run.
+    """
+
+    node: Node
+    roles: dict[str, list[str]]
+    device: str
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _processes: dict[str, _Process] = field(default_factory=dict)
+
+    def run(self, on_ready: Callable[[dict[str, dict[str, Any]]], None]) -> None:
+        """Start everything, call `on_ready` with what each process said of itself, and stay until `stopping` is set.
+
+        Raises:
+            NotStarted: a process cannot be started; the others have been ended.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stopping.set())
+        folder = Path(tempfile.mkdtemp(prefix="planimeter-"))
+        hosts = Hosts(folder, self.device)
+        try:
+            address = hosts.serve()
+            for role, arguments in self.roles.items():
+                command = [sys.executable, "-P", "-m", "node.cli", *arguments, "--hosts", str(address)]
+                self._processes[role] = self._start(role, command)
+            for process in self._processes.values():
+                process.facts = self._await_ready(process)
+            threading.Thread(target=self._warm_up, args=(hosts,), name="warm-up", daemon=True).start()
+            on_ready({role: process.facts for role, process in self._processes.items()})
+            while not self.stopping.wait(0.2):
+                self._look_after()
+        finally:
+            self._end_all()
+            hosts.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _start(self, role: str, command: list[str]) -> _Process:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            popen = subprocess.Popen(
+                [*command, "--parent", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        return _Process(role, command, popen, ours, time.monotonic())
+
+    def _await_ready(self, process: _Process) -> dict[str, Any]:
+        """What a process says of itself when it is ready."""
+        deadline = time.monotonic() + START_SECONDS
+        received = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.line, selectors.EVENT_READ)
+            while not received.endswith(b"\n") and not self.stopping.is_set():
+                if selector.select(0.1):
+                    part = process.line.recv(4096)
+                    if not part:
+                        raise NotStarted(process.role, process.popen.wait())
+                    received += part
+                elif time.monotonic() > deadline:
+                    raise NotStarted(process.role, -1)
+        facts = json.loads(received or b"{}")
+        return dict(facts)
+
+    def _look_after(self) -> None:
+        for role, process in list(self._processes.items()):
+            status = process.popen.poll()
+            if status is None:
+                continue
+            process.line.close()
+            logger.error("%s ended with exit status %s; it is started again", role, status)
+            self._put_back(process)
+            lived = time.monotonic() - process.started
+            pause = FIRST_PAUSE_SECONDS if lived > HEALTHY_SECONDS else process.pause
+            if self.stopping.wait(pause):
+                return
+            self._processes[role] = again = self._start(role, process.command)
+            again.pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            try:
+                again.facts = self._await_ready(again)
+            except NotStarted as error:
+                logger.error("%s", error)  # noqa: TRY400 - the process has printed its own traceback
+
+    def _put_back(self, process: _Process) -> None:
+        worker = process.facts.get("worker")
+        if worker is None:
+            return
+        try:
+            with self.node.database.write() as tx:
+                count = jobs.rescue(tx, worker=worker)
+        except DatabaseUnreachable as error:
+            logger.warning("the jobs of %s wait for their leases to run out: %s", worker, error)
+            return
+        if count:
+            logger.warning("%d jobs of %s wait again", count, worker)
+
+    def _warm_up(self, hosts: Hosts) -> None:
+        """Load the networks that the routes name, before the first study needs them."""
+        for name in sorted({name for route in self.node.routes for name in route.networks}):
+            try:
+                _, bundle = self.node.networks.live(name)
+                hosts.address(str(bundle.folder), bundle.card_sha256)
+            except (NodeError, CardError, DatabaseUnreachable) as error:
+                logger.error("%s is not ready: %s", name, error)  # noqa: TRY400
+            else:
+                logger.info("%s %s is warm", name, bundle.card.version)
+
+    def _end_all(self) -> None:
+        for process in self._processes.values():
+            if process.popen.poll() is None:
+                process.popen.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self._processes.values():
+            try:
+                process.popen.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                logger.error("%s did not end within %.0f s and is killed", process.role, STOP_SECONDS)  # noqa: TRY400
+                process.popen.kill()
+                process.popen.wait()
+                self._put_back(process)
+            process.line.close()

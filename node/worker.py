@@ -1,0 +1,178 @@
+"""The working process: claims jobs, keeps their leases, and says how each attempt ended.
+
+It knows nothing of DICOM or networks; the steps are in `journey`. Two loops run side by side, so that a result that is
+there is not kept waiting by the next study: one works (choose, segment, sweep), one sends (deliver).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from db import jobs, pauses
+from db.database import DatabaseUnreachable
+from db.job_states import Claim, JobKind, JobState, LostLease, Outcome
+
+from .app import Node
+from .attempt import Stages
+from .errors import Failed, Refused, Unavailable
+from .failpoints import reach
+from .journey import STEPS, gave_up
+
+logger = logging.getLogger(__name__)
+
+LOOPS: dict[str, tuple[JobKind, ...]] = {
+    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.SWEEP),
+    "send": (JobKind.DELIVER,),
+}
+POLL_SECONDS = 0.3
+RESCUE_SECONDS = 2.0
+UNAVAILABLE_SECONDS = 10.0
+#: how much longer than its wall-clock limit a job may take until the whole worker is given up
+GRACE_SECONDS = 60.0
+EXIT_HUNG = 70
+
+
+@dataclass
+class Worker:
+    """One worker process."""
+
+    node: Node
+    name: str
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _held: dict[int, Claim] = field(default_factory=dict)
+
+    def run(self, grace_seconds: float) -> None:
+        """Work until `stopping` is set; a job that is not done after the grace is given back, no attempt used up."""
+        threads = [
+            threading.Thread(target=self._loop, args=(activity, kinds), name=activity, daemon=True)
+            for activity, kinds in LOOPS.items()
+        ]
+        for thread in threads:
+            thread.start()
+        self.stopping.wait()
+        deadline = time.monotonic() + grace_seconds
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for claim in list(self._held.values()):
+            with contextlib.suppress(LostLease), self.node.database.write() as tx:
+                report = Stages().report("released", "its worker was stopped")
+                jobs.postpone(tx, claim, report, 0, Outcome.RELEASED)
+                logger.info("%s given back: job %s", claim.kind, claim.id)
+
+    def _loop(self, activity: str, kinds: tuple[JobKind, ...]) -> None:
+        rescued = 0.0
+        while not self.stopping.is_set():
+            try:
+                if time.monotonic() - rescued > RESCUE_SECONDS:
+                    rescued = time.monotonic()
+                    with self.node.database.write() as tx:
+                        jobs.rescue(tx)
+                claim = self._next(activity, kinds)
+            except DatabaseUnreachable as error:
+                logger.warning("%s", error)
+                self.stopping.wait(1)
+                continue
+            if claim is None:
+                self.stopping.wait(POLL_SECONDS)
+            else:
+                self.attempt(claim)
+
+    def _next(self, activity: str, kinds: tuple[JobKind, ...]) -> Claim | None:
+        with self.node.database.read() as tx:
+            if activity in pauses.paused(tx) or not jobs.any_ready(tx, kinds):
+                return None
+        with self.node.database.write() as tx:
+            return jobs.claim(tx, kinds, self.name, self.node.work.lease_seconds)
+
+    def attempt(self, claim: Claim) -> None:
+        """One attempt at a job, whatever comes of it."""
+        reach("claimed")
+        stages = Stages()
+        begun = time.monotonic()
+        self._held[claim.id] = claim
+        with self._lease(claim):
+            try:
+                STEPS[claim.kind](self.node, claim, stages)
+                logger.info("%s done: job %s, %.1f s", claim.kind, claim.id, time.monotonic() - begun)
+            except LostLease as error:
+                logger.warning("%s; what was made for it is discarded", error)
+            except Exception as error:  # noqa: BLE001 - the edge of the process
+                self._ended_badly(claim, stages, error)
+            finally:
+                self._held.pop(claim.id, None)
+
+    def _ended_badly(self, claim: Claim, stages: Stages, error: Exception) -> None:
+        try:
+            with self.node.database.write() as tx:
+                self._note(tx, claim, stages, error)
+        except LostLease as lost:
+            logger.warning("%s", lost)
+        except DatabaseUnreachable as away:
+            logger.warning("job %s: its end could not be noted, its lease runs out: %s", claim.id, away)
+
+    def _note(self, tx: Any, claim: Claim, stages: Stages, error: Exception) -> None:
+        send = claim.kind is JobKind.DELIVER
+        backoff = self.node.send.backoff if send else self.node.work.backoff
+        if isinstance(error, Refused):
+            logger.info("%s refused: job %s: %s", claim.kind, claim.id, error)
+            jobs.finish(tx, claim, JobState.REFUSED, stages.report(error.code, error.sentence))
+            gave_up(tx, claim, error.sentence)
+        elif isinstance(error, (Unavailable, DatabaseUnreachable)):
+            code, sentence, wait = _away(error)
+            logger.info("%s waits: job %s: %s", claim.kind, claim.id, sentence)
+            jobs.postpone(tx, claim, stages.report(code, sentence), wait)
+        else:
+            code, sentence = _failure(error)
+            if not isinstance(error, Failed):
+                logger.error("%s failed: job %s", claim.kind, claim.id, exc_info=error)
+            state = jobs.fail(
+                tx, claim, stages.report(code, sentence), backoff.seconds(claim.attempts, self.node.random)
+            )
+            logger.warning("%s failed: job %s, now %s: %s", claim.kind, claim.id, state, sentence)
+            if state is JobState.DEAD:
+                gave_up(tx, claim, sentence)
+
+    @contextlib.contextmanager
+    def _lease(self, claim: Claim) -> Iterator[None]:
+        """Beat while the job is worked on; give the whole process up when it hangs beyond all limits."""
+        done = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(claim, done), name=f"lease of job {claim.id}", daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            done.set()
+            beat.join()
+
+    def _beat(self, claim: Claim, done: threading.Event) -> None:
+        deadline = time.monotonic() + self.node.work.job_seconds + GRACE_SECONDS
+        while not done.wait(self.node.work.heartbeat_seconds):
+            if time.monotonic() > deadline:
+                logger.error("job %s hangs; this worker ends, so that another may try", claim.id)
+                os._exit(EXIT_HUNG)
+            try:
+                with self.node.database.write() as tx:
+                    jobs.beat(tx, claim, self.node.work.lease_seconds)
+            except DatabaseUnreachable as error:
+                logger.warning("no heartbeat: %s", error)
+            except LostLease:
+                return
+
+
+def _away(error: Exception) -> tuple[str, str, float]:
+    if isinstance(error, Unavailable):
+        return error.code, error.sentence, error.retry_seconds or UNAVAILABLE_SECONDS
+    return "database-unreachable", str(error), UNAVAILABLE_SECONDS
+
+
+def _failure(error: Exception) -> tuple[str, str]:
+    if isinstance(error, Failed):
+        return error.code, error.sentence
+    return "unexpected-error", f"{type(error).__name__} (see the log of this time)"
