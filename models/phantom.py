@@ -234,3 +234,44 @@ def _stamp(
     ) ** 2 <= 1
     box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
     hu[box][inside & (labels[box] > 0)] = value
+
+
+def no_chest(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], seed: int = 0) -> NDArray[np.float32]:
+    """Something with gas and bone in it, and no lung: what a head, a pelvis or a limb has in common.
+
+    Args:
+        shape, spacing_mm, seed: as for `chest`.
+
+    Returns:
+        Hounsfield units (float32) of `shape`.
+    """
+    rng = np.random.default_rng(seed)
+    grids = np.meshgrid(
+        *[((np.arange(n) - (n - 1) / 2) * step).astype(np.float32) for n, step in zip(shape, spacing_mm, strict=True)],
+        indexing="ij",
+        sparse=True,
+    )
+    hu = np.full(shape, -1000, np.float32)
+    half = [n * step / 2 for n, step in zip(shape, spacing_mm, strict=True)]
+
+    def ball(centre: list[float], radii: list[float]) -> Field:
+        parts = [((grid - c) / r) ** 2 for grid, c, r in zip(grids, centre, radii, strict=True)]
+        return np.asarray(parts[0] + parts[1] + parts[2], np.float32)
+
+    for _ in range(rng.integers(1, 3)):  # one trunk, or two limbs
+        at = [rng.uniform(-0.3, 0.3) * half[0], rng.uniform(-0.2, 0.2) * half[1], 0.0]
+        size = [rng.uniform(40, 180), rng.uniform(40, 130), half[2] * rng.uniform(0.8, 3)]
+        body = ball(at, size)
+        hu[body < 1] = -90
+        hu[body < rng.uniform(0.6, 0.95)] = 45
+        if rng.random() < 0.4:  # a skull
+            hu[(body < 0.9) & (body > 0.78)] = rng.uniform(500, 1200)
+        for _ in range(rng.integers(1, 5)):
+            bone = ball([at[n] + rng.uniform(-0.5, 0.5) * size[n] for n in range(3)], list(rng.uniform(8, 30, 3)))
+            hu[(bone < 1) & (body < 0.9)] = rng.uniform(200, 900)
+        for _ in range(rng.integers(0, 14)):  # bowel, sinuses, mastoid cells
+            gas = ball([at[n] + rng.uniform(-0.6, 0.6) * size[n] for n in range(3)], list(rng.uniform(3, 28, 3)))
+            hu[(gas < 1) & (body < 0.9)] = rng.uniform(-1000, -500)
+    hu = ndimage.gaussian_filter(hu, [0.8 / s for s in spacing_mm], output=hu)
+    hu += rng.uniform(5, 45) * rng.standard_normal(shape, dtype=np.float32)
+    return np.clip(hu, -1024, 3071, out=hu)

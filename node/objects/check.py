@@ -21,6 +21,8 @@ from ..study.volume import Geometry
 
 #: a frame's position may differ from the grid by this part of a voxel
 PLACE_TOLERANCE = 0.02
+#: the SR rounds to hundredths
+VOLUME_TOLERANCE_ML = 0.006
 
 
 def check(
@@ -109,5 +111,6 @@ def _volumes_agree(sr: Dataset, seg: Dataset, labels: NDArray[np.uint8], geometr
         if group.tracking_uid != seg.SegmentSequence[number - 1].TrackingUID:
             raise Failed("self-check", f"group {number} of the SR tracks something else than its segment")
         volume = next(one for one in group.get_measurements() if one.name.value == "118565006")
-        if abs(float(volume.value) - counts[segment.value] * geometry.voxel_ml) > 0.006:
-            raise Failed("self-check", f"the SR gives {volume.value} ml for {segment.label}, its voxels another volume")
+        stated = float(volume[0].MeasuredValueSequence[0].NumericValue)
+        if abs(stated - counts[segment.value] * geometry.voxel_ml) > VOLUME_TOLERANCE_ML:
+            raise Failed("self-check", f"the SR gives {stated} ml for {segment.label}, its voxels another volume")

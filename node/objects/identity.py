@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import highdicom as hd
+import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
@@ -19,6 +20,8 @@ from .uids import derive
 
 MANUFACTURER = "Planimeter"
 MODEL_NAME = "Planimeter"
+#: what writes the bytes beside ourselves
+LIBRARIES = f"highdicom {hd.__version__} pydicom {pydicom.__version__}"
 SEG_SERIES_NUMBER = 9001
 SR_SERIES_NUMBER = 9003
 
@@ -60,6 +63,7 @@ class Provenance:
             self.card_sha256,
             self.node_version,
             self.node_serial,
+            LIBRARIES,
             kind,
             options,
             self.mask_sha256,
@@ -103,7 +107,7 @@ class Provenance:
         return [equipment]
 
     def stamp(self, ds: Dataset) -> None:
-        """Give a finished object the times of the first attempt, so that every attempt makes the same bytes."""
+        """Make a finished object the same in every attempt: the times of the first one, nothing drawn at random."""
         moment = datetime.fromtimestamp(self.content_time, UTC).astimezone()
         date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
         for keyword in ("ContentDate", "InstanceCreationDate", "SeriesDate"):
@@ -111,6 +115,10 @@ class Provenance:
         for keyword in ("ContentTime", "InstanceCreationTime", "SeriesTime"):
             setattr(ds, keyword, time)
         ds.TimezoneOffsetFromUTC = moment.strftime("%z")
-        for item in ds.get("ContributingEquipmentSequence") or []:
-            if "ContributionDateTime" in item:
-                item.ContributionDateTime = f"{date}{time}{moment.strftime('%z')}"
+        organization = derive(self.uid_root, "dimensions", str(ds.SOPInstanceUID))
+        for item in (*ds.get("DimensionOrganizationSequence", ()), *ds.get("DimensionIndexSequence", ())):
+            item.DimensionOrganizationUID = organization
+        # highdicom lists itself as processing equipment, which AIR 6.5.3.1 keeps for algorithms
+        ds.ContributingEquipmentSequence = [
+            item for item in ds.ContributingEquipmentSequence if item.ManufacturerModelName != "highdicom"
+        ]

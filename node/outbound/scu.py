@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,10 @@ def _implicit(file: Path) -> Dataset:
     """The same data set in the one transfer syntax that every SCP must know (PS3.5 10.1)."""
     ds = dcmread(file)
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    return ds
+    stream = BytesIO()
+    ds.save_as(stream, implicit_vr=True, little_endian=True)
+    stream.seek(0)
+    return dcmread(stream)
 
 
 @contextlib.contextmanager

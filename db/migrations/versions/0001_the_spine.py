@@ -225,7 +225,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.Double()),
         sa.Column("worker", sa.Text()),
         sa.Column("fencing_token", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("again", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("again", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("first_claimed", sa.Double()),
         sa.Column("model_version_id", ID),
         sa.Column("depends_on", ID),

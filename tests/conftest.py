@@ -1,0 +1,174 @@
+"""Real databases, real sockets, real peers: found, started on free ports of this machine, and stopped again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from config.settings import Settings, load
+from db import schema
+from db.database import Database, open_database, sqlite_url
+from node.app import Node, open_node
+from tests.fake_pacs import FakePacs
+from tests.postgres import Postgres
+from tests.running import RunningNode
+from tests.threshold_host import ThresholdHosts
+
+CI = os.environ.get("CI", "").lower() == "true"
+DATA = Path(os.environ.get("PLANIMETER_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+for name in ("PLANIMETER_CONFIG", "PLANIMETER_FAILPOINT"):
+    os.environ.pop(name, None)
+
+
+def lacking(what: str, how: str) -> None:
+    """A peer is not installed: say how to install it, and fail where it must be there."""
+    sentence = f"{what} is not installed: {how}"
+    if CI:
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+def find_program(name: str, how: str, *folders: str) -> str:
+    """A program by its Debian path first: a virtual environment has namesakes of DCMTK's."""
+    found = shutil.which(name, path=os.pathsep.join([*folders, "/usr/bin", "/usr/sbin", "/usr/local/bin"]))
+    if found is None:
+        lacking(name, how)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> Callable[[str], str]:
+    """name -> path of a DCMTK tool."""
+    return lambda name: find_program(name, "apt-get install dcmtk")
+
+
+@pytest.fixture(scope="session")
+def dicom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real imaging data, unpacked."""
+    if not (DATA / "unpack.sh").is_file():
+        sentence = "the real imaging data is not there: set PLANIMETER_DATA to its folder"
+        if os.environ.get("PLANIMETER_DATA_REQUIRED") == "1":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+    folder = tmp_path_factory.mktemp("data")
+    subprocess.run(["sh", str(DATA / "unpack.sh"), str(folder)], check=True)
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "dicom_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_data)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed and "real_data" in report.keywords:
+        _on_real_data.append(report.nodeid)
+
+
+_on_real_data: list[str] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.write_line(f"{len(_on_real_data)} tests ran on real imaging data")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server of the tests' own."""
+    programs = Postgres.find()
+    if programs is None:
+        lacking("PostgreSQL", "apt-get install postgresql")
+    assert programs is not None
+    with Postgres(programs) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "rows.db")
+    return str(request.getfixturevalue("postgres").new_database())
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database of either kind, with the schema."""
+    opened = open_database(database_url)
+    schema.require(opened)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def pacs() -> Iterator[FakePacs]:
+    """A PACS with fault knobs."""
+    with FakePacs() as scp:
+        yield scp
+
+
+@pytest.fixture
+def threshold_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThresholdHosts]:
+    """Model hosts that threshold: quick, and known by heart."""
+    with ThresholdHosts() as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def settings(tmp_path: Path, pacs: FakePacs) -> Settings:
+    """A node that sends to the fake PACS, with short waits."""
+    return load(
+        None,
+        {
+            "node": {"home": tmp_path / "home"},
+            "receive": {"quiet_seconds": 0, "port": 0, "reserve_gb": 0},
+            "send": {
+                "first_retry_seconds": 0.01,
+                "unreachable_retry_seconds": 0.2,
+                "attempts": 3,
+                "timeout_seconds": 5,
+            },
+            "peer": [
+                {
+                    "name": "pacs",
+                    "ae_title": pacs.ae_title,
+                    "destination": {"host": "127.0.0.1", "port": pacs.port},
+                }
+            ],
+        },
+    )
+
+
+@pytest.fixture
+def node(settings: Settings, threshold_hosts: ThresholdHosts) -> Iterator[Node]:
+    """A node in this process, on SQLite, whose networks threshold."""
+    opened = open_node(settings, threshold_hosts.address)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
+    """`planimeter run` in processes of its own; stopped at the end of the test."""
+    started: list[RunningNode] = []
+
+    def start(*arguments: str, home: Path | None = None, **environ: str) -> RunningNode:
+        running = RunningNode(home or tmp_path / "running", arguments, environ)
+        started.append(running)
+        running.start()
+        return running
+
+    yield start
+    for running in started:
+        running.stop()

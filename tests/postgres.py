@@ -1,0 +1,74 @@
+"""A PostgreSQL server for the tests: an ordinary user's, on a Unix socket, gone afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+NOBODY = 65534
+
+
+class Postgres:
+    """Runs within a `with`."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._numbers = itertools.count()
+        self._folder = Path()
+
+    @staticmethod
+    def find() -> Path | None:
+        """The folder of its programs: Debian's newest, else whatever is on PATH."""
+        folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
+        for folder in reversed(folders):
+            if (folder / "initdb").exists():
+                return folder
+        found = shutil.which("initdb")
+        return Path(found).parent if found else None
+
+    def __enter__(self) -> Postgres:
+        self._folder = Path(tempfile.mkdtemp(prefix="planimeter-pg-"))
+        if os.geteuid() == 0:
+            os.chown(self._folder, NOBODY, NOBODY)
+        self._run("initdb", "-D", "data", "-A", "trust", "-U", "planimeter", "--no-sync", "--no-locale", "-E", "UTF8")
+        self.start()
+        return self
+
+    def start(self) -> None:
+        options = f"-h '' -k {self._folder}"
+        self._run("pg_ctl", "-D", "data", "-w", "-o", options, "-l", "log", "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        self._run("pg_ctl", "-D", "data", "-m", mode, "-w", "stop")
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def new_database(self) -> str:
+        """The URL of a fresh database."""
+        name = f"test_{os.getpid()}_{next(self._numbers)}"
+        self._run("createdb", "-h", str(self._folder), "-U", "planimeter", name)
+        return f"postgresql+psycopg://planimeter@/{name}?host={self._folder}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # the server refuses to run as root
+        other: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+        done = subprocess.run(
+            [str(self._programs / program), *arguments],
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            **other,
+        )
+        if done.returncode:
+            log = self._folder / "log"
+            raise RuntimeError(f"{program}: {done.stderr}{log.read_text() if log.exists() else ''}")

@@ -1,0 +1,138 @@
+"""A node as a site runs it: `planimeter run` in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from tests.waiting import wait_until
+
+PLANIMETER = [sys.executable, "-P", "-m", "node.cli"]
+
+
+def planimeter(*arguments: str | Path, check: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        [*PLANIMETER, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=check,
+        env=os.environ | environ,
+        timeout=300,
+    )
+
+
+class RunningNode:
+    """`planimeter run`, its log, and what `planimeter status` says of it."""
+
+    def __init__(self, home: Path, arguments: tuple[str, ...], environ: dict[str, str]) -> None:
+        self.home, self._arguments, self._environ = home, arguments, environ
+        self.port = 0
+        self.lines: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it is ready. Started again, it listens on the same port."""
+        command = [*PLANIMETER, "run", "--home", str(self.home), "--port", str(self.port), *self._arguments]
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | self._environ,
+            start_new_session=True,
+        )
+        self.lines.append("--- start")
+        begun = len(self.lines)
+        threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+        line = wait_until(
+            "the node is ready",
+            lambda: next((line for line in self.lines[begun:] if "receives as" in line), None) or self._died(),
+            90,
+        )
+        self.port = int(line.rsplit(":", 1)[1])
+
+    def _died(self) -> str | None:
+        if self._process is not None and self._process.poll() is not None:
+            raise AssertionError("the node did not start:\n" + "".join(self.lines))
+        return None
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                self.lines.append(line)
+
+    @property
+    def log(self) -> str:
+        return "".join(self.lines)
+
+    def stop(self) -> int | None:
+        """SIGTERM; the exit status."""
+        if self._process is None:
+            return None
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            status = self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        self._process = None
+        return status
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor; its children see that and end by themselves."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def processes(self, role: str) -> list[int]:
+        """The pids of the children that play a role: receive, work, schedule; or `models.host`."""
+        assert self._process is not None
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, ValueError):
+                continue
+            if parent == self._process.pid and role.encode() in words:
+                found.append(int(folder.name))
+        return found
+
+    def kill_child(self, role: str) -> int:
+        """SIGKILL to one child; its pid."""
+        pid = wait_until(f"a {role} process is there", lambda: self.processes(role))[0]
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def status(self) -> dict[str, list[dict[str, Any]]]:
+        """`planimeter status --json`."""
+        answer: dict[str, list[dict[str, Any]]] = json.loads(planimeter("status", "--home", self.home, "--json").stdout)
+        return answer
+
+    def study(self, study_uid: str) -> dict[str, Any]:
+        """One study of the status; empty when it is not there yet."""
+        return next((one for one in self.status()["studies"] if one["study_uid"] == study_uid), {})
+
+    def wait_for(self, study_uid: str, state: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait until a study is in a state."""
+        seen: list[str] = []
+
+        def there() -> dict[str, Any]:
+            study = self.study(study_uid)
+            seen.append(str(study.get("state")))
+            return study if study.get("state") == state else {}
+
+        try:
+            return wait_until(f"study {study_uid[-12:]} is {state}", there, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it was {seen[-1]}: {self.study(study_uid)}\n{self.log[-3000:]}") from None

@@ -1,0 +1,218 @@
+"""Delivery: what each answer of a destination means, and a destination that is away."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from pydicom.uid import Comprehensive3DSRStorage, ImplicitVRLittleEndian, SegmentationStorage
+
+from db import deliveries, jobs
+from db.job_states import JobKind
+from node.app import Node
+from node.operations import control
+from node.operations.status import overview
+from node.outbound.statuses import Answer, meaning
+from tests.driving import jobs_of, only_study, take_in, work_off
+from tests.fake_pacs import FakePacs
+from tests.synthetic import small_series
+from tests.waiting import wait_until
+
+
+def sent(node: Node) -> dict[str, dict[str, Any]]:
+    return {one["kind"]: one for one in overview(node.database)["deliveries"]}
+
+
+def deliver_job(node: Node) -> dict[str, Any]:
+    (job,) = jobs_of(node, JobKind.DELIVER)
+    return job
+
+
+def look_again(node: Node) -> None:
+    """As if the wait for a destination that is away were over."""
+    with node.database.write() as tx:
+        jobs.hurry(tx, JobKind.DELIVER, "")
+        tx.exec_driver_sql("UPDATE outage SET retry_after = 0")
+
+
+def work_off_until(node: Node, state: str) -> None:
+    def there() -> bool:
+        work_off(node)
+        return only_study(node)["state"] == state
+
+    wait_until(f"the study is {state}", there)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (0x0000, Answer.DELIVERED),
+        (0xB000, Answer.DELIVERED),
+        (0xB006, Answer.DELIVERED),
+        (0xB007, Answer.DELIVERED),
+        (0x0111, Answer.DELIVERED),
+        (0xA700, Answer.RETRY),
+        (0xA7FF, Answer.RETRY),
+        (0x0110, Answer.RETRY),
+        (0x0213, Answer.RETRY),
+        (0xA900, Answer.DEAD),
+        (0xA9FF, Answer.DEAD),
+        (0xC000, Answer.DEAD),
+        (0xCFFF, Answer.DEAD),
+        (0x0122, Answer.DEAD),
+        (0x0124, Answer.DEAD),
+    ],
+)
+def test_what_a_status_means(status: int, answer: Answer) -> None:
+    assert meaning(status)[0] is answer
+    if status:
+        assert f"{status:04X}" in meaning(status)[1]
+
+
+@pytest.mark.parametrize("status", [0xB000, 0x0111])
+def test_a_warning_and_a_duplicate_are_delivered_and_shown(node: Node, pacs: FakePacs, status: int) -> None:
+    pacs.statuses = [status]
+    take_in(node, small_series())
+    work_off(node)
+    assert {one["state"] for one in sent(node).values()} == {"delivered"}
+    assert f"0x{status:04X}" in sent(node)["SEG"]["reason"]
+    assert sent(node)["SR"]["reason"] is None
+
+
+@pytest.mark.parametrize("status", [0xA700, 0x0110, 0x0213])
+def test_a_passing_failure_is_tried_again_for_that_object_alone(node: Node, pacs: FakePacs, status: int) -> None:
+    pacs.statuses = [status]
+    take_in(node, small_series())
+    work_off_until(node, "done")
+    assert (sent(node)["SEG"]["attempts"], sent(node)["SR"]["attempts"]) == (2, 1)
+    assert set(pacs.calls.values()) == {1}
+
+
+@pytest.mark.parametrize("status", [0xA900, 0xC001, 0x0122, 0x0124])
+def test_a_lasting_failure_is_a_dead_letter_of_that_object_alone(node: Node, pacs: FakePacs, status: int) -> None:
+    pacs.statuses = [status]
+    take_in(node, small_series())
+    work_off(node)
+    assert (sent(node)["SEG"]["state"], sent(node)["SR"]["state"]) == ("dead", "delivered")
+    assert f"0x{status:04X}" in sent(node)["SEG"]["reason"]
+    assert only_study(node)["state"] == "failed"
+    assert deliver_job(node)["state"] == "dead"
+
+
+def test_a_dead_letter_is_sent_when_a_person_says_so(node: Node, pacs: FakePacs) -> None:
+    pacs.statuses = [0xC000]
+    take_in(node, small_series())
+    work_off(node)
+    control.retry(node.database, deliver_job(node)["id"])
+    work_off(node)
+    assert {one["state"] for one in sent(node).values()} == {"delivered"}
+    assert set(pacs.calls.values()) == {1}
+    assert only_study(node)["state"] == "done"
+
+
+def test_a_refused_class_is_a_dead_letter_and_the_rest_goes(node: Node, pacs: FakePacs) -> None:
+    pacs.refuse = {Comprehensive3DSRStorage}
+    take_in(node, small_series())
+    work_off(node)
+    assert (sent(node)["SEG"]["state"], sent(node)["SR"]["state"]) == ("delivered", "dead")
+    assert "does not accept Comprehensive 3D SR" in sent(node)["SR"]["reason"]
+
+
+def test_a_pacs_that_takes_none_of_it_is_not_taken_for_one_that_is_away(node: Node, pacs: FakePacs) -> None:
+    pacs.refuse = {Comprehensive3DSRStorage, SegmentationStorage}
+    take_in(node, small_series())
+    work_off(node)
+    assert {one["state"] for one in sent(node).values()} == {"dead"}
+    assert only_study(node)["state"] == "failed"
+
+
+def test_a_pacs_that_knows_only_implicit_vr_gets_it(node: Node, pacs: FakePacs) -> None:
+    pacs.stop()
+    pacs.syntaxes = [ImplicitVRLittleEndian]
+    pacs.start()
+    take_in(node, small_series())
+    work_off(node)
+    assert {one["state"] for one in sent(node).values()} == {"delivered"}
+    assert {ds.file_meta.TransferSyntaxUID for ds in pacs.objects} == {ImplicitVRLittleEndian}
+
+
+def test_an_abort_is_tried_again(node: Node, pacs: FakePacs) -> None:
+    pacs.abort_next = 1
+    take_in(node, small_series())
+    work_off_until(node, "done")
+    assert set(pacs.calls.values()) == {1}
+    assert len(pacs.calls) == 2
+
+
+def test_attempts_are_bounded_and_then_the_object_is_dead(node: Node, pacs: FakePacs) -> None:
+    pacs.statuses = [0xA700] * 100
+    take_in(node, small_series())
+    work_off_until(node, "failed")
+    assert deliver_job(node)["attempts"] == node.send.attempts
+    assert {(one["state"], one["attempts"]) for one in sent(node).values()} == {("dead", node.send.attempts)}
+    assert "0xA700" in only_study(node)["reason"]
+
+
+def test_a_pacs_that_is_away_uses_up_no_attempt_and_gets_everything_when_it_is_back(node: Node, pacs: FakePacs) -> None:
+    pacs.stop()
+    take_in(node, small_series())
+    for _ in range(3):
+        work_off(node)
+        look_again(node)
+    assert only_study(node)["state"] == "sending"
+    assert deliver_job(node)["attempts"] == 0
+    assert {one["attempts"] for one in sent(node).values()} == {0}
+    assert "cannot be reached" in sent(node)["SEG"]["reason"]
+    with node.database.read() as tx:
+        (outage,) = deliveries.outages(tx)
+    assert outage["failures"] == 3
+    pacs.start()
+    work_off_until(node, "done")
+    assert set(pacs.calls.values()) == {1}
+    with node.database.read() as tx:
+        assert deliveries.outages(tx) == []
+
+
+def test_a_pacs_that_rejects_us_is_waited_for_and_says_why(node: Node, pacs: FakePacs) -> None:
+    pacs.reject = True
+    take_in(node, small_series())
+    work_off(node)
+    assert "Called AE title not recognised" in sent(node)["SEG"]["reason"]
+    assert deliver_job(node)["attempts"] == 0
+    pacs.reject = False
+    work_off_until(node, "done")
+
+
+def test_while_it_is_away_a_pacs_is_not_tried_for_every_study(node: Node, pacs: FakePacs) -> None:
+    node = dataclasses.replace(node, send=dataclasses.replace(node.send, unreachable_retry_seconds=600))
+    pacs.stop()
+    for number in range(3):
+        take_in(node, small_series(patient_id=f"P{number}"))
+    work_off(node)
+    with node.database.read() as tx:
+        (outage,) = deliveries.outages(tx)
+    assert outage["failures"] == 1
+    pacs.start()
+    look_again(node)
+
+    def all_done() -> bool:
+        work_off(node)
+        return {study["state"] for study in overview(node.database)["studies"]} == {"done"}
+
+    wait_until("everything was delivered", all_done)
+    assert len(pacs.calls) == 6
+
+
+def test_a_destination_that_left_the_configuration_is_said(node: Node, pacs: FakePacs) -> None:
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    targets = dict(node.targets)
+    node.targets.clear()
+    work_off(node)
+    assert {one["state"] for one in sent(node).values()} == {"dead"}
+    assert "no peer" in sent(node)["SEG"]["reason"]
+    node.targets.update(targets)
+    control.retry(node.database, deliver_job(node)["id"])
+    work_off(node)
+    assert {one["state"] for one in sent(node).values()} == {"delivered"}

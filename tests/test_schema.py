@@ -1,0 +1,71 @@
+"""The schema: made and upgraded by migrations, the same on both databases, never by surprise."""
+
+from __future__ import annotations
+
+import sqlite3
+import warnings
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from db import database as databases
+from db import schema
+from db.database import Database, DatabaseError, open_database, sqlite_url
+from db.tables import metadata
+
+
+def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> None:
+    with database.read() as tx, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # alembic cannot compare every index on SQLite and says so
+        assert compare_metadata(MigrationContext.configure(tx), metadata) == []
+    with database.read() as tx:
+        names = {index["name"] for index in sa.inspect(tx).get_indexes("job")}
+    assert {"uq_job_open", "ix_job_claimable", "ix_job_leased"} <= names
+
+
+def test_a_second_start_finds_everything_done(database: Database) -> None:
+    schema.require(database)
+    assert schema.current(database) == schema.newest()
+
+
+def test_a_database_of_a_newer_planimeter_is_refused(database: Database) -> None:
+    with database.write() as tx:
+        tx.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseError, match="newer Planimeter"):
+        schema.require(database)
+
+
+def test_somebody_elses_database_is_left_alone(database_url: str) -> None:
+    database = open_database(database_url)
+    with database.write() as tx:
+        tx.execute(sa.text("CREATE TABLE payroll (name TEXT)"))
+    with pytest.raises(DatabaseError, match="payroll"):
+        schema.require(database)
+    database.dispose()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://host/db", "sqlite+pysqlite:////no/such/folder/x.db"])
+def test_a_wrong_url_is_said_in_a_sentence(url: str) -> None:
+    with pytest.raises(DatabaseError, match=r"database\.url|SQLite file"):
+        open_database(url)
+
+
+def test_sqlite_is_durable_and_safe_with_several_writers(tmp_path: object) -> None:
+    database = open_database(sqlite_url(tmp_path / "x.db"))  # type: ignore[operator]
+    with database.read() as tx:
+        mode = tx.execute(sa.text("PRAGMA journal_mode")).scalar_one()
+        assert tx.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2
+        assert tx.execute(sa.text("PRAGMA foreign_keys")).scalar_one() == 1
+    safe = sqlite3.sqlite_version_info >= (3, 51, 3)
+    assert mode == ("wal" if safe else "truncate")
+    assert ("WAL" in databases.why_journal()) is safe
+    database.dispose()
+
+
+def test_the_clock_is_the_databases_and_moves_within_a_transaction(database: Database) -> None:
+    with database.write() as tx:
+        first = databases.clock(tx)
+        later = [databases.clock(tx) for _ in range(200)][-1]
+    assert later > first > 1_700_000_000

@@ -1,0 +1,166 @@
+"""A data set is whole when every length that it declares fits; anything else is refused before it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import write_dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from node.errors import Refused
+from node.inbound.inbox import WANTED, data_set_start
+from node.inbound.whole import MAX_DEPTH, read_header
+from tests.synthetic import small_series
+
+SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
+#: of the pydicom wheel: cut on purpose
+CUT = {"MR_truncated.dcm", "rtplan_truncated.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm"}
+
+
+def encoded(ds: Dataset, syntax: UID, *, undefined_lengths: bool = False) -> bytes:
+    for element in ds:
+        if element.VR == "SQ":
+            element.is_undefined_length = undefined_lengths
+            for item in element.value:
+                item.is_undefined_length_sequence_item = undefined_lengths
+    stream = DicomBytesIO()
+    stream.is_implicit_VR, stream.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
+    write_dataset(stream, ds)
+    return bytes(stream.getvalue())
+
+
+def nested(depth: int) -> Dataset:
+    ds = Dataset()
+    ds.PatientID = "x"
+    if depth:
+        ds.RequestAttributesSequence = Sequence([nested(depth - 1)])
+    return ds
+
+
+def wheel_files() -> Iterator[Path]:
+    for path in sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm")):
+        try:
+            syntax = read_file_meta_info(path).TransferSyntaxUID
+        except Exception:  # noqa: BLE001 - the wheel has files without file meta information on purpose
+            continue
+        if syntax.is_transfer_syntax and "Deflate" not in syntax.name and path.name != "no_meta_group_length.dcm":
+            yield path
+
+
+@pytest.mark.filterwarnings("ignore:Expected explicit VR")  # one is mislabelled
+@pytest.mark.parametrize("path", list(wheel_files()), ids=lambda path: path.name)
+def test_real_objects_of_the_pydicom_wheel_are_whole_unless_cut(path: Path) -> None:
+    data = memoryview(path.read_bytes())
+    syntax = read_file_meta_info(path).TransferSyntaxUID
+    if path.name in CUT:
+        with pytest.raises(Refused) as refused:
+            read_header(data, data_set_start(data), syntax, WANTED)
+        assert refused.value.code == "truncated"
+        return
+    header = read_header(data, data_set_start(data), syntax, WANTED)
+    ds = dcmread(path, stop_before_pixels=True)
+    for keyword in ("SOPInstanceUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"):
+        assert header.get(keyword) == ds.get(keyword)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.keyword)
+@pytest.mark.parametrize("undefined_lengths", [False, True])
+def test_cut_anywhere_it_is_refused(syntax: UID, undefined_lengths: bool) -> None:
+    ds = small_series((8, 8, 4))[0]
+    ds.RequestAttributesSequence = Sequence([nested(2), nested(0)])
+    whole = encoded(ds, syntax, undefined_lengths=undefined_lengths)
+    header = read_header(memoryview(whole), 0, syntax, WANTED)
+    assert header.SOPInstanceUID == ds.SOPInstanceUID
+    boundaries = 0
+    for length in range(1, len(whole)):
+        try:
+            read_header(memoryview(whole)[:length], 0, syntax, WANTED)
+        except Refused as refused:
+            assert refused.code == "truncated"  # noqa: PT017
+        else:
+            boundaries += 1
+    top_level = len(list(ds)) - 1
+    assert boundaries <= top_level, "a cut between two elements looks whole to anyone; nowhere else"
+
+
+def test_a_cut_between_elements_is_caught_by_what_must_be_there() -> None:
+    ds = Dataset()
+    ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    header = read_header(memoryview(encoded(ds, ExplicitVRLittleEndian)), 0, ExplicitVRLittleEndian, WANTED)
+    assert "SOPInstanceUID" not in header
+
+
+@pytest.mark.parametrize("undefined_lengths", [False, True])
+def test_sequences_are_walked_to_their_depth_and_no_deeper(undefined_lengths: bool) -> None:
+    fine = encoded_deep(MAX_DEPTH - 2, undefined=undefined_lengths)
+    read_header(memoryview(fine), 0, ExplicitVRLittleEndian, WANTED)
+
+
+def encoded_deep(depth: int, *, undefined: bool = True) -> bytes:
+    """Sequences in sequences, made byte by byte: pydicom itself gives up at such depths."""
+    inner = b""
+    for _ in range(depth):
+        if undefined:
+            item = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + inner + b"\xfe\xff\x0d\xe0\0\0\0\0"
+            inner = b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff" + item + b"\xfe\xff\xdd\xe0\0\0\0\0"
+        else:
+            item = b"\xfe\xff\x00\xe0" + len(inner).to_bytes(4, "little") + inner
+            inner = b"\x40\x00\x75\x02SQ\0\0" + len(item).to_bytes(4, "little") + item
+    return inner
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 300, 20_000])
+def test_bottomless_sequences_are_refused_without_recursion(depth: int) -> None:
+    with pytest.raises(Refused) as refused:
+        read_header(memoryview(encoded_deep(depth)), 0, ExplicitVRLittleEndian, WANTED)
+    assert refused.value.code == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("what", "data"),
+    [
+        ("file meta information inside", b"\x02\x00\x10\x00UI\x02\x001\x00"),
+        ("undefined length in text", b"\x08\x00\x60\x00UT\0\0\xff\xff\xff\xff"),
+        ("an item outside a sequence", b"\xfe\xff\x00\xe0\0\0\0\0"),
+        ("no value representation", b"\x08\x00\x05\x00CS\x02\x00  \x08\x00\x60\x00\x01\x02\0\0"),
+        ("an element between items", b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff\x08\x00\x60\x00CS\x02\x00CT"),
+        ("no fragment in the pixels", b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff\x08\x00\x60\x00CS\x02\x00"),
+    ],
+)
+def test_what_is_no_data_set_is_refused(what: str, data: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        read_header(memoryview(data), 0, ExplicitVRLittleEndian, WANTED)
+    assert refused.value.code == "malformed", what
+
+
+@given(st.binary(max_size=400))
+def test_rubbish_is_refused_or_read_but_never_breaks(data: bytes) -> None:
+    for syntax in SYNTAXES:
+        try:
+            read_header(memoryview(data), 0, syntax, frozenset())
+        except Refused as refused:
+            assert refused.code in ("truncated", "malformed")  # noqa: PT017
+
+
+@pytest.mark.parametrize("data", [b"", b"DICM", b"\0" * 200, b"\0" * 128 + b"DICM" + b"\0" * 20])
+def test_a_file_without_file_meta_information_is_refused(data: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        data_set_start(memoryview(data))
+    assert refused.value.code == "no-file-meta"
+
+
+def test_implicit_data_under_an_explicit_label_is_read_as_what_it_is() -> None:
+    ds = small_series((8, 8, 4))[0]
+    mislabelled = encoded(ds, ImplicitVRLittleEndian)
+    header = read_header(memoryview(mislabelled), 0, ExplicitVRLittleEndian, WANTED)
+    assert header.SOPInstanceUID == ds.SOPInstanceUID

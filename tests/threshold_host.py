@@ -1,0 +1,87 @@
+"""Model hosts that threshold at -500 HU: left half of the columns 1, right half 2. They speak the real protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.wire import Disconnected, Receiver, SharedArray, send
+
+
+def threshold(volume: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """What these hosts answer for a volume (slices, rows, columns)."""
+    labels = (volume < -500).astype(np.uint8)
+    labels[:, :, volume.shape[2] // 2 :] *= 2
+    return labels
+
+
+class ThresholdHosts:
+    """The supervisor's side and the hosts, in threads of the test.
+
+    Attributes:
+        address: to give to workers as `--hosts`.
+        answer: what a host does with a volume; may be replaced.
+        asked: how many volumes came.
+    """
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="planimeter-fake-"))
+        self.address = self._folder / "hosts.sock"
+        self._host = self._folder / "host.sock"
+        self.answer: Callable[[NDArray[np.float32]], NDArray[np.uint8]] = threshold
+        self.asked = 0
+        self._listeners: list[socket.socket] = []
+
+    def __enter__(self) -> ThresholdHosts:
+        self._listen(self.address, lambda _message, _arrays: ({"address": str(self._host)}, ()))
+        self._listen(self._host, self._segment)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for listener in self._listeners:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        shutil.rmtree(self._folder)
+
+    def _segment(
+        self, _message: dict[str, Any], arrays: list[SharedArray]
+    ) -> tuple[dict[str, Any], tuple[SharedArray, ...]]:
+        self.asked += 1
+        volume = arrays[0].array
+        labels = SharedArray.make(volume.shape, np.uint8)
+        labels.array[...] = self.answer(volume)
+        answer = {"say": "done", "seconds": {"forward": 0.0}, "peak_memory_mb": 1.0, "device": "threshold"}
+        return answer, (labels,)
+
+    def _listen(self, address: Path, reply: Callable[..., Any]) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(address))
+        listener.listen(64)
+        self._listeners.append(listener)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+        def serve(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(Disconnected):
+                message, arrays = Receiver(connection).receive()
+                if arrays:
+                    send(connection, {"say": "started"})
+                answer, back = reply(message, arrays)
+                send(connection, answer, back)
+                for one in (*arrays, *back):
+                    one.close()
+
+        threading.Thread(target=accept, daemon=True).start()
