@@ -81,7 +81,9 @@ class Hosts:
         theirs, ours = os.pipe()
         command = [sys.executable, "-P", "-m", "models.host", folder, "--card", card_sha256]
         command += ["--socket", str(address), "--device", self.device, "--lifeline", str(theirs)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs], start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs], start_new_session=True
+        )
         os.close(theirs)
         logger.info("model host of %s starts (pid %s)", Path(folder).name, process.pid)
         return _Host(process, address, ours)

@@ -1,14 +1,14 @@
 """Look at the finished bytes as a stranger would, before they may be sent (promise 8).
 
-The mask is taken out of the SEG without highdicom, frame by frame, by the positions that the frames state; the report is
-parsed and its volumes are compared with the voxels of that mask.
+Without highdicom, which wrote them: the mask is taken out of the SEG frame by frame, by the positions that the frames
+state, and the volumes of the report are compared with the voxels of that mask.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
 
-import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
@@ -21,6 +21,8 @@ from ..study.volume import Geometry
 
 #: a frame's position may differ from the grid by this part of a voxel
 PLACE_TOLERANCE = 0.02
+#: codes of TID 1411 that are looked at
+MEASUREMENT_GROUP, TRACKING_UID, REFERENCED_SEGMENT, VOLUME = "125007", "112040", "121191", "118565006"
 #: the SR rounds to hundredths
 VOLUME_TOLERANCE_ML = 0.006
 
@@ -97,20 +99,36 @@ def _same_plane(shared: Dataset, geometry: Geometry) -> None:
 
 
 def _volumes_agree(sr: Dataset, seg: Dataset, labels: NDArray[np.uint8], geometry: Geometry, card: Card) -> None:
-    groups = hd.sr.Comprehensive3DSR.from_dataset(sr, copy=False).content.get_volumetric_roi_measurement_groups()
+    groups = [item for item in _items(sr) if _named(item, MEASUREMENT_GROUP)]
     if len(groups) != len(card.segment):
         raise Failed("self-check", f"the SR has {len(groups)} groups for {len(card.segment)} segments")
     counts = np.bincount(labels.ravel(), minlength=256)
     for number, (group, segment) in enumerate(zip(groups, card.segment, strict=True), 1):
-        referenced = group.referenced_segment
-        if (referenced.referenced_sop_instance_uid, list(referenced.referenced_segment_numbers)) != (
-            seg.SOPInstanceUID,
-            [number],
-        ):
+        referenced = _only(group, REFERENCED_SEGMENT).ReferencedSOPSequence[0]
+        if (referenced.ReferencedSOPInstanceUID, referenced.ReferencedSegmentNumber) != (seg.SOPInstanceUID, number):
             raise Failed("self-check", f"group {number} of the SR refers to another segment")
-        if group.tracking_uid != seg.SegmentSequence[number - 1].TrackingUID:
+        if _only(group, TRACKING_UID).UID != seg.SegmentSequence[number - 1].TrackingUID:
             raise Failed("self-check", f"group {number} of the SR tracks something else than its segment")
-        volume = next(one for one in group.get_measurements() if one.name.value == "118565006")
-        stated = float(volume[0].MeasuredValueSequence[0].NumericValue)
-        if abs(stated - counts[segment.value] * geometry.voxel_ml) > VOLUME_TOLERANCE_ML:
-            raise Failed("self-check", f"the SR gives {stated} ml for {segment.label}, its voxels another volume")
+        stated = _only(group, VOLUME).MeasuredValueSequence[0]
+        for value in {float(stated.NumericValue), float(stated.get("FloatingPointValue", stated.NumericValue))}:
+            if abs(value - counts[segment.value] * geometry.voxel_ml) > VOLUME_TOLERANCE_ML:
+                raise Failed("self-check", f"the SR gives {value} ml for {segment.label}, its voxels another volume")
+
+
+def _items(ds: Dataset) -> Iterator[Dataset]:
+    """Every content item, depth first."""
+    for item in ds.get("ContentSequence") or ():
+        yield item
+        yield from _items(item)
+
+
+def _named(item: Dataset, code: str) -> bool:
+    name = item.get("ConceptNameCodeSequence")
+    return bool(name) and name[0].CodeValue == code
+
+
+def _only(group: Dataset, code: str) -> Dataset:
+    found = [item for item in group.ContentSequence if _named(item, code)]
+    if len(found) != 1:
+        raise Failed("self-check", f"a group of the SR has {len(found)} items ({code}), not one")
+    return found[0]

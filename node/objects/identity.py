@@ -1,7 +1,7 @@
 """Who made an object, with what, from what: everything that the writers put into it beside the pixels.
 
-IHE AIR (Rev 1.3) 6.5.3.1: the network is described as processing equipment with its Device UID, and the same values stand
-wherever the algorithm is named. The node, which packages the result, is the General Equipment.
+IHE AIR (Rev 1.3) 6.5.3.1: the network is described as processing equipment with its Device UID, and the same values
+stand wherever the algorithm is named. The node, which packages the result, is the General Equipment.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ KIND, OPTIONS = "SEG", "BINARY"
 def segmentation(sources: list[Dataset], labels: NDArray[np.uint8], provenance: Provenance) -> Dataset:
     """Write the label map.
 
-    Every segment of the card is described, empty or not, with its place in the card as its number. Frames without a voxel
-    are left out, unless there would be none.
+    Every segment of the card is described, empty or not, with its place in the card as its number. Frames without a
+    voxel are left out, unless there would be none.
 
     Args:
         sources: repaired headers, one per slice, in the order of the slices.

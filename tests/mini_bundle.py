@@ -1,0 +1,128 @@
+"""Bundles in the Model Zoo's shape, small enough for a test: what is darker than -500 HU is 1, than -900 HU is 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models import card
+
+CARD = """
+format = 1
+name = "{name}"
+version = "0.1"
+title = "Thresholds"
+manufacturer = "Tests"
+device_uid = "1.2.3.4"
+intended_use = "Tests."
+licence = "Apache-2.0"
+weights_licence = "Apache-2.0"
+smallest_component_ml = {smallest_component_ml}
+
+[[input]]
+modality = ["CT"]
+minimum_slices = 2
+
+[[segment]]
+value = 1
+label = "Dark"
+category = ["123037004", "SCT", "Anatomical Structure"]
+type = ["39607008", "SCT", "Lung"]
+colour = [200, 100, 50]
+
+[[segment]]
+value = 2
+label = "Darker"
+category = ["123037004", "SCT", "Anatomical Structure"]
+type = ["15825003", "SCT", "Aorta"]
+colour = [50, 100, 200]
+
+[files]
+"""
+
+
+def make(
+    folder: Path,
+    name: str = "thresholds",
+    spacing_mm: tuple[float, float, float] = (2.0, 2.0, 2.0),
+    smallest_component_ml: float = 0.0,
+    before: list[dict[str, Any]] | None = None,
+    post: list[dict[str, Any]] | None = None,
+) -> Path:
+    """Write a bundle; its folder.
+
+    Args:
+        before: transforms that go in front of the network, after the usual ones.
+        post: the postprocessing; default: softmax, inversion, argmax, save.
+    """
+    root = folder / name
+    (root / "configs").mkdir(parents=True)
+    (root / "models").mkdir()
+    inference = {
+        "imports": ["$import torch"],
+        "bundle_root": ".",
+        "output_dir": "$@bundle_root + '/eval'",
+        "dataset_dir": "/nowhere",
+        "device": "$torch.device('cpu')",
+        "network_def": {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 3, "kernel_size": 1},
+        "network": "$@network_def.to(@device)",
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": "image"},
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+                {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
+                {"_target_": "Spacingd", "keys": "image", "pixdim": list(spacing_mm), "mode": "bilinear"},
+                *(before or []),
+                {"_target_": "EnsureTyped", "keys": "image", "dtype": "$torch.float32"},
+            ],
+        },
+        "dataset": {"_target_": "Dataset", "data": [], "transform": "@preprocessing"},
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 4},
+        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "overlap": 0.25},
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": post
+            or [
+                {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+                {
+                    "_target_": "Invertd",
+                    "keys": "pred",
+                    "transform": "@preprocessing",
+                    "orig_keys": "image",
+                    "nearest_interp": False,
+                    "to_tensor": True,
+                },
+                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+                {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"},
+            ],
+        },
+        "handlers": [
+            {
+                "_target_": "CheckpointLoader",
+                "load_path": "$@bundle_root + '/models/model.pt'",
+                "load_dict": {"model": "@network"},
+            }
+        ],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+        },
+        "run": ["$@evaluator.run()"],
+    }
+    (root / "configs" / "inference.json").write_text(json.dumps(inference))
+    slope = 0.02
+    weight = torch.tensor([0.0, -slope, -2 * slope]).reshape(3, 1, 1, 1, 1)
+    bias = torch.tensor([0.0, -500 * slope, -1400 * slope])
+    torch.save({"weight": weight, "bias": bias}, root / "models" / "model.pt")
+    (root / card.FILE).write_text(CARD.format(name=name, smallest_component_ml=smallest_component_ml))
+    card.seal(root)
+    return root

@@ -1,0 +1,324 @@
+"""Processes are killed at every step; nothing acknowledged is lost, and every result arrives exactly once."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE
+
+from config.settings import load
+from db.job_states import JobKind
+from db.tables import attempt, instance
+from node import failpoints
+from node.app import Node, open_node
+from node.operations.status import overview
+from node.operations.sweep import sweep_home
+from node.worker import Worker
+from tests.driving import only_study, take_in, work_off
+from tests.fake_pacs import FakePacs
+from tests.running import PLANIMETER
+from tests.synthetic import small_series
+from tests.threshold_host import ThresholdHosts
+from tests.waiting import wait_until
+
+# ------------------------------------------------------------ the receiver
+
+
+class ReceiverProcess:
+    """`planimeter receive` in a process of its own, on a port that it keeps."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.port = home, 0
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def start(self, **environ: str) -> None:
+        self.kill()
+        command = [*PLANIMETER, "receive", "--home", str(self.home), "--port", str(self.port)]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | environ)
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if found := re.search(r"listens on 127\.0\.0\.1:(\d+)", line):
+                self.port = int(found[1])
+                self._reader = threading.Thread(target=self._process.stderr.read, daemon=True)
+                self._reader.start()
+                return
+        raise AssertionError("the receiver did not start")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._reader is not None and self._process is not None and self._process.stderr is not None:
+            self._reader.join()
+            self._process.stderr.close()
+
+    def has_died(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[ReceiverProcess]:
+    made = ReceiverProcess(tmp_path / "home")
+    yield made
+    made.kill()
+
+
+def push(port: Callable[[], int], images: list[Any], acknowledged: set[str], stop: threading.Event) -> None:
+    """Send images until each is acknowledged, as a scanner does: again and again."""
+    ae = AE("CT1")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
+    left = list(images)
+    while left and not stop.is_set():
+        assoc = ae.associate("127.0.0.1", port())
+        if not assoc.is_established:
+            time.sleep(0.05)
+            continue
+        while left and not stop.is_set():
+            try:
+                answer = assoc.send_c_store(left[0])
+            except RuntimeError:
+                break
+            if answer.get("Status") != 0x0000:
+                break
+            acknowledged.add(left.pop(0).SOPInstanceUID)
+        if assoc.is_established:
+            assoc.release()
+        elif assoc.is_alive():
+            assoc.abort()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_twenty_kills_of_the_receiver_lose_nothing_that_was_acknowledged(receiver: ReceiverProcess) -> None:
+    senders, kills, random = 4, 20, Random(7)
+    batches = [small_series((40, 40, 400), patient_id=f"P{number}") for number in range(senders)]
+    acknowledged: set[str] = set()
+    stop = threading.Event()
+    receiver.start()
+    threads = [
+        threading.Thread(target=push, args=(lambda: receiver.port, batch, acknowledged, stop)) for batch in batches
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in range(kills):
+        before = len(acknowledged)
+        wait_until("more was acknowledged", lambda before=before: len(acknowledged) > before + random.randint(0, 25))
+        time.sleep(random.uniform(0, 0.02))
+        receiver.kill()
+        receiver.start()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    receiver.kill()
+    node = open_node(load(None, {"node": {"home": receiver.home}}))
+    with node.database.read() as tx:
+        rows = {row.sop_uid: row for row in tx.execute(sa.select(instance))}
+    sent = {ds.SOPInstanceUID: ds for batch in batches for ds in batch}
+    assert len(acknowledged) > 100
+    assert acknowledged - set(rows) == set(), "lost"
+    for uid, row in rows.items():
+        assert dcmread(node.archive.at(row.path)).PixelData == sent[uid].PixelData, "partial"
+    node.close()
+
+
+def test_killed_between_the_file_and_its_row_the_sender_sends_again_and_the_leftover_goes(
+    receiver: ReceiverProcess, tmp_path: Path
+) -> None:
+    image = small_series()[0]
+    receiver.start(PLANIMETER_FAILPOINT=f"stored-before-row:{tmp_path / 'once'}")
+    acknowledged: set[str] = set()
+    stop = threading.Event()
+    thread = threading.Thread(target=push, args=(lambda: receiver.port, [image], acknowledged, stop))
+    thread.start()
+    wait_until("the receiver killed itself", receiver.has_died)
+    assert not acknowledged
+    receiver.start()
+    thread.join()
+    assert acknowledged == {image.SOPInstanceUID}
+    receiver.kill()
+    node = open_node(load(None, {"node": {"home": receiver.home}}))
+    files = set((receiver.home / "store").rglob("*.dcm"))
+    assert len(files) == 2
+    sweep_home(node.archive, node.database, node.inbox, settled_seconds=-1)
+    with node.database.read() as tx:
+        (row,) = tx.execute(sa.select(instance)).all()
+    assert set((receiver.home / "store").rglob("*.dcm")) == {node.archive.at(row.path)}
+    node.close()
+
+
+def test_what_lost_its_row_with_an_old_backup_is_taken_in_again(node: Node) -> None:
+    images = small_series()
+    take_in(node, images)
+    with node.database.write() as tx:
+        tx.execute(sa.delete(instance).where(instance.c.sop_uid != images[0].SOPInstanceUID))
+    (node.archive.spool / "leftover.dcm").write_bytes(b"half")
+    sweep_home(node.archive, node.database, node.inbox, settled_seconds=-1)
+    with node.database.read() as tx:
+        rows = {row.sop_uid: row.path for row in tx.execute(sa.select(instance))}
+    assert set(rows) == {ds.SOPInstanceUID for ds in images}
+    stored = {file.relative_to(node.archive.home).as_posix() for file in (node.archive.home / "store").rglob("*.dcm")}
+    assert stored == set(rows.values())
+    assert not list(node.archive.spool.iterdir())
+
+
+def test_the_sweep_leaves_alone_what_somebody_may_be_busy_with(node: Node) -> None:
+    (node.archive.spool / "arriving.dcm").write_bytes(b"half")
+    path = node.archive.write_result(b"not committed yet")
+    sweep_home(node.archive, node.database, node.inbox)
+    assert (node.archive.spool / "arriving.dcm").exists()
+    assert node.archive.at(path).exists()
+    sweep_home(node.archive, node.database, node.inbox, settled_seconds=-1)
+    assert not node.archive.at(path).exists()
+
+
+# --------------------------------------------------------------- the worker
+
+WORKER_FAILPOINTS = [name for name in failpoints.NAMES if name != "stored-before-row"]
+
+
+def config(tmp_path: Path, pacs: FakePacs, lease: str) -> Path:
+    file = tmp_path / "planimeter.toml"
+    file.write_text(
+        f'[node]\nhome = "{tmp_path / "home"}"\n[receive]\nquiet_seconds = 0\nreserve_gb = 0\n[work]\n{lease}\n'
+        f'[[peer]]\nname = "pacs"\nae_title = "{pacs.ae_title}"\n'
+        f'destination = {{ host = "127.0.0.1", port = {pacs.port} }}\n'
+    )
+    return file
+
+
+def start_worker(file: Path, hosts: ThresholdHosts, **environ: str) -> subprocess.Popen[bytes]:
+    command = [*PLANIMETER, "work", "--config", str(file), "--hosts", str(hosts.address)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | environ)
+
+
+@pytest.mark.parametrize("place", WORKER_FAILPOINTS)
+def test_a_worker_killed_at_any_step_of_a_job_leaves_every_result_to_arrive_once(
+    tmp_path: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts, place: str
+) -> None:
+    file = config(tmp_path, pacs, "lease_seconds = 1\nheartbeat_seconds = 0.3")
+    node = open_node(load(file))
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE)
+    once = tmp_path / "once"
+    killed = start_worker(file, threshold_hosts, PLANIMETER_FAILPOINT=f"{place}:{once}")
+    try:
+        assert killed.wait(60) == -signal.SIGKILL
+        assert once.exists()
+        second = start_worker(file, threshold_hosts)
+        try:
+            wait_until("the study is done", lambda: only_study(node)["state"] == "done")
+        finally:
+            second.terminate()
+            assert second.wait(60) in (0, -signal.SIGTERM), "the latter before it was up"
+    finally:
+        killed.kill()
+    assert len(pacs.calls) == 2
+    assert {one["state"] for one in overview(node.database)["deliveries"]} == {"delivered"}
+    copies: dict[str, list[Any]] = {}
+    for ds in pacs.objects:
+        copies.setdefault(ds.SOPInstanceUID, []).append(ds)
+    assert all(one == many[0] for many in copies.values() for one in many), "sent twice, but not the same"
+    assert sum(pacs.calls.values()) == (3 if place == "sent-before-row" else 2)
+    with node.database.read() as tx:
+        outcomes = list(tx.execute(sa.select(attempt.c.outcome).order_by(attempt.c.id)).scalars())
+    assert outcomes.count("lost") == (0 if place in ("after-results-commit", "after-delivery-commit") else 1)
+    node.close()
+
+
+def test_with_the_default_lease_a_dead_workers_job_is_claimed_again_within_fifteen_seconds(
+    tmp_path: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts
+) -> None:
+    """Promise 3, where nobody but the database knows that the worker is dead."""
+    file = config(tmp_path, pacs, "")
+    node = open_node(load(file))
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE)
+    start_worker(file, threshold_hosts, PLANIMETER_FAILPOINT="volume-built").wait(60)
+    died = time.monotonic()
+    second = start_worker(file, threshold_hosts)
+    try:
+        wait_until("the job is claimed again", lambda: threshold_hosts.asked > 0)
+        assert time.monotonic() - died < 15
+        wait_until("the study is done", lambda: only_study(node)["state"] == "done")
+    finally:
+        second.terminate()
+        second.wait(60)
+    node.close()
+
+
+def test_a_worker_that_was_frozen_cannot_spoil_what_another_did_meanwhile(
+    tmp_path: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts
+) -> None:
+    file = config(tmp_path, pacs, "lease_seconds = 1\nheartbeat_seconds = 0.3")
+    node = open_node(load(file))
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE)
+    asked, go_on = threading.Event(), threading.Event()
+    usual = threshold_hosts.answer
+
+    def slow(volume: Any) -> Any:
+        if not asked.is_set():
+            asked.set()
+            go_on.wait(60)
+        return usual(volume)
+
+    threshold_hosts.answer = slow
+    frozen = start_worker(file, threshold_hosts)
+    assert asked.wait(60)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    second = start_worker(file, threshold_hosts)
+    try:
+        wait_until("the other one did it", lambda: only_study(node)["state"] == "done")
+        go_on.set()
+        os.kill(frozen.pid, signal.SIGCONT)
+        frozen.terminate()
+        assert frozen.wait(60) == 0
+    finally:
+        frozen.kill()
+        second.terminate()
+        second.wait(60)
+    assert set(pacs.calls.values()) == {1}
+    assert len(pacs.calls) == 2
+    assert len(list((node.archive.home / "results").rglob("*.dcm"))) == 2
+    node.close()
+
+
+def test_a_worker_that_is_stopped_gives_its_job_back_and_uses_up_no_attempt(
+    tmp_path: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts
+) -> None:
+    file = config(tmp_path, pacs, "")
+    node = open_node(load(file), threshold_hosts.address)
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE)
+    go_on = threading.Event()
+    usual = threshold_hosts.answer
+    threshold_hosts.answer = lambda volume: (go_on.wait(60), usual(volume))[1]
+    worker = Worker(node, "stopped")
+    thread = threading.Thread(target=worker.run, args=(0.1,))
+    thread.start()
+    wait_until("it is at work", lambda: threshold_hosts.asked > 0)
+    worker.stopping.set()
+    thread.join()
+    (segment,) = [job for job in overview(node.database)["jobs"] if job["kind"] == "segment"]
+    assert (segment["state"], segment["attempts"]) == ("waiting", 0)
+    go_on.set()
+    threshold_hosts.answer = usual
+    wait_until("the late one has noticed", lambda: not worker._held)
+    work_off(node)
+    assert only_study(node)["state"] == "done"
+    assert set(pacs.calls.values()) == {1}
+    node.close()

@@ -1,0 +1,398 @@
+"""A bundle runs from memory, unmodified, in a process of its own that may die, hang or lie without harm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models import card, client, restore
+from models.card import CardError
+from models.clean import absorb_small_components
+from models.network import LPS_TO_RAS, Network, Unusable
+from models.wire import SharedArray
+from node.errors import Failed
+from node.hosts import Hosts, ask
+from tests import mini_bundle
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    with tempfile.TemporaryDirectory(prefix="pl-") as folder:
+        made = Hosts(Path(folder), "cpu")
+        yield made
+        made.stop()
+
+
+def affine(turn: str = "axial") -> NDArray[np.float64]:
+    made = np.diag([1.5, 1.5, 3.0, 1.0])
+    made[:3, 3] = [-30, -25, 10]
+    if turn == "feet first":
+        made[:3, :3] = np.diag([-1.5, 1.5, -3.0])
+        made[:3, 3] = [30, -25, 67]
+    elif turn == "coronal":
+        made[:3, :3] = [[1.5, 0, 0], [0, 0, 3.0], [0, -1.5, 0]]
+    elif turn == "oblique":
+        c, s = np.cos(0.3), np.sin(0.3)
+        made[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ made[:3, :3]
+    elif turn == "gantry tilt":
+        made[1, 2] = 1.2
+    return made
+
+
+def ball(seed: int = 0) -> NDArray[np.float32]:
+    """Two balls, one inside the other, off the middle, and noise."""
+    k, j, i = np.mgrid[:20, :36, :40]
+    hu = np.full(k.shape, 30, np.float32)
+    distance = np.sqrt(((k - 9) * 2) ** 2 + (j - 14) ** 2 + (i - 22) ** 2)
+    hu[distance < 11] = -700
+    hu[distance < 5] = -980
+    return hu + np.random.default_rng(seed).normal(0, 5, hu.shape).astype(np.float32)
+
+
+def stock(bundle: Path, volume: NDArray[np.float32], at: NDArray[np.float64], folder: Path) -> NDArray[np.uint8]:
+    """The bundle run as MONAI runs it: from a NIfTI file to a NIfTI file."""
+    from monai.bundle import ConfigWorkflow
+
+    nib.save(nib.Nifti1Image(volume.transpose(2, 1, 0), LPS_TO_RAS @ at), folder / "in.nii.gz")  # type: ignore[attr-defined,no-untyped-call]
+    workflow = ConfigWorkflow(str(bundle / "configs" / "inference.json"), workflow_type="infer", logging_file=False)
+    workflow.parser["bundle_root"] = str(bundle)
+    workflow.parser["output_dir"] = str(folder / "out")
+    workflow.parser["dataset#data"] = [{"image": str(folder / "in.nii.gz")}]
+    workflow.parser["dataloader#num_workers"] = 0
+    workflow.initialize()
+    workflow.parser.get_parsed_content("evaluator").run()
+    (written,) = (folder / "out").rglob("*.nii.gz")
+    loaded: Any = nib.load(written)  # type: ignore[attr-defined]
+    return np.asarray(loaded.dataobj).astype(np.uint8).transpose(2, 1, 0)
+
+
+@pytest.mark.filterwarnings("ignore")  # what libraries say of each other's arguments
+@pytest.mark.parametrize("turn", ["axial", "feet first", "coronal", "oblique", "gantry tilt"])
+def test_from_memory_a_bundle_gives_what_monai_gives_from_disk(tmp_path: Path, turn: str) -> None:
+    bundle = mini_bundle.make(tmp_path)
+    volume, at = ball(), affine(turn)
+    wanted = stock(bundle, volume, at, tmp_path)
+    network = Network(card.read(bundle))
+    found = np.empty(volume.shape, np.uint8)
+    network.segment([volume], at, found)
+    assert set(np.unique(wanted)) == {0, 1, 2}
+    assert (found != wanted).mean() < 2e-3, "only where two classes are equally likely"
+    inside = volume < -500
+    dice = 2 * (inside & (found > 0)).sum() / (inside.sum() + (found > 0).sum())
+    assert dice > 0.93
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_warm_network_takes_volumes_of_any_shape(tmp_path: Path) -> None:
+    network = Network(card.read(mini_bundle.make(tmp_path)))
+    for shape in [(20, 36, 40), (5, 60, 20), (20, 36, 40)]:
+        volume = np.full(shape, -700, np.float32)
+        found = np.empty(shape, np.uint8)
+        seconds = network.segment([volume], affine(), found)
+        assert (found == 1).all()
+        assert {"preprocess", "forward", "postprocess"} <= set(seconds)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("smallest_ml", [0.0, 2.0])
+def test_small_islands_go_where_the_card_says_so(tmp_path: Path, smallest_ml: float) -> None:
+    network = Network(card.read(mini_bundle.make(tmp_path, smallest_component_ml=smallest_ml)))
+    volume = np.full((20, 36, 40), 30, np.float32)
+    volume[4:14, 8:28, 8:28] = -700
+    volume[17:19, 30:34, 34:38] = -700  # 0.2 ml
+    found = np.empty(volume.shape, np.uint8)
+    network.segment([volume], affine(), found)
+    assert (found[4:14, 9:27, 9:27] == 1).mean() > 0.95
+    assert found[17:19, 30:34, 34:38].any() == (smallest_ml == 0)
+
+
+def test_an_island_in_another_class_becomes_that_class() -> None:
+    labels = np.zeros((20, 20, 20), int)
+    labels[2:18, 2:18, 2:18] = 1
+    labels[8:10, 8:10, 8:10] = 2
+    labels[0, 0, 0] = 2
+    probabilities = torch.from_numpy(np.eye(3, dtype=np.float32)[labels].transpose(3, 0, 1, 2).copy())
+    found = absorb_small_components(probabilities, voxel_ml=0.1, smallest_ml=2).argmax(0).numpy()
+    assert (found[2:18, 2:18, 2:18] == 1).all()
+    assert found[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("turn", ["axial", "feet first", "coronal", "oblique", "gantry tilt"])
+def test_restoring_equals_interpolating_every_channel_and_comparing(turn: str) -> None:
+    random = np.random.default_rng(5)
+    probabilities = torch.softmax(torch.from_numpy(random.normal(0, 2, (4, 21, 19, 17))), 0)
+    probabilities[0, :, :, :5] = 1
+    probabilities[1:, :, :, :5] = 0
+    model = np.diag([2.5, 2.5, 2.5, 1.0])
+    model[:3, 3] = [-28, -20, 8]
+    to_ras = LPS_TO_RAS @ affine(turn)
+    shape = (20, 36, 40)
+    found = np.empty(shape, np.uint8)
+    restore.label_map(probabilities, model, shape, to_ras, found)
+    k, j, i = np.mgrid[: shape[0], : shape[1], : shape[2]]
+    world = to_ras @ np.stack([i.ravel(), j.ravel(), k.ravel(), np.ones(i.size)])
+    at = (np.linalg.inv(model) @ world)[:3]
+    from scipy.ndimage import map_coordinates
+
+    every = np.stack([map_coordinates(one.numpy(), at, order=1, mode="nearest") for one in probabilities])
+    outside = (at < -0.5).any(0) | (at > np.array([[20.5], [18.5], [16.5]])).any(0)
+    wanted = every.argmax(0).astype(np.uint8)
+    ranked = np.sort(every, axis=0)
+    clear = (ranked[-1] - ranked[-2] > 1e-9) & ~outside
+    assert clear.sum() > 1000
+    assert np.array_equal(found.ravel()[clear], wanted[clear])
+
+
+@pytest.mark.parametrize("what", ["changed", "missing", "unlisted"])
+def test_a_bundle_that_is_not_what_its_card_says_is_not_even_parsed(tmp_path: Path, what: str) -> None:
+    bundle = mini_bundle.make(tmp_path)
+    trap = tmp_path / "it was run"
+    config = bundle / "configs" / "inference.json"
+    if what == "changed":
+        config.write_text(config.read_text().replace('"$import torch"', f"\"$open({str(trap)!r}, 'w')\""))
+    elif what == "missing":
+        (bundle / "models" / "model.pt").unlink()
+    else:
+        (bundle / "scripts").mkdir()
+        (bundle / "scripts" / "__init__.py").write_text(f"open({str(trap)!r}, 'w')")
+    with pytest.raises(CardError):
+        Network(card.read(bundle))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("format = 1", "format = 2", "format"),
+        ('name = "thresholds"', 'name = "../x"', "name"),
+        ("value = 2", "value = 1", "same value"),
+        ('modality = ["CT"]', 'modality = ["CT"]\nmodalty = 1', "modalty"),
+        ("[files]", "[files]\n'../../etc/passwd' = '" + "0" * 64 + "'", "outside"),
+        ("colour = [200", "colour = [300", "colour"),
+        ('device_uid = "1.2.3.4"', 'device_uid = "1.02"', "device_uid"),
+    ],
+)
+def test_a_wrong_card_is_refused_and_names_the_key(tmp_path: Path, old: str, new: str, said: str) -> None:
+    bundle = mini_bundle.make(tmp_path)
+    file = bundle / card.FILE
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(CardError, match=said):
+        card.read(bundle)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("post", "code"),
+    [
+        ([{"_target_": "Activationsd", "keys": "pred", "softmax": True}], "output-off-grid"),
+        (
+            [
+                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+                {
+                    "_target_": "Invertd",
+                    "keys": "pred",
+                    "transform": "@preprocessing",
+                    "orig_keys": "image",
+                    "nearest_interp": False,
+                    "to_tensor": True,
+                },
+            ],
+            "output-not-integer",
+        ),
+        (
+            [
+                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+                {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: x * 3"},
+                {
+                    "_target_": "Invertd",
+                    "keys": "pred",
+                    "transform": "@preprocessing",
+                    "orig_keys": "image",
+                    "nearest_interp": True,
+                    "to_tensor": True,
+                },
+            ],
+            "output-unknown-label",
+        ),
+    ],
+)
+def test_an_output_that_cannot_be_trusted_is_refused(tmp_path: Path, post: Any, code: str) -> None:
+    network = Network(card.read(mini_bundle.make(tmp_path, post=post)))
+    volume = ball()
+    with pytest.raises(Unusable) as unusable:
+        network.segment([volume], affine(), np.empty(volume.shape, np.uint8))
+    assert unusable.value.code == code
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
+    network = Network(card.read(mini_bundle.make(tmp_path)))
+    volume = np.full((20, 36, 40), np.nan, np.float32)
+    with pytest.raises(Unusable) as unusable:
+        network.segment([volume], affine(), np.empty(volume.shape, np.uint8))
+    assert unusable.value.code == "output-not-finite"
+
+
+def shared(volume: NDArray[np.float32]) -> SharedArray:
+    made = SharedArray.make(volume.shape, np.float32)
+    made.array[...] = volume
+    return made
+
+
+def run(hosts: Hosts, bundle: Path, limit: float = 60) -> client.Answer:
+    read = card.read(bundle)
+    address = hosts.address(str(bundle), read.card_sha256)
+    channel = shared(ball())
+    try:
+        return client.segment(address, [channel], affine(), limit_seconds=limit)
+    finally:
+        channel.close()
+
+
+def pid_of(hosts: Hosts) -> int:
+    (host,) = hosts._hosts.values()
+    return host.process.pid
+
+
+def test_one_warm_host_serves_everybody_and_starts_again_after_a_crash(tmp_path: Path, hosts: Hosts) -> None:
+    bundle = mini_bundle.make(tmp_path)
+    first = run(hosts, bundle)
+    pid = pid_of(hosts)
+    answers: list[client.Answer] = []
+    threads = [threading.Thread(target=lambda: answers.append(run(hosts, bundle))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pid_of(hosts) == pid
+    assert all(np.array_equal(answer.labels, first.labels) for answer in answers)
+    assert len(answers) == 4
+    assert first.peak_memory_mb > 50
+    os.kill(pid, signal.SIGKILL)
+    wait_until("the host is dead", lambda: next(iter(hosts._hosts.values())).process.poll() is not None)
+    assert np.array_equal(run(hosts, bundle).labels, first.labels)
+    assert pid_of(hosts) != pid
+
+
+def slow(marker: Path, seconds: float) -> list[dict[str, Any]]:
+    """A transform that makes a mark and then takes its time."""
+    code = f"$lambda x: (open({str(marker)!r}, 'a').close(), __import__('time').sleep({seconds}), x)[2]"
+    return [{"_target_": "Lambdad", "keys": "image", "func": code}]
+
+
+def test_a_network_that_hangs_is_stopped_and_the_next_one_runs(tmp_path: Path, hosts: Hosts) -> None:
+    marker = tmp_path / "begun"
+    hangs = mini_bundle.make(tmp_path, "hangs", before=slow(marker, 600))
+    begun = time.monotonic()
+    hosts.address(str(hangs), card.read(hangs).card_sha256)
+    with pytest.raises(client.HostGone, match="did not finish within 2 s"):
+        run(hosts, hangs, limit=2)
+    assert time.monotonic() - begun < 120
+    assert marker.exists()
+    fine = mini_bundle.make(tmp_path, "fine")
+    assert run(hosts, fine).labels.any()
+
+
+def test_a_host_that_dies_at_work_costs_that_request_and_nothing_else(tmp_path: Path, hosts: Hosts) -> None:
+    marker = tmp_path / "begun"
+    bundle = mini_bundle.make(tmp_path, before=slow(marker, 600))
+    errors: list[Exception] = []
+
+    def request() -> None:
+        try:
+            run(hosts, bundle)
+        except (client.HostGone, client.HostBusy) as error:
+            errors.append(error)
+
+    working = threading.Thread(target=request)
+    working.start()
+    wait_until("the first request runs", marker.exists)
+    waiting = threading.Thread(target=request)
+    waiting.start()
+    wait_until("the second is connected", lambda: _connections(pid_of(hosts)) >= 2)
+    os.kill(pid_of(hosts), signal.SIGKILL)
+    working.join()
+    waiting.join()
+    assert sorted(type(error).__name__ for error in errors) == ["HostBusy", "HostGone"]
+
+
+def _connections(pid: int) -> int:
+    links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists() or link.is_symlink()]
+    return sum(str(link).startswith("socket:") for link in links) - 1
+
+
+def test_an_error_in_the_bundle_is_an_answer(tmp_path: Path, hosts: Hosts) -> None:
+    code = "$lambda x: (_ for _ in ()).throw(RuntimeError('no such slice'))"
+    bundle = mini_bundle.make(tmp_path, before=[{"_target_": "Lambdad", "keys": "image", "func": code}])
+    with pytest.raises(client.HostFailed, match="RuntimeError"):
+        run(hosts, bundle)
+    pid = pid_of(hosts)
+    with pytest.raises(client.HostFailed):
+        run(hosts, bundle)
+    assert pid_of(hosts) == pid
+
+
+def test_rubbish_on_a_hosts_socket_does_not_hurt_it(tmp_path: Path, hosts: Hosts) -> None:
+    import socket
+
+    bundle = mini_bundle.make(tmp_path)
+    wanted = run(hosts, bundle)
+    address = hosts.address(str(bundle), card.read(bundle).card_sha256)
+    for rubbish in (b"\n", b"{}\n", b'{"arrays": [{"shape": [9], "dtype": "<f4"}]}\n', b"\xff" * 100, b"[" * 70000):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(address))
+            connection.sendall(rubbish)
+    assert np.array_equal(run(hosts, bundle).labels, wanted.labels)
+
+
+def test_a_changed_bundle_does_not_start(tmp_path: Path, hosts: Hosts) -> None:
+    bundle = mini_bundle.make(tmp_path)
+    with (bundle / "models" / "model.pt").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(Failed) as failed:
+        hosts.address(str(bundle), card.read(bundle).card_sha256)
+    assert failed.value.code == "network-unusable"
+
+
+def test_workers_ask_the_supervisor_for_a_host(tmp_path: Path, hosts: Hosts) -> None:
+    bundle = mini_bundle.make(tmp_path)
+    address = hosts.serve()
+    assert ask(address, card.read(bundle)) == ask(address, card.read(bundle))
+    (bundle / "models" / "model.pt").write_bytes(b"")
+    card.seal(bundle)
+    with pytest.raises(Failed):
+        ask(address, card.read(bundle))
+
+
+def test_hosts_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    bundle = mini_bundle.make(tmp_path)
+    program = (
+        "import sys, os; from pathlib import Path; from node.hosts import Hosts; from models import card\n"
+        "hosts = Hosts(Path(sys.argv[2]), 'cpu'); bundle = card.read(Path(sys.argv[1]))\n"
+        "hosts.address(sys.argv[1], bundle.card_sha256)\n"
+        "(host,) = hosts._hosts.values(); print(host.process.pid, flush=True); os.kill(os.getpid(), 9)\n"
+    )
+    import sys
+
+    with tempfile.TemporaryDirectory(prefix="pl-") as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(bundle), folder], capture_output=True, text=True, check=False
+        )
+    pid = int(done.stdout)
+    gone: Callable[[], bool] = lambda: not Path(f"/proc/{pid}").exists()  # noqa: E731
+    wait_until("the host has ended too", gone, 20)
