@@ -182,8 +182,8 @@ class Settings(_Section):
                 raise ValueError(f"two [[{kind}]] are called {', '.join(doubled)}")
         if self.receive.listen and not self.senders and not ipaddress.ip_address(self.receive.listen).is_loopback:
             raise ValueError(
-                f"receive.listen is {self.receive.listen}, but no [[peer]] has `may_send = true`: without one, anyone who "
-                "reaches that address could send"
+                f"receive.listen is {self.receive.listen}, but no [[peer]] has `may_send = true`: without one, anyone "
+                "who reaches that address could send"
             )
         known = {p.name for p in self.peer if p.destination}
         for route in self.route:

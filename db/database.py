@@ -97,6 +97,11 @@ class Database:
     def is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
 
+    @property
+    def product(self) -> str:
+        """Which database it is, for people."""
+        return f"SQLite {sqlite3.sqlite_version}" if self.is_sqlite else "PostgreSQL"
+
     def dispose(self) -> None:
         self.engine.dispose()
 

@@ -244,11 +244,7 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
     """Put the jobs of dead workers back into the queue; those whose attempts are used up are dead.
 
     Args:
-        worker: a worker known to be dead, whose jobs need not wait for their leases to run out. Otherwise all jobs
-            whose lease has run out.
-
-    Returns:
-        The number of jobs taken back.
+        worker: one that is known to be dead, so its jobs need not wait. Otherwise all jobs whose lease has run out.
     """
     gone = job.c.worker == worker if worker is not None else job.c.lease_until < Clock()
     rows = tx.execute(
@@ -284,16 +280,6 @@ def reopen(tx: Connection, job_id: int) -> bool:
     return True
 
 
-def cancel_waiting(tx: Connection, kind: JobKind, subject: str, reason: str) -> bool:
-    """Cancel a job that nobody works on yet."""
-    done = tx.execute(
-        sa.update(job)
-        .where(job.c.kind == kind, job.c.subject == subject, job.c.state == JobState.WAITING)
-        .values(state=JobState.CANCELLED, reason=reason, ended=Clock())
-    )
-    return done.rowcount > 0
-
-
 def hurry(tx: Connection, kind: JobKind, subject_prefix: str) -> int:
     """Make the waiting jobs of a kind due now: what they were waiting for is back."""
     return tx.execute(
@@ -311,9 +297,3 @@ def kind_of(tx: Connection, job_id: int) -> JobKind | None:
     """The kind of a job, or None where there is none."""
     kind = tx.execute(sa.select(job.c.kind).where(job.c.id == job_id)).scalar()
     return JobKind(kind) if kind else None
-
-
-def is_open(tx: Connection, kind: JobKind, subject: str) -> bool:
-    """Whether a job of this kind waits or runs for the subject."""
-    open_one = sa.select(job.c.id).where(job.c.kind == kind, job.c.subject == subject, job.c.state.in_(OPEN))
-    return tx.execute(open_one).first() is not None

@@ -1,14 +1,15 @@
 """The model card: what stands beside a bundle, in planimeter.toml, and is true of it.
 
-The card owns the weights' file, the channels and the label values. What its input rules and its codes mean in DICOM is the
-node's business; here they are plain values. A bundle is a program: `verify` compares every file with the card before
-anything is parsed.
+The card owns the weights' file, the channels and the label values. What its input rules and its codes mean in DICOM is
+the node's business; here they are plain values. A bundle is a program: `verify` compares every file with the card
+before anything is parsed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,3 +197,7 @@ def names(folders: tuple[Path, ...]) -> list[str]:
 
 
 SHIPPED = Path(__file__).with_name("bundles")
+
+
+if __name__ == "__main__":  # python -m models.card FOLDER: seal a bundle that was changed
+    seal(Path(sys.argv[1]))

@@ -2,8 +2,8 @@
 
     python -m models.host FOLDER --card SHA256 --socket FILE [--device auto]
 
-It listens once the network is loaded, and serves one request at a time. When the GPU is in an unusable state it ends, and
-whoever started it starts another.
+It listens once the network is loaded, and serves one request at a time. When the GPU is in an unusable state it ends,
+and whoever started it starts another.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A MONAI bundle, loaded once, run from memory as often as asked.
 
 The bundle's own evaluator does the work, unmodified files and all: reading and writing images is taken out of its
-configuration, weights are loaded here, and where it ends in softmax, inversion to the source grid and argmax, these last
-two are done by `restore`, which needs neither the memory nor the time (see there; the result is the same).
+configuration, weights are loaded here, and where it ends in softmax, inversion to the source grid and argmax, these
+last two are done by `restore`, which needs neither the memory nor the time (see there; the result is the same).
 """
 
 from __future__ import annotations

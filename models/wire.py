@@ -1,4 +1,4 @@
-"""How a worker and a model host speak: JSON lines over a Unix socket, arrays as sealed memory handed over by descriptor.
+"""How a worker and a model host speak: JSON lines over a Unix socket, arrays as sealed memory, by descriptor.
 
 Never pickle, never a file that others can open. The arrays lie in memfd, or, where the system has none, in an unlinked
 file of the home folder.

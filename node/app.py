@@ -183,7 +183,7 @@ def _known(peer: Peer) -> KnownPeer:
 
 
 def remember(settings: Settings, config: Path | None) -> None:
-    """Note beside the data where the database and the settings are, so that `planimeter status --home DIR` finds them."""
+    """Note beside the data where database and settings are, so that `planimeter status --home DIR` finds them."""
     file = settings.home / MEMORY_FILE
     file.write_text(
         json.dumps({"database": settings.database.url, "config": str(config.absolute()) if config else None}) + "\n",

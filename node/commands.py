@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
-import pwd
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from config.settings import Settings, SettingsError, load
+from config.settings import Settings, SettingsError
 from db.database import DatabaseError
 from models.card import CardError
 
-from .app import Node, database_url, open_node, recall, remember, targets_of
+from .app import Node, database_url, open_node, remember, targets_of
 from .errors import NodeError
+from .options import same_options, settings_of, target_of, who
 
 EXIT_FAILED = 1
 
@@ -30,81 +27,12 @@ def call(options: argparse.Namespace) -> int:
         said = error.sentence
     except (SettingsError, DatabaseError, CardError, NotStarted) as error:
         said = str(error)
-    except PermissionError as error:
-        said = f"{error.filename}: not allowed for this user"
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except KeyboardInterrupt:
         return 130
     sys.stderr.write(f"planimeter: {said}\n")
     return EXIT_FAILED
-
-
-# ----------------------------------------------------------------- settings
-
-
-def target_of(text: str) -> tuple[str, str, int]:
-    """AET@HOST:PORT, taken apart.
-
-    Raises:
-        SettingsError: it is something else.
-    """
-    ae_title, at, rest = text.rpartition("@")
-    host, colon, port = rest.rpartition(":")
-    if not (at and colon and ae_title and host and port.isdigit() and 0 < int(port) < 65536):
-        raise SettingsError(f"{text!r} is not AET@HOST:PORT, such as ORTHANC@10.20.30.5:4242")
-    return ae_title, host.strip("[]"), int(port)
-
-
-def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that a command line asks for."""
-    overrides: dict[str, Any] = {}
-    for section, key, value in (
-        ("node", "home", options.home),
-        ("node", "ae_title", options.ae_title),
-        ("receive", "port", options.port),
-        ("receive", "quiet_seconds", options.quiet_seconds),
-        ("database", "url", options.database),
-    ):
-        if value is not None:
-            overrides.setdefault(section, {})[key] = value
-    file = options.config
-    if options.home is not None and file is None:  # what `run` noted in that home
-        noted = recall(options.home.expanduser().absolute())
-        file = Path(config) if (config := noted.get("config")) else None
-        if options.database is None and noted.get("database"):
-            overrides.setdefault("database", {})["url"] = noted["database"]
-    peers: list[dict[str, Any]] = []
-    for text in options.send_to:
-        ae_title, host, port = target_of(text)
-        name = "".join(c if c.isalnum() else "-" for c in ae_title.lower()).strip("-") or "destination"
-        if any(peer["name"] == name for peer in peers):
-            name = f"{name}-{len(peers) + 1}"
-        peers.append({"name": name, "ae_title": ae_title, "destination": {"host": host, "port": port}})
-    if peers:
-        overrides["peer"] = peers
-    settings = load(file, overrides)
-    added = [peer["name"] for peer in peers]
-    routes = tuple(route.model_copy(update={"destinations": [*route.destinations, *added]}) for route in settings.route)
-    return settings.model_copy(update={"route": routes})
-
-
-def _same_options(options: argparse.Namespace) -> list[str]:
-    """The node's options again, for a child."""
-    given: list[str] = []
-    for name in ("config", "home", "ae_title", "port", "database", "quiet_seconds"):
-        if (value := getattr(options, name)) is not None:
-            given += [f"--{name.replace('_', '-')}", str(value)]
-    for text in options.send_to:
-        given += ["--send-to", text]
-    return given
-
-
-def _node(options: argparse.Namespace) -> Node:
-    return open_node(settings_of(options))
-
-
-def who() -> str:
-    """The operating-system user, for the record."""
-    return pwd.getpwuid(os.getuid()).pw_name
 
 
 # ---------------------------------------------------------------- processes
@@ -175,7 +103,7 @@ def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]
 
     configure_logging("planimeter")
     node = _prepare(options, settings)
-    same = _same_options(options)
+    same = same_options(options)
     commands = {name: [name.split("-")[0], *same] for name in names}
     senders = [peer.name for peer in settings.senders]
     roles.supervise(
@@ -186,6 +114,10 @@ def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]
 
 
 # ------------------------------------------------------------- asking, doing
+
+
+def _node(options: argparse.Namespace) -> Node:
+    return open_node(settings_of(options))
 
 
 def status(options: argparse.Namespace) -> int:

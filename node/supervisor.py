@@ -1,6 +1,7 @@
 """Start the processes of a node, keep them alive, and end them together.
 
-A worker that dies has its jobs put back into the queue at once; the lease is for workers whose supervisor cannot say so.
+A worker that dies has its jobs put back into the queue at once; the lease is for workers whose supervisor cannot
+say so.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ class Supervisor:
             pause = FIRST_PAUSE_SECONDS if lived > HEALTHY_SECONDS else process.pause
             if self.stopping.wait(pause):
                 return
-            self._processes[role] = again = self._start(role, process.command)
+            port = process.facts.get("port")  # where it listened, it listens again, also where any port was right
+            self._processes[role] = again = self._start(role, process.command + (["--port", str(port)] if port else []))
             again.pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             try:
                 again.facts = self._await_ready(again)

@@ -17,6 +17,7 @@ from db import schema
 from db.database import Database, open_database, sqlite_url
 from node.app import Node, open_node
 from tests.fake_pacs import FakePacs
+from tests.orthanc import Orthanc
 from tests.postgres import Postgres
 from tests.running import RunningNode
 from tests.threshold_host import ThresholdHosts
@@ -116,6 +117,13 @@ def pacs() -> Iterator[FakePacs]:
     """A PACS with fault knobs."""
     with FakePacs() as scp:
         yield scp
+
+
+@pytest.fixture
+def orthanc() -> Iterator[Orthanc]:
+    """A stock Orthanc."""
+    with Orthanc(find_program("Orthanc", "apt-get install orthanc")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 PROGRAMS = Path(sys.executable).parent
 
-#: the tool's tables lag behind: PS3.3 C.12.1 lists Device UID in Contributing Equipment, and IHE AIR 6.5.3.1 requires it
+#: the tool's tables lag behind: PS3.3 C.12.1 lists Device UID in Contributing Equipment, IHE AIR 6.5.3.1 requires it
 ALLOWED_WARNINGS = (
     "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID",
     "Dicom dataset contains attributes not present in standard DICOM IOD",

@@ -86,7 +86,7 @@ def push(port: Callable[[], int], images: list[Any], acknowledged: set[str], sto
     while left and not stop.is_set():
         assoc = ae.associate("127.0.0.1", port())
         if not assoc.is_established:
-            time.sleep(0.05)
+            stop.wait(0.05)
             continue
         while left and not stop.is_set():
             try:
@@ -117,7 +117,7 @@ def test_twenty_kills_of_the_receiver_lose_nothing_that_was_acknowledged(receive
     for _ in range(kills):
         before = len(acknowledged)
         wait_until("more was acknowledged", lambda before=before: len(acknowledged) > before + random.randint(0, 25))
-        time.sleep(random.uniform(0, 0.02))
+        stop.wait(random.uniform(0, 0.02))
         receiver.kill()
         receiver.start()
     stop.set()

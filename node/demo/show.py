@@ -159,17 +159,17 @@ def _show(console: Console, status: dict[str, Any], pacs: ToyPacs, files: list[P
     for study in status["studies"]:
         said = f": {study['reason']}" if study["reason"] else ""
         console.print(f"Study [bold]{study['state']}[/], {study['images']} images{said}")
-    table = Table(title="What came back", title_justify="left", title_style="bold")
-    for column in ("object", "what", "segment", "volume", "mean"):
+    table = Table(title=f"What came back, in {out}/", title_justify="left", title_style="bold")
+    for column in ("object", "segment", "volume", "mean"):
         table.add_column(column, justify="right" if column in ("volume", "mean") else "left")
     for ds in pacs.received:
-        name = out / f"{ds.Modality.lower()}-{ds.SOPInstanceUID[-8:]}.dcm"
-        ds.save_as(name, enforce_file_format=True)
+        name = f"{ds.Modality.lower()}-{ds.SOPInstanceUID[-8:]}.dcm"
+        ds.save_as(out / name, enforce_file_format=True)
         if ds.Modality == "SR":
             for group in _groups(ds):
-                table.add_row(str(name), ds.SeriesDescription, *group)
+                table.add_row(name, *group)
         else:
-            table.add_row(str(name), f"{ds.SeriesDescription}, {ds.NumberOfFrames} frames")
+            table.add_row(name, f"{len(ds.SegmentSequence)} segments, {ds.NumberOfFrames} frames")
     console.print(table)
     seconds = Table(title="Seconds per stage", title_justify="left", title_style="bold")
     for column in ("job", "stage", "seconds"):

@@ -1,7 +1,7 @@
 """Prove that a data set is whole: every length that it declares must fit, down to the last open sequence.
 
-pydicom reads truncated files without a word, so this walk stands before Success. It decodes no pixels, recurses nowhere,
-and hands out the few elements that the receiver needs. (PS3.5 7.1 to 7.5, 6.2.2, A.4)
+pydicom reads truncated files without a word, so this walk stands before Success. It decodes no pixels, recurses
+nowhere, and hands out the few elements that the receiver needs. (PS3.5 7.1 to 7.5, 6.2.2, A.4)
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ class _Walk:
     def _cut_short(self) -> Refused:
         return Refused(
             "truncated",
-            f"the object is cut short: it has {len(self.data)} bytes and ends inside an element that begins at {self.begun}",
+            f"the object is cut short: it has {len(self.data)} bytes and ends inside an element that begins at "
+            f"{self.begun}",
         )
 
     def _malformed(self, at: int, what: str) -> Refused:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from db import schema
@@ -72,7 +72,7 @@ def check(
             findings = list(part())
         for finding in findings:
             mark = {True: "[green]ok[/]", False: "[bold red]wrong[/]", None: "[yellow]note[/]"}[finding.right]
-            table.add_row(mark, finding.what, finding.said)
+            table.add_row(mark, finding.what, escape(finding.said))
             wrong += finding.right is False
     console.print(table)
     console.print(f"[bold red]{wrong} wrong[/]" if wrong else "[bold green]Everything is in order.[/]")
@@ -114,7 +114,7 @@ def _database(home: Path, url: str) -> Iterator[Finding]:
     except DatabaseError as error:
         yield Finding("database", False, str(error))
         return
-    kind = f"SQLite {sqlite3.sqlite_version}, {why_journal()}" if database.is_sqlite else "PostgreSQL"
+    kind = f"{database.product}, {why_journal()}" if database.is_sqlite else database.product
     if found not in (None, schema.newest()):
         yield Finding("database", False, f"{kind}: made by another version; back it up and run `planimeter upgrade`")
     else:

@@ -1,7 +1,7 @@
 """Tidy the home folder after crashes. Nothing that was acknowledged is ever removed.
 
-A file of the store without a row was received whole but never acknowledged, or its row was lost with an old backup of the
-database: it is taken in again. A file of the results without a row was made but never committed: it goes.
+A file of the store without a row was received whole but never acknowledged, or its row was lost with an old backup of
+the database: it is taken in again. A file of the results without a row was made but never committed: it goes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stored pixel values of one image: read straight from the file where they are uncompressed, decoded in a child else."""
+"""Stored pixel values of one image: read straight from the file where they are uncompressed, else by a child."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Which series a network reads: the input rules of its card, given meaning.
 
-Rules refuse, preferences rank. BodyPartExamined only ranks: it is typed in or defaulted, and wrong too often to refuse by.
+Rules refuse, preferences rank. BodyPartExamined only ranks: it is typed in or defaulted, and wrong too often to refuse
+by.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From the images of one series to a volume in modality units, placed in the patient by an affine.
 
-The geometry comes from ImagePositionPatient, ImageOrientationPatient and PixelSpacing of every slice (PS3.3 C.7.6.2), never
-from numbers, names or the order of arrival. A gantry tilt stays in the affine as shear. What is not a regular stack of
-slices is refused, with the reason.
+The geometry comes from ImagePositionPatient, ImageOrientationPatient and PixelSpacing of every slice (PS3.3 C.7.6.2),
+never from numbers, names or the order of arrival. A gantry tilt stays in the affine as shear. What is not a regular
+stack of slices is refused, with the reason.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ def _regular_steps(steps: NDArray[np.float64]) -> None:
         double = int((steps < SAME_PLACE_MM).sum())
         raise Refused(
             "duplicate-position",
-            f"{double} slice{'s' * (double > 1)} of the series lie where another one lies: several phases or echoes in one?",
+            f"{double} slice{'s' * (double > 1)} of the series lie where another one lies: several phases or echoes in "
+            "one?",
         )
     usual = float(np.median(steps))
     off = np.abs(steps - usual) > STEP_TOLERANCE * usual

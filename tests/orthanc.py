@@ -1,0 +1,93 @@
+"""A stock Orthanc that knows nothing of us: the PACS of the end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import urllib.request
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from tests.waiting import wait_until
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Orthanc:
+    """Runs within a `with`; may be stopped and started in between, and keeps what it has."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self.ae_title = "ORTHANC"
+        self.port, self._http = free_port(), free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="planimeter-orthanc-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Orthanc:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        settings = {
+            "Name": "PACS of the tests",
+            "StorageDirectory": str(self._folder / "storage"),
+            "IndexDirectory": str(self._folder / "storage"),
+            "DicomAet": self.ae_title,
+            "DicomPort": self.port,
+            "HttpPort": self._http,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+        }
+        file = self._folder / "orthanc.json"
+        file.write_text(json.dumps(settings))
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([self._program, str(file)], stdout=log, stderr=log)
+        wait_until("Orthanc answers", self._answers, 30)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._ask("GET", "/system"))
+        except OSError:
+            return False
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        with self._open(method, path, json.dumps(body).encode() if body is not None else None) as response:
+            return json.loads(response.read() or b"null")
+
+    def _open(self, method: str, path: str, body: bytes | None = None) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self._http}{path}", data=body, method=method)
+        return urllib.request.urlopen(request, timeout=30)
+
+    def instances(self) -> list[Dataset]:
+        """Everything that it has; one entry per stored instance."""
+        found = []
+        for name in self._ask("GET", "/instances"):
+            with self._open("GET", f"/instances/{name}/file") as response:
+                found.append(dcmread(BytesIO(response.read())))
+        return found
+
+    def send_everything_to(self, ae_title: str, port: int) -> None:
+        """C-STORE of all that it has to another node."""
+        self._ask("PUT", "/modalities/node", {"AET": ae_title, "Host": "127.0.0.1", "Port": port})
+        self._ask("POST", "/modalities/node/store", {"Resources": self._ask("GET", "/instances"), "Synchronous": True})

@@ -1,0 +1,142 @@
+"""The settings: the annotated file is the manual, and every mistake is answered with its place."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from config.settings import DEFAULT_FILE, Peer, Route, Settings, SettingsError, load
+
+SECTIONS = ("node", "database", "receive", "work", "send")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def written(text: str) -> Path:
+        file = tmp_path / "planimeter.toml"
+        file.write_text(text)
+        return file
+
+    return written
+
+
+def test_the_annotated_file_says_the_defaults() -> None:
+    assert load(DEFAULT_FILE) == Settings()
+
+
+def test_every_key_is_in_the_annotated_file_with_a_comment() -> None:
+    listed = tomllib.loads(DEFAULT_FILE.read_text())
+    for section in SECTIONS:
+        assert set(listed[section]) == set(type(getattr(Settings(), section)).model_fields), section
+    lines = DEFAULT_FILE.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"^\w+ = ", line):
+            assert lines[number - 1].startswith("#") or re.match(r"^\w+ = ", lines[number - 1]), line
+
+
+@pytest.mark.parametrize(("table", "model"), [("peer", Peer), ("route", Route)])
+def test_the_commented_tables_are_complete_and_right(table: str, model: type[BaseModel]) -> None:
+    """What a site uncomments must load."""
+    text = DEFAULT_FILE.read_text()
+    example = "\n".join(_uncommented(text))
+    data = tomllib.loads(example)
+    assert set(data[table][0]) == set(model.model_fields)
+    settings = Settings.model_validate(data)
+    assert settings.route[0].destinations == ["pacs"]
+
+
+def _uncommented(text: str) -> Iterator[str]:
+    inside = False
+    for line in text.splitlines():
+        inside = line.startswith("# [[") or (inside and line.startswith("# "))
+        if inside and re.match(r"^# (\[\[\w+\]\]|\w+ = )", line):
+            yield line.removeprefix("# ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[receive]\nquiet_second = 3\n",
+            ":2: receive.quiet_second: there is no such key; did you mean `quiet_seconds`?",
+        ),
+        ("[recieve]\nport = 104\n", ": recieve: there is no such key; did you mean `receive`?"),
+        ("[node]\nzzz = 3\n", ":2: node.zzz: there is no such key; known keys: ae_title, home, uid_root"),
+        ("[receive]\nport = 70000\n", ":2: receive.port: Input should be less than or equal to 65535"),
+        ("[receive]\nport = 'x'\n", ":2: receive.port: "),
+        ("[receive]\nlisten = 'scanner1'\n", ":2: receive.listen: 'scanner1' is not an IP address"),
+        ("[node]\nae_title = 'SEVENTEENLETTERSX'\n", ":2: node.ae_title: "),
+        ("[node]\nae_title = 'A\\\\B'\n", ":2: node.ae_title: "),
+        ("[node]\nuid_root = '1.02.3'\n", ":2: node.uid_root: "),
+        ("[work]\ndevice = 'gpu'\n", ":2: work.device: "),
+        ("[work]\nlease_seconds = 4\n", "lease_seconds must be at least twice heartbeat_seconds"),
+        (
+            "[[peer]]\nname = 'ct'\nae_title = 'CT'\nmay_send = true\n",
+            "a peer that may send needs `address`",
+        ),
+        (
+            "[[peer]]\nname = 'a'\nae_title = 'A'\n[[peer]]\nname = 'b'\nae_title = 'B'\nadress = '10.1.1.1'\n",
+            ":7: peer.1.adress: there is no such key; did you mean `address`?",
+        ),
+        ("[[peer]]\nname = 'a'\nae_title = 'A'\naddress = '10.1.1.300'\n", "is neither an IP address nor a network"),
+        (
+            "[[peer]]\nname = 'a'\nae_title = 'A'\n[[peer]]\nname = 'a'\nae_title = 'B'\n",
+            "two [[peer]] are called a",
+        ),
+        (
+            "[[route]]\nname = 'r'\nnetworks = ['ct_lungs']\ndestinations = ['nowhere']\n",
+            "[[route]] r: 'nowhere' is no [[peer]] that has `destination = { host, port }`",
+        ),
+        ("[[route]]\nname = 'r'\nnetworks = []\n", ":3: route.0.networks: "),
+        (
+            "[[route]]\nname = 'r'\nnetworks = ['n']\nwhen = [{ modality = 'CT', calling_ae_title = 'X' }]\n",
+            "a condition has exactly one kind",
+        ),
+        (
+            "[[route]]\nname = 'r'\nnetworks = ['n']\nwhen = [{ BodyPart = 'CHEST' }]\n",
+            ":4: route.0.when.0.BodyPart: there is no such key; known keys: modality, calling_ae_title",
+        ),
+        ("[[route]]\nname = 'r'\nnetworks = ['n']\nmode = 'shadow'\n", ":4: route.0.mode: "),
+        ("[receive]\nlisten = '0.0.0.0'\n", "without one, anyone who reaches that address could send"),
+        ("[receive\n", ": not valid TOML: "),
+    ],
+)
+def test_a_mistake_is_answered_with_file_line_and_key(write: Any, text: str, said: str) -> None:
+    file = write(text)
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+    assert str(file) in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_several_mistakes_are_said_at_once(write: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(write("[receive]\nquiet_second = 3\nport = -1\n[wrok]\nworkers = 1\n"))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml: cannot be read: No such file or directory"):
+        load(tmp_path / "nowhere.toml")
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(write: Any) -> None:
+    settings = load(write("[receive]\nport = 104\nquiet_seconds = 5\n"), {"receive": {"port": 11113}})
+    assert (settings.receive.port, settings.receive.quiet_seconds, settings.receive.associations) == (11113, 5, 50)
+
+
+def test_the_environment_names_the_file(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANIMETER_CONFIG", str(write("[receive]\nport = 104\n")))
+    assert load().receive.port == 104
+
+
+def test_a_node_listens_to_all_only_when_it_knows_its_senders(write: Any) -> None:
+    assert load().listen == "127.0.0.1"
+    sender = "[[peer]]\nname = 'ct'\nae_title = 'CT'\naddress = '10.1.0.0/16'\nmay_send = true\n"
+    assert load(write(sender)).listen == "0.0.0.0"
