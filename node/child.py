@@ -22,8 +22,7 @@ class Child:
     def __init__(self, parent: int | None) -> None:
         self.stopping = threading.Event()
         self._parent = socket.socket(fileno=parent) if parent is not None else None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stopping.set())
+        stop_on_signals(self.stopping)
         if self._parent is not None:
             threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
 
@@ -39,6 +38,28 @@ class Child:
         """Say that this process does its work from now on."""
         if self._parent is not None:
             self._parent.sendall(json.dumps(facts).encode() + b"\n")
+
+
+def stop_on_signals(stopping: threading.Event) -> None:
+    """Set `stopping` on SIGTERM and on SIGINT.
+
+    A Python handler runs in the main thread, and only when that thread runs Python: a signal that the kernel gives to
+    another thread, as it does right after SIGCONT, would leave a main thread asleep that waits for this very event. And
+    an event must not be set from a handler that may have interrupted its own `wait`. So the interpreter's wake-up
+    descriptor tells a thread.
+    """
+    told, tells = socket.socketpair()
+    tells.setblocking(False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+
+    def watch() -> None:
+        with told, tells:
+            while told.recv(1):
+                stopping.set()
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
 
 
 def configure_logging(process: str) -> None:

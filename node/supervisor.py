@@ -10,7 +10,6 @@ import json
 import logging
 import selectors
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from db.database import DatabaseUnreachable
 from models.card import CardError
 
 from .app import Node
+from .child import stop_on_signals
 from .errors import NodeError
 from .hosts import Hosts
 
@@ -81,8 +81,7 @@ class Supervisor:
         Raises:
             NotStarted: a process cannot be started; the others have been ended.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stopping.set())
+        stop_on_signals(self.stopping)
         folder = Path(tempfile.mkdtemp(prefix="planimeter-"))
         hosts = Hosts(folder, self.device)
         try:
