@@ -4,6 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -P -m pytest
 
+TRAIN = cd models/bundles/ct_lungs && $(CURDIR)/$(BIN)/python -P -W ignore -m monai.bundle run --bundle_root . \
+	--config_file configs/train.json --meta_file configs/metadata.json --logging_file False \
+	--dataset_dir $(CURDIR)/build/lung_cases
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint format bench train clean
 
@@ -29,9 +33,12 @@ format: .venv/installed-dev ## put the code into shape
 bench: .venv/installed-dev ## seconds per stage and peak memory of the whole way of a 300-slice CT
 	$(BIN)/python -P -m tests.bench.whole_way $(ARGS)
 
-train: .venv/installed-dev ## train ct_lungs again from DATA=folder of the imaging data; takes hours without a GPU
-	@test -n "$(DATA)" || { echo "make train: say where the imaging data is: make train DATA=folder"; exit 2; }
-	$(BIN)/python -P -m tests.training.ct_lungs "$(DATA)" $(ARGS)
+train: .venv/installed-dev ## train ct_lungs again from DATA=folder with the imaging data; takes hours without a GPU
+	@test -d "$(DATA)" || { echo "make train: say where the unpacked imaging data is: make train DATA=folder"; exit 2; }
+	$(BIN)/python -P -m node.learning.lung_cases "$(DATA)" build/lung_cases
+	$(TRAIN) --epochs 16 --ckpt_dir $(CURDIR)/build/start --hold_out \
+		"['acrin_001','cip','cptac_c3l00189','lungfcp_0001','rider_0117']"
+	$(TRAIN) --epochs 40 --ckpt_dir $(CURDIR)/build/ct_lungs --start_from $(CURDIR)/build/start/model.pt $(ARGS)
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -41,9 +48,10 @@ clean: ## remove the environment and everything that was made
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --editable .
+	@echo "Installing Planimeter and what it needs into .venv; torch alone has some hundred megabytes."
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --editable '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
 	@touch .venv/installed $@

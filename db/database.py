@@ -24,6 +24,8 @@ Row = sa.RowMapping
 
 SAFE_WAL = (3, 51, 3)
 BUSY_SECONDS = 60
+#: parameters hold identifiers, and an error's text goes into the log
+ENGINE: dict[str, Any] = {"pool_size": 5, "hide_parameters": True}
 
 
 class DatabaseError(Exception):
@@ -126,7 +128,7 @@ def open_database(url: str) -> Database:
         return _open_sqlite(made)
     if kind != "postgresql":
         raise DatabaseError(f"database.url: {kind} is not supported; use PostgreSQL or leave it empty for SQLite")
-    engine = sa.create_engine(made.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=5)
+    engine = sa.create_engine(made.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **ENGINE)
     try:
         with engine.connect():
             pass
@@ -137,7 +139,7 @@ def open_database(url: str) -> Database:
 
 def _open_sqlite(url: sa.URL) -> Database:
     journal = "WAL" if sqlite3.sqlite_version_info >= SAFE_WAL else "TRUNCATE"
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.pool.QueuePool, pool_size=5)
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.pool.QueuePool, **ENGINE)
 
     @sa.event.listens_for(engine, "connect")
     def _settle_in(connection: sqlite3.Connection, _record: object) -> None:

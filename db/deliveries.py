@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import jobs
+from . import job_orders, jobs
 from .database import Clock, insert
 from .job_states import JobKind
 from .tables import delivery, input_set, job, outage, result, study
@@ -81,11 +81,41 @@ def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[Row
 
 
 def settle(tx: Connection, delivery_id: int, state: str, status: int | None, reason: str | None) -> None:
-    """An attempt to deliver one object came to an answer; a row that is not waiting any more keeps its state."""
+    """An attempt to deliver one object came to an answer.
+
+    A row that is not waiting any more keeps its state, but what was delivered is delivered, also when a newer result
+    took its place on the way.
+    """
     values: dict[str, object] = dict(status=status, reason=reason, attempts=delivery.c.attempts + 1, state=state)
     if state == "delivered":
         values["delivered"] = Clock()
-    tx.execute(sa.update(delivery).where(delivery.c.id == delivery_id, delivery.c.state == "waiting").values(**values))
+    from_states = ["waiting", "superseded"] if state == "delivered" else ["waiting"]
+    tx.execute(
+        sa.update(delivery).where(delivery.c.id == delivery_id, delivery.c.state.in_(from_states)).values(**values)
+    )
+
+
+def is_wanted(tx: Connection, delivery_id: int) -> bool:
+    """Whether an object is still to be sent: it waits, and no person has to decide about its study first."""
+    found = (
+        sa.select(delivery.c.id)
+        .join(result, result.c.id == delivery.c.result_id)
+        .join(input_set, input_set.c.id == result.c.input_set_id)
+        .join(study, study.c.id == input_set.c.study_id)
+        .where(delivery.c.id == delivery_id, delivery.c.state == "waiting", result.c.state == "ready")
+        .where(study.c.state != "held")
+    )
+    return tx.execute(found).first() is not None
+
+
+def outdate(tx: Connection, input_set_id: int, destination: str) -> None:
+    """What waits of an input set is not sent any more: newer images took its place."""
+    mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id)
+    tx.execute(
+        sa.update(delivery)
+        .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "waiting")
+        .values(state="superseded", reason="newer images came before it was sent")
+    )
 
 
 def outcome(tx: Connection, input_set_id: int, destination: str) -> tuple[list[str], list[str]]:
@@ -155,12 +185,13 @@ def unreachable(tx: Connection, destination: str, reason: str, retry_seconds: fl
             set_=dict(retry_after=Clock() + retry_seconds, failures=outage.c.failures + 1, reason=reason),
         )
     )
+    job_orders.due_in(tx, JobKind.DELIVER, f"{destination}/", retry_seconds)
 
 
 def reachable(tx: Connection, destination: str) -> None:
     """A destination answers; if it did not before, everything that waits for it is due now."""
     if tx.execute(sa.delete(outage).where(outage.c.destination == destination)).rowcount:
-        jobs.hurry(tx, JobKind.DELIVER, f"{destination}/")
+        job_orders.due_in(tx, JobKind.DELIVER, f"{destination}/", 0)
 
 
 def wait_seconds(tx: Connection, destination: str) -> tuple[float, str]:

@@ -46,24 +46,18 @@ def record(tx: Connection, study_id: int, choice: Choice) -> tuple[int, bool]:
     """Write a choice.
 
     Returns:
-        The id, and whether the input set is new: equal images are the input set that was there.
+        The id, and whether it is to be worked on: equal images are the input set that was there, unless another one has
+        taken its place since; then it takes that one's.
     """
-    same = sa.select(input_set.c.id).where(
-        input_set.c.study_id == study_id,
-        input_set.c.network == choice.network,
-        input_set.c.slot == choice.slot,
-        input_set.c.members_hash == choice.members_hash,
+    slot = sa.and_(
+        input_set.c.study_id == study_id, input_set.c.network == choice.network, input_set.c.slot == choice.slot
     )
-    found = tx.execute(same).scalar()
-    new = found is None
+    found = tx.execute(sa.select(input_set.c.id).where(slot, input_set.c.members_hash == choice.members_hash)).scalar()
+    before = tx.execute(sa.select(input_set.c.id).where(slot, _is_newest())).scalar()
+    new = found is None or found != before
+    if found is not None and new:
+        _take_the_place_of(tx, found, before)
     if found is None:
-        before = tx.execute(
-            sa.select(sa.func.max(input_set.c.id)).where(
-                input_set.c.study_id == study_id,
-                input_set.c.network == choice.network,
-                input_set.c.slot == choice.slot,
-            )
-        ).scalar()
         found = tx.execute(
             sa.insert(input_set)
             .values(
@@ -88,7 +82,23 @@ def record(tx: Connection, study_id: int, choice: Choice) -> tuple[int, bool]:
     return int(found), new
 
 
+def _is_newest() -> sa.ColumnElement[bool]:
+    newer = input_set.alias("newer")
+    return ~sa.exists().where(newer.c.supersedes == input_set.c.id)
+
+
+def _take_the_place_of(tx: Connection, input_set_id: int, newest: int | None) -> None:
+    """Move an input set to the front of its line: the one behind it closes up."""
+    behind = sa.select(input_set.c.supersedes).where(input_set.c.id == input_set_id).scalar_subquery()
+    tx.execute(sa.update(input_set).where(input_set.c.supersedes == input_set_id).values(supersedes=behind))
+    tx.execute(sa.update(input_set).where(input_set.c.id == input_set_id).values(supersedes=newest))
+
+
 def _note_dispatches(tx: Connection, input_set_id: int, dispatches: Iterable[Dispatch]) -> None:
+    """What the routes say now, and nothing of what they said before."""
+    dispatches = list(dispatches)
+    said = sa.tuple_(dispatch.c.route, dispatch.c.destination).in_([(one.route, one.destination) for one in dispatches])
+    tx.execute(sa.delete(dispatch).where(dispatch.c.input_set_id == input_set_id, ~said))
     for one in dispatches:
         tx.execute(
             insert(tx, dispatch)
@@ -154,13 +164,9 @@ def live_destinations(tx: Connection, input_set_id: int) -> list[str]:
 
 def of_study(tx: Connection, study_id: int) -> Sequence[RowMapping]:
     """The input sets of a study that no newer one has replaced."""
-    newer = input_set.alias("newer")
     return (
         tx.execute(
-            sa.select(input_set)
-            .where(input_set.c.study_id == study_id)
-            .where(~sa.exists().where(newer.c.supersedes == input_set.c.id))
-            .order_by(input_set.c.id)
+            sa.select(input_set).where(input_set.c.study_id == study_id).where(_is_newest()).order_by(input_set.c.id)
         )
         .mappings()
         .all()

@@ -63,11 +63,12 @@ def enqueue(
         sooner = sa.case((job.c.priority > priority, priority), else_=job.c.priority)
         tx.execute(sa.update(job).where(job.c.id == found.id).values(priority=sooner))
     else:
-        _reopen(tx, found.id, fresh)
+        open_again(tx, found.id, fresh)
     return int(found.id)
 
 
-def _reopen(tx: Connection, job_id: int, values: dict[str, Any]) -> None:
+def open_again(tx: Connection, job_id: int, values: dict[str, Any]) -> None:
+    """An ended job waits again, as if it were new."""
     tx.execute(
         sa.update(job)
         .where(job.c.id == job_id)
@@ -162,8 +163,11 @@ def pin(tx: Connection, held: Claim, model_version_id: int) -> int:
     return int(tx.execute(sa.select(job.c.model_version_id).where(job.c.id == held.id)).scalar_one())
 
 
-def finish(tx: Connection, held: Claim, state: JobState, report: Report) -> None:
+def finish(tx: Connection, held: Claim, state: JobState, report: Report) -> JobState:
     """End a job for good, in the transaction of what it made.
+
+    Returns:
+        The state it is in now: waiting, where it was asked for again meanwhile.
 
     Raises:
         LostLease: the transaction must be rolled back.
@@ -174,16 +178,17 @@ def finish(tx: Connection, held: Claim, state: JobState, report: Report) -> None
         JobState.DEAD: Outcome.FAILED,
         JobState.CANCELLED: Outcome.RELEASED,
     }
-    _leave(tx, held, state, code=report.code, reason=report.sentence)
+    now = _leave(tx, held, state, code=report.code, reason=report.sentence)
     _close_attempt(tx, held.id, held.fencing_token, outcome[state], report)
+    return now
 
 
 def fail(tx: Connection, held: Claim, report: Report, wait_seconds: float) -> JobState:
-    """An attempt went wrong: wait and try again, or, when the attempts are used up, leave the job dead."""
+    """An attempt went wrong: wait and try again, or, when the attempts are used up, leave the job dead; its state."""
     state = JobState.DEAD if held.attempts >= held.max_attempts else JobState.WAITING
-    _leave(tx, held, state, code=report.code, reason=report.sentence, run_after=Clock() + wait_seconds)
+    now = _leave(tx, held, state, code=report.code, reason=report.sentence, run_after=Clock() + wait_seconds)
     _close_attempt(tx, held.id, held.fencing_token, Outcome.FAILED, report)
-    return state
+    return now
 
 
 def postpone(
@@ -202,8 +207,8 @@ def postpone(
     _close_attempt(tx, held.id, held.fencing_token, outcome, report)
 
 
-def _leave(tx: Connection, held: Claim, state: JobState, **values: Any) -> None:
-    """From running to `state`; a job that was asked for again while it ran waits instead of ending."""
+def _leave(tx: Connection, held: Claim, state: JobState, **values: Any) -> JobState:
+    """From running to `state`; a job that was asked for again while it ran waits instead of ending; the state now."""
     assert state in TRANSITIONS[JobState.RUNNING]
     ended = state not in OPEN
     final: dict[str, Any] = dict(state=state, ended=Clock() if ended else None, lease_until=None, worker=None)
@@ -214,15 +219,17 @@ def _leave(tx: Connection, held: Claim, state: JobState, **values: Any) -> None:
         final["first_claimed"] = sa.case((once_more, sa.null()), else_=job.c.first_claimed)
         final["model_version_id"] = sa.case((once_more, sa.null()), else_=job.c.model_version_id)
         final["again"] = False
-    _change(tx, held, **(final | values))
+    return _change(tx, held, **(final | values))
 
 
-def _change(tx: Connection, held: Claim, **values: Any) -> None:
+def _change(tx: Connection, held: Claim, **values: Any) -> JobState:
     mine = sa.and_(
         job.c.id == held.id, job.c.fencing_token == held.fencing_token, job.c.state == JobState.RUNNING.value
     )
-    if tx.execute(sa.update(job).where(mine).values(**values)).rowcount != 1:
+    state = tx.execute(sa.update(job).where(mine).values(**values).returning(job.c.state)).scalar()
+    if state is None:
         raise LostLease(f"job {held.id}: the lease went to another worker")
+    return JobState(state)
 
 
 def _close_attempt(tx: Connection, job_id: int, token: int, outcome: Outcome, report: Report) -> None:
@@ -247,13 +254,13 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
         worker: one that is known to be dead, so its jobs need not wait. Otherwise all jobs whose lease has run out.
     """
     gone = job.c.worker == worker if worker is not None else job.c.lease_until < Clock()
+    from . import deliveries  # which imports this module
+
     rows = tx.execute(
-        sa.select(job.c.id, job.c.fencing_token, job.c.worker, job.c.attempts, job.c.max_attempts)
-        .where(job.c.state == JobState.RUNNING, gone)
-        .with_for_update(skip_locked=True)
+        sa.select(job).where(job.c.state == JobState.RUNNING, gone).with_for_update(skip_locked=True)
     ).all()
     for row in rows:
-        used_up = row.attempts >= row.max_attempts
+        used_up = row.attempts >= row.max_attempts and not row.again
         tx.execute(
             sa.update(job)
             .where(job.c.id == row.id)
@@ -263,37 +270,13 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
                 run_after=Clock(),
                 lease_until=None,
                 worker=None,
+                again=False,
+                **(dict(attempts=0, first_claimed=None, model_version_id=None) if row.again else {}),
                 code="worker-lost",
                 reason=f"{WORKER_GONE}; attempt {row.attempts} of {row.max_attempts}",
             )
         )
+        if used_up and row.kind == JobKind.DELIVER:
+            deliveries.bury(tx, row.input_set_id, row.subject.rsplit("/", 1)[0], WORKER_GONE)
         _close_attempt(tx, row.id, row.fencing_token, Outcome.LOST, Report(code="worker-lost", sentence=WORKER_GONE))
     return len(rows)
-
-
-def reopen(tx: Connection, job_id: int) -> bool:
-    """A person asks for an ended job again. False when it is open already or does not exist."""
-    row = tx.execute(sa.select(job.c.state).where(job.c.id == job_id).with_for_update()).scalar()
-    if row is None or row in OPEN:
-        return False
-    _reopen(tx, job_id, dict(state=JobState.WAITING, run_after=Clock()))
-    return True
-
-
-def hurry(tx: Connection, kind: JobKind, subject_prefix: str) -> int:
-    """Make the waiting jobs of a kind due now: what they were waiting for is back."""
-    return tx.execute(
-        sa.update(job)
-        .where(
-            job.c.kind == kind,
-            job.c.state == JobState.WAITING,
-            job.c.subject.startswith(subject_prefix, autoescape=True),
-        )
-        .values(run_after=Clock())
-    ).rowcount
-
-
-def kind_of(tx: Connection, job_id: int) -> JobKind | None:
-    """The kind of a job, or None where there is none."""
-    kind = tx.execute(sa.select(job.c.kind).where(job.c.id == job_id)).scalar()
-    return JobKind(kind) if kind else None

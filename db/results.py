@@ -100,6 +100,12 @@ def record(
     return ids
 
 
+def set_aside(tx: Connection, input_set_id: int) -> None:
+    """What stands of an input set is superseded until it is made again; equal results then stand again."""
+    standing = sa.select(result.c.id).where(result.c.input_set_id == input_set_id, result.c.state == "ready")
+    _supersede(tx, list(tx.execute(standing).scalars()))
+
+
 def _older(tx: Connection, input_set_id: int, keep: list[str]) -> Sequence[Any]:
     lineage = sa.select(input_set.c.id, input_set.c.supersedes).where(input_set.c.id == input_set_id)
     chain = lineage.cte("chain", recursive=True)

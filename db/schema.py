@@ -57,7 +57,10 @@ def require(database: Database) -> None:
         if not foreign:
             upgrade(database)
             return
-        raise DatabaseError(f"the database holds tables of something else: {', '.join(sorted(foreign)[:5])}")
+        if current(database) is None:  # another process may have made the schema meanwhile
+            raise DatabaseError(f"the database holds tables of something else: {', '.join(sorted(foreign)[:5])}")
+        require(database)
+        return
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if found in known:
         raise DatabaseError("the database was made by an older Planimeter: back it up, then run `planimeter upgrade`")

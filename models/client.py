@@ -84,7 +84,7 @@ def segment(
         pid = _peer(connection)
         receiver = Receiver(connection)
         try:
-            send(connection, {"do": "segment", "affine": affine.tolist()}, tuple(channels))
+            send(connection, {"do": "segment", "affine": affine.tolist(), "limit": limit_seconds}, tuple(channels))
             while True:
                 connection.settimeout(max(0.01, deadline - time.monotonic()))
                 message, arrays = receiver.receive()
@@ -106,6 +106,8 @@ def segment(
 
 
 def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
+    for one in arrays:
+        one.close()  # the array keeps the memory as long as somebody reads it
     if message["say"] == "refused":
         raise HostRefused(message["code"], message["sentence"])
     if message["say"] == "failed":

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 EXIT_UNUSABLE_BUNDLE = 3
 EXIT_DEVICE_LOST = 4
+EXIT_HUNG = 5
+#: for a request that says nothing else
+LONGEST_SECONDS = 3600.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,6 +107,10 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
     from .network import Unusable
 
     answer: dict[str, object]
+    # whoever asked ends a host that hangs, unless it has died itself meanwhile
+    hangs = threading.Timer(float(message.get("limit") or LONGEST_SECONDS) + 5, os._exit, (EXIT_HUNG,))
+    hangs.daemon = True
+    hangs.start()
     labels = SharedArray.make(channels[0].array.shape, np.uint8)
     try:
         seconds = network.segment([one.array for one in channels], np.array(message["affine"]), labels.array)
@@ -126,6 +133,7 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
         send(connection, answer, (labels,))
         return
     finally:
+        hangs.cancel()
         labels.close()
     send(connection, answer)
 

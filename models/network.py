@@ -132,14 +132,7 @@ class Network:
         """
         ras = LPS_TO_RAS @ affine
         begun = time.monotonic()
-        self._dataset.data = [self._item(channels, ras)]
-        try:
-            with torch.no_grad():
-                self._evaluator.run()
-            output = self._evaluator.state.output[0]
-            self._evaluator.state.output = None
-        finally:
-            self._dataset.data = [{}]
+        output = self._run_once(self._item(channels, ras))
         inferred = self._marks["end"]
         if self._restore:
             self._restored(output["pred"], ras, out)
@@ -152,6 +145,28 @@ class Network:
             "postprocess": time.monotonic() - self._marks["forward"],
             "inference": inferred - begun,
         }
+
+    def _run_once(self, item: dict[str, Any]) -> dict[str, Any]:
+        """The evaluator's output for one item, and nothing of any run before.
+
+        After an exception ignite would resume the broken run at the next call: it would end at once, and the output
+        that stands there would be the one of the item before.
+        """
+        engine = self._evaluator
+        engine.interrupt_resume_enabled = False
+        engine._internal_run_generator = engine._dataloader_iter = None
+        engine.state.output = None
+        self._marks.clear()
+        self._dataset.data = [item]
+        try:
+            with torch.no_grad():
+                engine.run()
+            if not {"read", "forward", "end"} <= set(self._marks) or not engine.state.output:
+                raise RuntimeError("the evaluator ended without running the network")
+            return dict(engine.state.output[0])
+        finally:
+            self._dataset.data = [{}]
+            engine.state.output = None
 
     def _item(self, channels: list[NDArray[np.float32]], ras: NDArray[np.float64]) -> dict[str, Any]:
         item: dict[str, Any] = {}

@@ -69,9 +69,13 @@ class Hosts:
             if host is not None and host.process.poll() is None and host.listens():
                 return host.address
             if host is not None:
-                self._end(host)
+                self._end(self._hosts.pop(card_sha256))
             self._hosts[card_sha256] = host = self._start(folder, card_sha256)
-            self._await(host)
+            try:
+                self._await(host)
+            except Failed:
+                self._end(self._hosts.pop(card_sha256))
+                raise
             return host.address
 
     def _start(self, folder: str, card_sha256: str) -> _Host:
@@ -100,7 +104,6 @@ class Hosts:
                         "network-unusable", "the bundle is not what its card says; see the log, `planimeter check`"
                     )
                 raise Failed("host-not-started", f"the model host ended with exit status {status} while it started")
-        self._end(host)
         raise Failed("host-not-started", f"the model host was not ready after {START_SECONDS:.0f} s")
 
     @staticmethod

@@ -14,28 +14,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from db import arrivals, deliveries, input_sets, jobs, refusals, results, studies
-from db.input_sets import Choice, Dispatch, Member
+from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, results, studies
 from db.job_states import Claim, JobKind, JobState, LostLease
-from db.results import NewResult
 from models.card import Bundle
 
 from .app import Node
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
+from .objects import keep
+from .objects.headers import fingerprint
 from .objects.identity import Provenance
-from .objects.results import KINDS, Made, make, mask_sha256
-from .operations import routes
+from .objects.results import make, mask_sha256
+from .operations.decide import decide
 from .operations.sweep import sweep_home
 from .outbound import scu
 from .outbound.scu import Parcel, Sender
 from .outbound.statuses import Answer
 from .prediction import predict
 from .study import candidates, series, volume
-from .study.candidates import Candidates
-from .study.facts import Series
-from .study.series import Pick
+
+#: how often a job looks whether a person has released its study
+HELD_SECONDS = 30.0
 
 # ------------------------------------------------------------------ choose
 
@@ -48,7 +48,7 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
     with stages("headers"):
         study = candidates.gather(rows, node.archive, node.decoders)
     with stages("choose"):
-        choices, refused = _choices(node, study)
+        choices, refused = decide(node.routes, node.networks, study)
     with node.database.write() as tx:
         for one in study.identities:
             arrivals.note_identity(tx, one.instance_id, one.sha256, one.image_identity)
@@ -58,6 +58,8 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
             input_set_id, new = input_sets.record(tx, job.study_id, choice)
             if new:
                 queue_segment(tx, node, input_set_id, job.study_id, choice.priority)
+            else:
+                job_orders.hurry(tx, JobKind.SEGMENT, str(input_set_id))  # it may wait for this very decision
         for refusal in refused:
             refusals.record(tx, "study", job.subject, refusal.code, refusal.sentence, job.study_id)
         if choices:
@@ -65,52 +67,6 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
         else:
             sentence = "; ".join(refusal.sentence for refusal in refused)
             jobs.finish(tx, job, JobState.REFUSED, stages.report(refused[0].code, sentence))
-
-
-def _choices(node: Node, study: Candidates) -> tuple[list[Choice], list[Refused]]:
-    """What the networks read, and what was refused; never neither."""
-    if len(study.patients) > 1:
-        sentence = f"the images of this study name {len(study.patients)} different patients"
-        return [], [Refused("ambiguous-patient", sentence)]
-    offers = routes.offered(node.routes, study.series)
-    if not offers:
-        return [], [Refused("no-route", f"no route takes any series of this study: {_modalities(study)}")]
-    choices: list[Choice] = []
-    refused: list[Refused] = []
-    for network, by_route in sorted(offers.items()):
-        offered = {one.series_uid: one for _, taken in by_route for one in taken}
-        _, bundle = node.networks.live(network)
-        try:
-            picks = series.choose(bundle.card, list(offered.values()))
-        except Refused as refusal:
-            refused.append(refusal)
-        else:
-            choices += [_choice(network, pick, by_route) for pick in picks]
-    return choices, refused
-
-
-def _modalities(study: Candidates) -> str:
-    return ", ".join(
-        f"series {one.number()} ({' and '.join(sorted(one.facts()['Modality'])) or 'no modality'})"
-        for one in study.series
-    )
-
-
-def _choice(network: str, pick: Pick, by_route: list[tuple[routes.Route, list[Series]]]) -> Choice:
-    takers = [route for route, taken in by_route if any(one.series_uid == pick.series_uid for one in taken)]
-    return Choice(
-        network=network,
-        slot=pick.slot,
-        members=tuple(Member(channel, image.sop_uid) for channel, images in pick.channels for image in images),
-        members_hash=pick.members_hash(),
-        because=f"{pick.because}; route {', '.join(route.name for route in takers)}",
-        dispatches=tuple(
-            Dispatch(route.name, "live" if route.live else "silent", destination)
-            for route in takers
-            for destination in route.destinations or ("",)
-        ),
-        priority=min(route.priority for route in takers),
-    )
 
 
 def queue_segment(tx: Any, node: Node, input_set_id: int, study_id: int, priority: int) -> None:
@@ -135,11 +91,18 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
     with node.database.read() as tx:
         input_set = input_sets.find(tx, job.input_set_id)
         members = input_sets.members(tx, job.input_set_id)
+        study = studies.find(tx, input_set["study_uid"])
+        superseded = input_sets.superseded(tx, job.input_set_id)
+    if why_not := _as_chosen(input_set, members, study, superseded=superseded):
+        with node.database.write() as tx:
+            jobs.finish(tx, job, JobState.CANCELLED, stages.report("outdated", why_not))
+        return
     version, bundle = _pinned(node, job, input_set["network"])
     with stages("volume"):
         built = volume.build([node.archive.at(row["path"]) for row in members], node.decoders)
     try:
         reach("volume-built")
+        headers_sha256 = fingerprint(built.headers, built.geometry)
         answer = predict(node.hosts, bundle, built, node.work.job_seconds, stages)
         reach("predicted")
         provenance = Provenance(
@@ -147,6 +110,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             weights_sha256=bundle.weights_sha256,
             card_sha256=bundle.card_sha256,
             input_set_hash=input_set["members_hash"],
+            headers_sha256=headers_sha256,
             mask_sha256=mask_sha256(answer.labels),
             study_uid=input_set["study_uid"],
             content_time=job.first_claimed,
@@ -154,25 +118,26 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             node_serial=node.serial,
             uid_root=node.uid_root,
         )
-        new = _known(node, provenance)
+        new = keep.known(node.database, provenance)
         fresh = new is None
         if new is None:
             with stages("objects"):
                 made = make(built, answer.labels, provenance)
             with stages("write"):
-                new = _written(node, made, provenance.content_time)
+                new = keep.write(node.archive, made, provenance.content_time)
     finally:
         built.close()
     reach("before-results-commit")
     try:
         with node.database.write() as tx:
+            _not_held(studies.find(tx, input_set["study_uid"]))
             outdated = input_sets.superseded(tx, job.input_set_id)
             ids = results.record(tx, job.input_set_id, version, new, outdated=outdated)
             if not outdated:
                 to = input_sets.live_destinations(tx, job.input_set_id)
                 deliveries.queue(tx, job.input_set_id, input_set["study_id"], ids, to, node.send.attempts)
             jobs.finish(tx, job, JobState.DONE, stages.report())
-    except LostLease:
+    except (LostLease, Unavailable):
         for one in new if fresh else ():
             node.archive.discard(one.path)
         raise
@@ -189,37 +154,27 @@ def _pinned(node: Node, job: Claim, network: str) -> tuple[int, Bundle]:
     return version, node.networks.pinned(version)
 
 
-def _known(node: Node, provenance: Provenance) -> list[NewResult] | None:
-    """The results of an earlier run that made the same, if all of them are there: they are the results (promise 4)."""
-    found = []
-    with node.database.read() as tx:
-        for kind, options in KINDS:
-            row = results.by_uid(tx, provenance.result_uid(kind, options))
-            if row is None or row["path"] is None:
-                return None
-            found.append(NewResult(**{name: row[name] for name in NewResult.__dataclass_fields__}))
-    return found
+def _as_chosen(input_set: Any, members: Any, study: Any, *, superseded: bool) -> str:
+    """Why there is nothing to run any more; empty when the images are those that were chosen.
+
+    Raises:
+        Unavailable: a person or the next `choose` has to decide first.
+        Refused: the images were changed, and nothing was chosen from them since.
+    """
+    _not_held(study)
+    if superseded:
+        return "newer images took their place before it began"
+    if any(row["image_identity"] is None for row in members):
+        raise Unavailable("images-changed", "images of it came again, and will be chosen from when the study is quiet")
+    found = [(row["channel"], row["sop_uid"], row["image_identity"]) for row in members]
+    if series.members_hash(found) != input_set["members_hash"]:
+        raise Refused("images-changed", "its images were changed, and no network reads them as they are now")
+    return ""
 
 
-def _written(node: Node, made: list[Made], content_time: float) -> list[NewResult]:
-    written = []
-    for one in made:
-        path = node.archive.write_result(one.data)
-        reach("object-written")
-        written.append(
-            NewResult(
-                kind=one.kind,
-                options=one.options,
-                sop_uid=one.sop_uid,
-                sop_class=one.sop_class,
-                series_uid=one.series_uid,
-                sha256=one.sha256,
-                path=path,
-                size=len(one.data),
-                content_time=content_time,
-            )
-        )
-    return written
+def _not_held(study: Any) -> None:
+    if study["state"] == "held":
+        raise Unavailable("study-held", f"the study is held: {study['held_because']}", HELD_SECONDS)
 
 
 # ----------------------------------------------------------------- deliver
@@ -233,9 +188,14 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
     if target is None:
         sentence = f"{destination} is no peer with a `destination` in the configuration any more"
         raise Refused("unknown-destination", sentence)
-    with node.database.read() as tx:
+    with node.database.write() as tx:
+        study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
+        if input_sets.superseded(tx, job.input_set_id):
+            deliveries.outdate(tx, job.input_set_id, destination)
         rows = deliveries.waiting(tx, job.input_set_id, destination)
         wait, why = deliveries.wait_seconds(tx, destination)
+    if rows:
+        _not_held(study)
     if rows and wait > 0:
         raise Unavailable("unreachable", why, wait)
     parcels = [Parcel(node.archive.at(row["path"]), row["sop_class"]) for row in rows]
@@ -265,6 +225,9 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
 def _send_all(node: Node, sender: Sender, rows: list[tuple[Any, Parcel]]) -> None:
     states = {Answer.DELIVERED: "delivered", Answer.RETRY: "waiting", Answer.DEAD: "dead"}
     for row, parcel in rows:
+        with node.database.read() as tx:
+            if not deliveries.is_wanted(tx, row["id"]):
+                continue
         receipt = sender.send(parcel)
         reach("sent-before-row")
         with node.database.write() as tx:

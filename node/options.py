@@ -27,7 +27,10 @@ def target_of(text: str) -> tuple[str, str, int]:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that a command line asks for."""
+    """The settings that a command line asks for; `options.config` and `options.database` are then what was used.
+
+    Without them, what `planimeter run` noted in that home is used: file and database of the node that lives there.
+    """
     overrides: dict[str, Any] = {}
     for section, key, value in (
         ("node", "home", options.home),
@@ -38,12 +41,14 @@ def settings_of(options: argparse.Namespace) -> Settings:
     ):
         if value is not None:
             overrides.setdefault(section, {})[key] = value
-    file = options.config
-    if options.home is not None and file is None:  # what `run` noted in that home
+    if options.config is None and (named := os.environ.get("PLANIMETER_CONFIG")):
+        options.config = Path(named)
+    if options.home is not None and options.config is None:
         noted = recall(options.home.expanduser().absolute())
-        file = Path(config) if (config := noted.get("config")) else None
+        options.config = Path(config) if (config := noted.get("config")) else None
         if options.database is None and noted.get("database"):
-            overrides.setdefault("database", {})["url"] = noted["database"]
+            options.database = noted["database"]
+            overrides.setdefault("database", {})["url"] = options.database
     peers: list[dict[str, Any]] = []
     for text in options.send_to:
         ae_title, host, port = target_of(text)
@@ -53,7 +58,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         peers.append({"name": name, "ae_title": ae_title, "destination": {"host": host, "port": port}})
     if peers:
         overrides["peer"] = peers
-    settings = load(file, overrides)
+    settings = load(options.config, overrides)
     added = [peer["name"] for peer in peers]
     routes = tuple(route.model_copy(update={"destinations": [*route.destinations, *added]}) for route in settings.route)
     return settings.model_copy(update={"route": routes})

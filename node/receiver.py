@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import socketserver
+import struct
 import tempfile
 import threading
 import time
@@ -111,12 +113,14 @@ class Receiver:
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(TURNED_AWAY_FLUSH_SECONDS):
-            self.ledger.flush()
             try:
+                self.ledger.flush()
                 with self._database.read() as tx:
                     self._paused = "receive" in pauses.paused(tx)
             except DatabaseUnreachable as error:
                 logger.warning("%s", error)
+            except Exception:  # the edge of this thread: pausing and counting must go on
+                logger.exception("housekeeping failed")
 
     def _requested(self, event: evt.Event) -> None:
         """Judge the caller before anything is negotiated."""
@@ -147,8 +151,8 @@ class Receiver:
             if context.abstract_syntax in served:
                 continue
             served.add(context.abstract_syntax)
-            name = getattr(context.abstract_syntax, "name", context.abstract_syntax)
-            offered = ", ".join(getattr(uid, "name", str(uid)) for uid in context.transfer_syntax)
+            name = printable(str(getattr(context.abstract_syntax, "name", context.abstract_syntax)))
+            offered = ", ".join(printable(str(getattr(uid, "name", uid))) for uid in context.transfer_syntax)
             if context.result == 0x04:
                 code, sentence = (
                     "transfer-syntax-refused",
@@ -230,17 +234,33 @@ def _handler(ledger: Ledger) -> Callable[..., RequestHandler]:
     return _Checked
 
 
+def _peek(connection: socket.socket, count: int, seconds: float) -> bytes:
+    """The first bytes, left where they are; fewer when the other side ends before.
+
+    MSG_WAITALL does not wait on a socket with a time-out, so the kernel's own time-out is used.
+    """
+    deadline = time.monotonic() + seconds
+    connection.settimeout(None)
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            whole = int(left)
+            limit = struct.pack("ll", whole, int((left - whole) * 1e6) + 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            with contextlib.suppress(BlockingIOError):
+                return connection.recv(count, socket.MSG_PEEK | socket.MSG_WAITALL)
+    finally:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
+    raise TimeoutError
+
+
 def _first_bytes(connection: socket.socket) -> tuple[str, str]:
     """("", "") when an A-ASSOCIATE-RQ of sane length begins here (PS3.8 9.3.2); else why not."""
-    connection.settimeout(FIRST_BYTES_SECONDS)
     try:
-        head = connection.recv(6, socket.MSG_PEEK | socket.MSG_WAITALL)
+        head = _peek(connection, 6, FIRST_BYTES_SECONDS)
     except TimeoutError:
         return "no-request", f"the connection sent no association request within {FIRST_BYTES_SECONDS} s"
     except OSError as error:
         return "no-request", f"the connection broke before a request: {error.strerror}"
-    finally:
-        connection.settimeout(None)
     if not head:
         return "no-request", "the connection was closed without a request (a health check, or a port scan)"
     if head[0] != 0x01 or len(head) < 6 or head[1] != 0:

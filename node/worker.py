@@ -122,8 +122,9 @@ class Worker:
         backoff = self.node.send.backoff if send else self.node.work.backoff
         if isinstance(error, Refused):
             logger.info("%s refused: job %s: %s", claim.kind, claim.id, error)
-            jobs.finish(tx, claim, JobState.REFUSED, stages.report(error.code, error.sentence))
-            gave_up(tx, claim, error.sentence)
+            state = jobs.finish(tx, claim, JobState.REFUSED, stages.report(error.code, error.sentence))
+            if state is JobState.REFUSED:
+                gave_up(tx, claim, error.sentence)
         elif isinstance(error, (Unavailable, DatabaseUnreachable)):
             code, sentence, wait = _away(error)
             logger.info("%s waits: job %s: %s", claim.kind, claim.id, sentence)
@@ -152,7 +153,8 @@ class Worker:
             beat.join()
 
     def _beat(self, claim: Claim, done: threading.Event) -> None:
-        deadline = time.monotonic() + self.node.work.job_seconds + GRACE_SECONDS
+        # a network may be waited for as long as it may run
+        deadline = time.monotonic() + 2 * self.node.work.job_seconds + GRACE_SECONDS
         while not done.wait(self.node.work.heartbeat_seconds):
             if time.monotonic() > deadline:
                 logger.error("job %s hangs; this worker ends, so that another may try", claim.id)

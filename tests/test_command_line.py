@@ -243,3 +243,23 @@ def test_a_closed_pipe_ends_quietly(home: Path) -> None:
     command = " ".join([*PLANIMETER, "status", "--home", f"'{home}'", "--json", "|", "head", "-c", "1"])
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_a_node_keeps_its_configuration_when_it_is_started_without_naming_it(tmp_path: Path, home: Path) -> None:
+    """The children of `run` are told the file that is meant, and the next start finds it again."""
+    import argparse
+
+    from node.app import remember
+    from node.options import same_options, settings_of
+
+    config = tmp_path / "site.toml"
+    config.write_text("[receive]\nquiet_seconds = 7\n")
+    home.mkdir()
+    given: dict[str, object] = {"config": config}
+    for _ in range(3):
+        unset = dict.fromkeys(("config", "ae_title", "port", "database", "quiet_seconds"))
+        options = argparse.Namespace(**(unset | {"home": home, "send_to": []} | given))
+        assert settings_of(options).receive.quiet_seconds == 7
+        assert str(config) in same_options(options)
+        remember(settings_of(options), options.config)
+        given = {}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from models import card
@@ -51,6 +52,12 @@ def run(network: Network, values: NDArray[np.float32], affine: NDArray[np.float6
     labels = np.empty(values.shape, np.uint8)
     network.segment([np.ascontiguousarray(values)], affine, labels)
     return labels
+
+
+def ct_images(folder: Path) -> list[Path]:
+    return [
+        file for file in sorted(folder.rglob("*.dcm")) if dcmread(file, specific_tags=["Modality"]).Modality == "CT"
+    ]
 
 
 def run_series(network: Network, decoders: Decoders, files: list[Path]) -> tuple[NDArray[np.uint8], float]:
@@ -116,9 +123,7 @@ def test_real_lungs_and_the_bases_in_an_abdomen_have_plausible_volumes(
 def test_where_there_is_no_lung_there_is_less_than_a_millilitre(
     network: Network, decoders: Decoders, dicom_data: Path, series: str
 ) -> None:
-    files = [
-        file for file in sorted((dicom_data / series).rglob("*.dcm")) if b"RTSTRUCT" not in file.read_bytes()[:2000]
-    ]
+    files = ct_images(dicom_data / series)
     labels, voxel_ml = run_series(network, decoders, files)
     assert float((labels > 0).sum()) * voxel_ml < 1
 
@@ -142,24 +147,21 @@ def test_chests_it_never_saw_have_their_lungs_on_the_right_sides(network: Networ
 
 def as_lying(images: list[Dataset], position: str) -> list[Dataset]:
     """The same images as if the patient lay another way: pixels are acquired turned, and the header says so."""
-    turned = {"FFS": (1, 0, -1), "HFP": (2, 1, 1), "FFP": (2, 1, -1)}[position]
-    quarter, flip, direction = turned
     for ds in images:
         pixels = ds.pixel_array
         where = np.array([float(part) for part in ds.ImagePositionPatient])
         row, column = np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
         step_row, step_column = (float(part) for part in ds.PixelSpacing)
-        if quarter == 2:  # prone: both axes of the picture run the other way
+        if position.endswith("P"):  # prone: both axes of the picture run the other way
             where = where + row * step_column * (ds.Columns - 1) + column * step_row * (ds.Rows - 1)
             pixels, row, column = pixels[::-1, ::-1], -row, -column
-        if direction < 0:  # feet first: the picture is seen from the other end
+        if position.startswith("FF"):  # feet first: the picture is seen from the other end
             where = where + row * step_column * (ds.Columns - 1)
             pixels, row = pixels[:, ::-1], -row
         ds.PixelData = np.ascontiguousarray(pixels).tobytes()
         ds.ImagePositionPatient = [f"{part:.6g}" for part in where]
         ds.ImageOrientationPatient = [*row, *column]
         ds.PatientPosition = position
-    assert flip in (0, 1)
     return images
 
 
@@ -190,13 +192,6 @@ def test_the_card_is_complete_and_sealed() -> None:
     bundle = card.find("ct_lungs", (card.SHIPPED,))
     card.verify(bundle)
     said = (bundle.folder / "docs" / "README.md").read_text()
-    for word in (
-        "Data",
-        "Licence",
-        "Limits",
-        "consolidation",
-        "effusion",
-        "leave-one-patient-out",
-        bundle.card.version,
-    ):
-        assert word in said, word
+    words = ("## Data", "## Licence", "## Limits", "consolidation", "effusion", "Leave-one-patient-out")
+    for word in (*words, bundle.card.version):
+        assert word.lower() in said.lower(), word

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage, ImplicitVRLittleEndian, SegmentationStorage
 
-from db import deliveries, jobs
+from db import deliveries, job_orders
 from db.job_states import JobKind
 from node.app import Node
 from node.operations import control
@@ -32,7 +32,7 @@ def deliver_job(node: Node) -> dict[str, Any]:
 def look_again(node: Node) -> None:
     """As if the wait for a destination that is away were over."""
     with node.database.write() as tx:
-        jobs.hurry(tx, JobKind.DELIVER, "")
+        job_orders.due_in(tx, JobKind.DELIVER, "", 0)
         tx.exec_driver_sql("UPDATE outage SET retry_after = 0")
 
 

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 import sqlalchemy as sa
 
-from db import jobs, overview
+from db import job_orders, jobs, overview
 from db.database import Database, DatabaseUnreachable, open_database
 from db.job_states import OPEN, TRANSITIONS, Backoff, Claim, JobKind, JobState, LostLease, Outcome, Report
 from db.tables import job
@@ -114,7 +114,7 @@ def test_a_delayed_job_waits_for_its_time(database: Database) -> None:
     ask(database, delay_seconds=LONG)
     assert take(database) is None
     with database.write() as tx:
-        assert jobs.hurry(tx, JobKind.CHOOSE, "1") == 1
+        assert job_orders.due_in(tx, JobKind.CHOOSE, "1", 0) == 1
     assert take(database) is not None
 
 
@@ -222,11 +222,11 @@ def test_a_person_opens_a_dead_job_again(database: Database) -> None:
     claim = must_take(database)
     with database.write() as tx:
         jobs.fail(tx, claim, Report(), 0)
-        assert jobs.reopen(tx, claim.id)
+        assert job_orders.reopen(tx, claim.id)
     assert must_take(database).attempts == 1
     with database.write() as tx:
-        assert not jobs.reopen(tx, claim.id)
-        assert not jobs.reopen(tx, 999)
+        assert not job_orders.reopen(tx, claim.id)
+        assert not job_orders.reopen(tx, 999)
 
 
 def test_the_first_pin_of_a_model_version_holds(database: Database) -> None:
@@ -382,3 +382,38 @@ def test_a_claim_that_does_not_answer_is_told_apart_from_an_empty_queue(postgres
     assert take(gone) is None
     gone.dispose()
     assert Outcome.LOST
+
+
+def test_a_job_asked_for_while_its_last_worker_died_runs_again(database: Database) -> None:
+    ask(database, max_attempts=1)
+    claim = must_take(database)
+    ask(database)
+    with database.write() as tx:
+        assert jobs.rescue(tx, worker=claim.worker) == 1
+    again = must_take(database)
+    assert (again.id, again.attempts) == (claim.id, 1)
+
+
+def test_a_job_asked_for_while_its_last_attempt_failed_is_not_dead(database: Database) -> None:
+    ask(database, max_attempts=1)
+    claim = must_take(database)
+    ask(database)
+    with database.write() as tx:
+        assert jobs.fail(tx, claim, Report(code="no", sentence="because"), 0) is JobState.WAITING
+    claim = must_take(database)
+    ask(database)
+    with database.write() as tx:
+        assert jobs.finish(tx, claim, JobState.REFUSED, Report()) is JobState.WAITING
+
+
+def test_a_waiting_job_is_made_to_come_sooner_or_later(database: Database) -> None:
+    ask(database, "pacs/1", JobKind.DELIVER)
+    ask(database, "other/1", JobKind.DELIVER)
+    with database.write() as tx:
+        assert job_orders.due_in(tx, JobKind.DELIVER, "pacs/", 60) == 1
+    assert must_take(database).subject == "other/1"
+    assert take(database) is None
+    with database.write() as tx:
+        assert not job_orders.hurry(tx, JobKind.DELIVER, "pacs/")
+        assert job_orders.hurry(tx, JobKind.DELIVER, "pacs/1")
+    assert must_take(database).subject == "pacs/1"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -22,7 +24,7 @@ from models import card, client, restore
 from models.card import CardError
 from models.clean import absorb_small_components
 from models.network import LPS_TO_RAS, Network, Unusable
-from models.wire import SharedArray
+from models.wire import Receiver, SharedArray, send
 from node.errors import Failed
 from node.hosts import Hosts, ask
 from tests import mini_bundle
@@ -348,8 +350,6 @@ def test_an_error_in_the_bundle_is_an_answer(tmp_path: Path, hosts: Hosts) -> No
 
 
 def test_rubbish_on_a_hosts_socket_does_not_hurt_it(tmp_path: Path, hosts: Hosts) -> None:
-    import socket
-
     bundle = mini_bundle.make(tmp_path)
     wanted = run(hosts, bundle)
     address = hosts.address(str(bundle), card.read(bundle).card_sha256)
@@ -396,3 +396,79 @@ def test_hosts_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     pid = int(done.stdout)
     gone: Callable[[], bool] = lambda: not Path(f"/proc/{pid}").exists()  # noqa: E731
     wait_until("the host has ended too", gone, 20)
+
+
+FAILS_ON_ZEROS = "$lambda x: x if float(x.max()) > 0 else (_ for _ in ()).throw(RuntimeError('nothing but zeros'))"
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_after_a_failure_the_next_study_gets_its_own_mask(tmp_path: Path, place: str) -> None:
+    """ignite resumes a run that broke: the next study must not get what was left of the one before."""
+    step = {"_target_": "Lambdad", "keys": "image", "func": FAILS_ON_ZEROS}
+    post = [
+        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        {
+            "_target_": "Invertd",
+            "keys": "pred",
+            "transform": "@preprocessing",
+            "orig_keys": "image",
+            "nearest_interp": True,
+        },
+    ]
+    bundle = (
+        mini_bundle.make(tmp_path, before=[step])
+        if place == "before"
+        else mini_bundle.make(tmp_path, post=[step, *post])
+    )
+    network = Network(card.read(bundle))
+    first = ball()
+    wanted = np.empty(first.shape, np.uint8)
+    network.segment([first], affine(), wanted)
+    assert wanted.any()
+    failed = np.full_like(wanted, 9)
+    with pytest.raises(RuntimeError):
+        network.segment([np.zeros_like(first)], affine(), failed)
+    turned = np.ascontiguousarray(first[::-1])
+    found = np.empty(first.shape, np.uint8)
+    network.segment([turned], affine(), found)
+    Network(card.read(bundle)).segment([turned], affine(), wanted)
+    assert np.array_equal(found, wanted)
+
+
+def test_a_worker_keeps_nothing_open_of_what_it_was_answered(tmp_path: Path, hosts: Hosts) -> None:
+    bundle = mini_bundle.make(tmp_path)
+    run(hosts, bundle)
+    gc.collect()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        run(hosts, bundle)
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_a_host_that_did_not_start_is_tried_again_and_says_the_same(tmp_path: Path, hosts: Hosts) -> None:
+    bundle = mini_bundle.make(tmp_path)
+    read = card.read(bundle)
+    (bundle / "stray.txt").write_text("not listed")
+    for _ in range(3):
+        with pytest.raises(Failed) as failed:
+            hosts.address(str(bundle), read.card_sha256)
+        assert failed.value.code == "network-unusable"
+    (bundle / "stray.txt").unlink()
+    assert run(hosts, bundle).labels.any()
+
+
+def test_a_hung_network_ends_by_itself_when_nobody_waits_for_it_any_more(tmp_path: Path, hosts: Hosts) -> None:
+    sleep = {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: (__import__('time').sleep(600), x)[1]"}
+    bundle = mini_bundle.make(tmp_path, before=[sleep])
+    read = card.read(bundle)
+    address = hosts.address(str(bundle), read.card_sha256)
+    channel = shared(ball())
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(address))
+        send(connection, {"do": "segment", "affine": affine().tolist(), "limit": 0.2}, (channel,))
+        Receiver(connection).receive()
+    channel.close()
+    (host,) = hosts._hosts.values()
+    wait_until("the host ends", lambda: host.process.poll() is not None, 30)

@@ -23,7 +23,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     generate_uid,
 )
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import Verification
@@ -450,3 +450,109 @@ def test_two_nodes_may_share_a_database(settings: Settings, node: Node) -> None:
     other = open_node(settings)
     assert other.serial == node.serial
     other.close()
+
+
+def test_a_database_that_is_away_is_out_of_resources_and_not_the_objects_fault(receiver: Any, node: Node) -> None:
+    """0xCxxx would tell the PACS never to send it again."""
+    (image, other, *_) = small_series()
+    started = receiver()
+    assert store(started.port, image) == [0x0000]
+    file = node.archive.home / "planimeter.db"
+    file.rename(file.with_suffix(".away"))
+    node.database.engine.dispose()
+    file.mkdir()
+    try:
+        assert store(started.port, other, image) == [0xA700, 0xA700]
+    finally:
+        file.rmdir()
+        file.with_suffix(".away").rename(file)
+    assert store(started.port, other) == [0x0000]
+
+
+def test_a_request_that_comes_in_pieces_is_a_request(receiver: Any) -> None:
+    port = receiver().port
+    request = recorded_request(port)
+    with socket.socket() as connection:
+        connection.connect(("127.0.0.1", port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in (request[:1], request[1:4], request[4:]):
+            connection.sendall(piece)
+            threading.Event().wait(0.2)
+        connection.settimeout(10)
+        assert connection.recv(1) == b"\x02", "an A-ASSOCIATE-AC"
+
+
+def recorded_request(port: int) -> bytes:
+    """The bytes of a real A-ASSOCIATE-RQ."""
+    from pynetdicom.pdu import A_ASSOCIATE_RQ
+
+    seen: list[bytes] = []
+    ae = AE("CT1")
+    ae.add_requested_context(Verification, [ImplicitVRLittleEndian])
+
+    def note(event: Any) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RQ):
+            seen.append(event.pdu.encode())
+
+    assoc = ae.associate("127.0.0.1", port, evt_handlers=[(evt.EVT_PDU_SENT, note)])
+    assoc.release()
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (b"\x10\x00\x20\x00", b"FD", b"12"),
+        (b"\x10\x00\x20\x00", b"SS", b"12345"),
+        (b"\x10\x00\x30\x00", b"US", b"1"),
+    ],
+)
+def test_an_element_that_cannot_be_read_is_a_refusal(
+    receiver: Any, node: Node, tmp_path: Path, tag: bytes, vr: bytes, value: bytes
+) -> None:
+    (file,) = as_files(small_series()[:1], tmp_path)
+    data = file.read_bytes()
+    start = data.index(tag + (b"LO" if tag[2] == 0x20 else b"DA"), 200)
+    length = int.from_bytes(data[start + 6 : start + 8], "little")
+    broken = tag + vr + len(value).to_bytes(2, "little") + value
+    file.write_bytes(data[:start] + broken + data[start + 8 + length :])
+    with pytest.raises(Refused) as refused:
+        take_file(node.inbox, file)
+    assert refused.value.code == "malformed"
+    assert not list(node.archive.spool.iterdir())
+
+
+def test_a_nul_in_a_header_reaches_no_row(node: Node, tmp_path: Path) -> None:
+    """PostgreSQL has none in text: the object is stored as it came, the row without."""
+    (image, *_) = small_series()
+    image.PatientID = "P\0001"
+    take_file(node.inbox, as_files([image], tmp_path)[0])
+    assert dcmread(node.archive.at(rows(node)[0]["path"])).PatientID.startswith("P\0")
+    with node.database.read() as tx:
+        import sqlalchemy as sa
+
+        from db.tables import patient
+
+        assert "\0" not in tx.execute(sa.select(patient.c.patient_id)).scalar_one()
+
+
+def test_the_ledger_forgets_what_it_has_written(node: Node) -> None:
+    from node.inbound.ledger import Ledger
+
+    ledger = Ledger(node.database)
+    for number in range(50):
+        ledger.count("10.0.0.1", f"T{number}", "unknown-caller", "who?")
+    ledger.flush()
+    assert not ledger._sentences
+    assert callers(node)["unknown-caller"]["sentence"] == "who?"
+
+
+def test_a_file_without_instance_uids_in_its_meta_information_is_refused(node: Node, tmp_path: Path) -> None:
+    (image, *_) = small_series()
+    (file,) = as_files([image], tmp_path)
+    ds = dcmread(file)
+    ds.file_meta.MediaStorageSOPInstanceUID = ""
+    ds.save_as(file, enforce_file_format=False)
+    with pytest.raises(Refused) as refused:
+        take_file(node.inbox, file)
+    assert refused.value.code in ("uid-missing", "no-file-meta")

@@ -21,7 +21,7 @@ from models import card
 from node.errors import Failed, Refused
 from node.objects import results
 from node.objects.check import check
-from node.objects.headers import repaired
+from node.objects.headers import fingerprint, repaired
 from node.objects.identity import Provenance
 from node.objects.measure import measure
 from node.objects.uids import derive
@@ -41,6 +41,7 @@ def provenance_of(built: Volume, labels: NDArray[np.uint8], **changes: Any) -> P
         weights_sha256=BUNDLE.weights_sha256,
         card_sha256=BUNDLE.card_sha256,
         input_set_hash="members",
+        headers_sha256=fingerprint(built.headers, built.geometry),
         mask_sha256=results.mask_sha256(labels),
         study_uid=built.headers[0].StudyInstanceUID,
         content_time=time.time(),
@@ -465,3 +466,46 @@ def _bytes(ds: Dataset) -> bytes:
     stream = BytesIO()
     ds.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def test_images_without_a_model_name_give_results(tmp_path: Path, decoders: Decoders) -> None:
+    images = small_series()
+    for ds in images:
+        del ds.ManufacturerModelName
+    built = volume.build(as_files(images, tmp_path), decoders)
+    labels = threshold(built.values.array)
+    assert len(results.make(built, labels, provenance_of(built, labels))) == 2
+    built.close()
+
+
+@pytest.mark.parametrize("offset", ["+0900", "-0330", None])
+def test_times_are_in_the_zone_of_the_study(tmp_path: Path, decoders: Decoders, offset: str | None) -> None:
+    images = small_series()
+    for ds in images:
+        if offset:
+            ds.TimezoneOffsetFromUTC = offset
+    built = volume.build(as_files(images, tmp_path), decoders)
+    labels = threshold(built.values.array)
+    made = results.make(built, labels, provenance_of(built, labels, content_time=1790000000.0))
+    for one in made:
+        ds = dcmread(BytesIO(one.data))
+        assert ds.get("TimezoneOffsetFromUTC") == offset
+        assert ds.StudyTime == images[0].StudyTime
+        if offset == "+0900":
+            assert (ds.ContentDate, ds.ContentTime) == ("20260921", "231320")
+    built.close()
+
+
+def test_another_accession_number_gives_other_uids(tmp_path: Path, decoders: Decoders) -> None:
+    uids = set()
+    for accession in ("A-1", "A-2"):
+        images = small_series()
+        for n, ds in enumerate(images):
+            ds.AccessionNumber, ds.SOPInstanceUID = accession, f"1.2.3.{n + 1}"
+            ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+            ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
+        built = volume.build(as_files(images, tmp_path / accession), decoders)
+        labels = threshold(built.values.array)
+        uids.add(results.make(built, labels, provenance_of(built, labels, content_time=0.0))[0].sop_uid)
+        built.close()
+    assert len(uids) == 2

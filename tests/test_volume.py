@@ -327,3 +327,21 @@ def test_a_child_that_is_told_of_too_little_memory_writes_no_further(tmp_path: P
     with pytest.raises(Refused, match="decode to"):
         decoders.decode([(file, small)])
     small.close()
+
+
+def test_a_long_compressed_series_needs_few_descriptors(tmp_path: Path, decoders: Decoders) -> None:
+    import resource
+
+    images = small_series((24, 20, 150))
+    for ds in images:
+        ds.compress(RLELossless, generate_instance_uid=False)
+    files = as_files(images, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 160, hard))
+    try:
+        built = volume.build(files, decoders)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert np.array_equal(built.values.array[70], small_series((24, 20, 150))[70].pixel_array)
+    built.close()

@@ -78,8 +78,9 @@ class Inbox:
                 start = data_set_start(data)
                 header = read_header(data, start, transfer_syntax, WANTED)
                 _check_uids(header, command)
-                digest = _digest(transfer_syntax, data[start:])
-                known, digest = self._known(header.SOPInstanceUID, digest, data[start:])
+                with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
+                    digest = _digest(transfer_syntax, body)
+                    known, digest = self._known(header.SOPInstanceUID, digest, body)
                 if known is not None:
                     if not self.archive.at(known).exists():
                         self.archive.restore(spooled, stream.fileno(), known)
@@ -108,8 +109,12 @@ class Inbox:
     def _equal(self, path: str, data: memoryview) -> bool:
         """Whether a stored file has exactly this data set; a file that has gone is made good by the new one."""
         try:
-            with self.archive.at(path).open("rb") as stream, _mapped(stream.fileno()) as stored:
-                return stored[data_set_start(stored) :] == data
+            with (
+                self.archive.at(path).open("rb") as stream,
+                _mapped(stream.fileno()) as stored,
+                stored[data_set_start(stored) :] as body,
+            ):
+                return body == data
         except FileNotFoundError:
             return True
 
@@ -124,12 +129,12 @@ class Inbox:
             sop_class=header.SOPClassUID,
             study_uid=header.StudyInstanceUID,
             series_uid=header.SeriesInstanceUID,
-            modality=str(header.get("Modality") or ""),
+            modality=_text(header, "Modality"),
             kind=kind,
             transfer_syntax=transfer_syntax,
-            patient_id=str(header.get("PatientID") or ""),
-            issuer=str(header.get("IssuerOfPatientID") or ""),
-            birth_date=str(header.get("PatientBirthDate") or ""),
+            patient_id=_text(header, "PatientID"),
+            issuer=_text(header, "IssuerOfPatientID"),
+            birth_date=_text(header, "PatientBirthDate"),
             digest=digest,
             path=path,
             size=size,
@@ -179,6 +184,11 @@ def _digest(transfer_syntax: UID, data: memoryview) -> str:
     digest = xxhash.xxh3_128(str(transfer_syntax).encode())
     digest.update(data)
     return digest.hexdigest()
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    """An element as text for a row; PostgreSQL has no NUL in text, and no header should."""
+    return str(header.get(keyword) or "").replace("\0", "")
 
 
 def _check_uids(header: Dataset, command: tuple[str, str] | None) -> None:

@@ -37,13 +37,15 @@ class Ledger:
         """Write what was counted; if the database is away, keep it for the next time."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
+            sentences, self._sentences = self._sentences, {}
         if not counts:
             return
         try:
             with self._database.write() as tx:
                 for (address, ae_title, code), times in sorted(counts.items()):
-                    refusals.count_caller(tx, address, ae_title, code, self._sentences[address, ae_title, code], times)
+                    refusals.count_caller(tx, address, ae_title, code, sentences[address, ae_title, code], times)
         except DatabaseUnreachable:
             logger.warning("callers that were turned away are not written yet: the database does not answer")
             with self._lock:
                 self._counts.update(counts)
+                self._sentences = sentences | self._sentences

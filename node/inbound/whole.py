@@ -177,8 +177,15 @@ def read_header(data: memoryview, start: int, transfer_syntax: UID, wanted: Coll
         Refused: `truncated` or `malformed`.
     """
     spans = _Walk(data, start, transfer_syntax, wanted).run()
-    return read_dataset(
-        BytesIO(b"".join(spans)),
-        is_implicit_VR=not _is_explicit(data, start, transfer_syntax),
-        is_little_endian=transfer_syntax.is_little_endian,
-    )
+    try:
+        ds = read_dataset(
+            BytesIO(b"".join(spans)),
+            is_implicit_VR=not _is_explicit(data, start, transfer_syntax),
+            is_little_endian=transfer_syntax.is_little_endian,
+        )
+        ds.decode()
+        for element in ds.iterall():  # every value now, where a broken one is caught
+            _ = element.value
+    except Exception as error:
+        raise Refused("malformed", f"an element of the object cannot be read ({type(error).__name__})") from error
+    return ds

@@ -8,6 +8,7 @@ study is refused. (PS3.3 C.7.1, C.7.2, C.7.4, C.7.5)
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -91,6 +92,14 @@ def repaired(headers: Sequence[Dataset], geometry: Geometry) -> list[Dataset]:
     """
     shared = _shared(headers[0], geometry)
     return [_placed(shared, header) for header in headers]
+
+
+def fingerprint(headers: Sequence[Dataset], geometry: Geometry) -> str:
+    """The hash of everything that a derived object takes over from its source images."""
+    digest = hashlib.sha256()
+    for ds in repaired(headers, geometry):
+        digest.update(ds.to_json().encode())
+    return digest.hexdigest()
 
 
 def _shared(source: Dataset, geometry: Geometry) -> Dataset:
@@ -188,7 +197,7 @@ def _yes_or_no(value: str) -> str:
 SPECIAL: dict[str, Callable[[str], str]] = {
     "PatientSex": _sex,
     "PatientIdentityRemoved": _yes_or_no,
-    "TimezoneOffsetFromUTC": lambda value: value if re.fullmatch(r"[+-]\d{4}", value) else "",
+    "TimezoneOffsetFromUTC": lambda value: value if re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", value) else "",
 }
 
 

@@ -7,7 +7,7 @@ stand wherever the algorithm is named. The node, which packages the result, is t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 import highdicom as hd
 import pydicom
@@ -34,6 +34,7 @@ class Provenance:
         card: of the network.
         weights_sha256, card_sha256: which network exactly.
         input_set_hash: which images exactly.
+        headers_sha256: what their headers say that the results repeat (`headers.fingerprint`).
         mask_sha256: what came out.
         study_uid: that it belongs to.
         content_time: seconds since 1970, of the first attempt.
@@ -45,6 +46,7 @@ class Provenance:
     weights_sha256: str
     card_sha256: str
     input_set_hash: str
+    headers_sha256: str
     mask_sha256: str
     study_uid: str
     content_time: float
@@ -59,6 +61,7 @@ class Provenance:
             "result",
             self.study_uid,
             self.input_set_hash,
+            self.headers_sha256,
             self.weights_sha256,
             self.card_sha256,
             self.node_version,
@@ -106,19 +109,32 @@ class Provenance:
         equipment.DeviceUID = self.card.device_uid
         return [equipment]
 
-    def stamp(self, ds: Dataset) -> None:
-        """Make a finished object the same in every attempt: the times of the first one, nothing drawn at random."""
-        moment = datetime.fromtimestamp(self.content_time, UTC).astimezone()
+    def stamp(self, ds: Dataset, source: Dataset) -> None:
+        """Make a finished object the same in every attempt: the times of the first one, nothing drawn at random.
+
+        Args:
+            source: an image it was made from; the object's times are in its zone, as the study's are.
+        """
+        offset = source.get("TimezoneOffsetFromUTC")
+        if offset:
+            ds.TimezoneOffsetFromUTC = offset
+        moment = datetime.fromtimestamp(self.content_time, UTC).astimezone(_zone(offset))
         date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
         for keyword in ("ContentDate", "InstanceCreationDate", "SeriesDate"):
             setattr(ds, keyword, date)
         for keyword in ("ContentTime", "InstanceCreationTime", "SeriesTime"):
             setattr(ds, keyword, time)
-        ds.TimezoneOffsetFromUTC = moment.strftime("%z")
         organization = derive(self.uid_root, "dimensions", str(ds.SOPInstanceUID))
         for item in (*ds.get("DimensionOrganizationSequence", ()), *ds.get("DimensionIndexSequence", ())):
             item.DimensionOrganizationUID = organization
         # highdicom lists itself as processing equipment, which AIR 6.5.3.1 keeps for algorithms
         ds.ContributingEquipmentSequence = [
-            item for item in ds.ContributingEquipmentSequence if item.ManufacturerModelName != "highdicom"
+            item for item in ds.ContributingEquipmentSequence if item.get("ManufacturerModelName") != "highdicom"
         ]
+
+
+def _zone(offset: str | None) -> tzinfo | None:
+    """The zone that a study's own times are in, where it says so (PS3.3 C.12.1); else the node's."""
+    if not offset:
+        return None
+    return datetime.strptime(offset, "%z").tzinfo

@@ -63,7 +63,7 @@ def report(sources: list[Dataset], seg: Dataset, measured: list[Measured], prove
         specific_character_set="ISO_IR 192",
         **provenance.general_equipment(),
     )
-    provenance.stamp(sr)
+    provenance.stamp(sr, sources[0])
     return sr
 
 

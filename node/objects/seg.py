@@ -54,7 +54,7 @@ def segmentation(sources: list[Dataset], labels: NDArray[np.uint8], provenance: 
     )
     if body_part := sources[0].get("BodyPartExamined"):
         seg.BodyPartExamined = body_part
-    provenance.stamp(seg)
+    provenance.stamp(seg, sources[0])
     return seg
 
 

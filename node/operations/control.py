@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from db import deliveries, input_sets, jobs, pauses, studies
-from db.database import Database
+from db import deliveries, input_sets, job_orders, jobs, pauses, results, studies
+from db.database import Conflict, Database
 from db.job_states import JobKind
 from db.pauses import ACTIVITIES
 
@@ -16,20 +17,29 @@ __all__ = ["ACTIVITIES", "close", "pause", "reprocess", "retry"]
 
 def retry(database: Database, job_id: int) -> str:
     """Open an ended job again; a `deliver` job's dead deliveries with it."""
+    try:
+        return _retry(database, job_id)
+    except Conflict:
+        raise Refused("job-open", f"another job does what job {job_id} did, and has not ended") from None
+
+
+def _retry(database: Database, job_id: int) -> str:
     with database.write() as tx:
-        kind = jobs.kind_of(tx, job_id)
+        kind = job_orders.kind_of(tx, job_id)
         if kind is None:
             raise Refused("no-such-job", f"there is no job {job_id}; `planimeter jobs` lists them")
         if kind is JobKind.DELIVER:
             deliveries.revive(tx, job_id)
-        if not jobs.reopen(tx, job_id):
+        if not job_orders.reopen(tx, job_id):
             raise Refused("job-open", f"job {job_id} has not ended: it waits or runs already")
     return f"job {job_id} waits again"
 
 
 def close(database: Database, study_uid: str, who: str, attempts: int) -> str:
-    """Settle a study now."""
+    """Settle a study now. One that was held for a person is worked on again from the newest of its images."""
     with database.write() as tx:
+        if _is_held(tx, study_uid):
+            return _again(tx, study_uid, f"released by {who}", attempts)
         if not studies.close(tx, study_uid, f"closed by {who}", attempts):
             raise Refused("no-such-study", f"there is no study {study_uid} with images")
     return f"study {study_uid} is closed; what it goes through is chosen now"
@@ -38,22 +48,35 @@ def close(database: Database, study_uid: str, who: str, attempts: int) -> str:
 def reprocess(database: Database, study_uid: str, who: str, attempts: int) -> str:
     """Choose again from a study and run its networks again, also where nothing has changed."""
     with database.write() as tx:
-        if not studies.close(tx, study_uid, f"reprocessed by {who}", attempts):
-            raise Refused("no-such-study", f"there is no study {study_uid} with images")
-        study = studies.find(tx, study_uid)
-        assert study is not None
-        current = input_sets.of_study(tx, study["id"])
-        for one in current:
-            jobs.enqueue(
-                tx,
-                JobKind.SEGMENT,
-                str(one["id"]),
-                max_attempts=attempts,
-                priority=0,
-                study_id=study["id"],
-                input_set_id=one["id"],
-            )
+        return _again(tx, study_uid, f"reprocessed by {who}", attempts)
+
+
+def _again(tx: Any, study_uid: str, because: str, attempts: int) -> str:
+    was_held = _is_held(tx, study_uid)
+    if not studies.close(tx, study_uid, because, attempts):
+        raise Refused("no-such-study", f"there is no study {study_uid} with images")
+    study = studies.find(tx, study_uid)
+    assert study is not None
+    current = input_sets.of_study(tx, study["id"])
+    for one in current:
+        if was_held:  # what was made before names the patient of before
+            results.set_aside(tx, one["id"])
+        jobs.enqueue(
+            tx,
+            JobKind.SEGMENT,
+            str(one["id"]),
+            max_attempts=attempts,
+            priority=0,
+            study_id=study["id"],
+            input_set_id=one["id"],
+        )
+        job_orders.hurry(tx, JobKind.SEGMENT, str(one["id"]))
     return f"study {study_uid} is chosen from again; {len(current)} networks run again"
+
+
+def _is_held(tx: Any, study_uid: str) -> bool:
+    study = studies.find(tx, study_uid)
+    return study is not None and study["state"] == "held"
 
 
 def pause(database: Database, activities: Iterable[str], *, paused: bool, who: str) -> str:

@@ -82,11 +82,13 @@ def _meta(source: object, file: Path) -> FileMetaDataset:
         found = read_file_meta_info(file)
         length = 144 + int(found.FileMetaInformationGroupLength)
         syntax = UID(found.TransferSyntaxUID)
-        sop_class, sop_uid = found.MediaStorageSOPClassUID, found.MediaStorageSOPInstanceUID
+        sop_class, sop_uid = UID(found.MediaStorageSOPClassUID), UID(found.MediaStorageSOPInstanceUID)
     except (InvalidDicomError, AttributeError, ValueError, KeyError, TypeError, EOFError) as error:
         raise Refused("no-file-meta", "this is no DICOM file: it has no file meta information (PS3.10 7.1)") from error
     if syntax not in ACCEPTED:
         raise Refused("transfer-syntax-refused", f"its transfer syntax, {syntax.name}, is not taken")
+    if not sop_class or not sop_uid:
+        raise Refused("uid-missing", "its file meta information names no SOP class or instance")
     source.seek(length)  # type: ignore[attr-defined]
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"

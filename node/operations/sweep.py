@@ -37,7 +37,10 @@ def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_secon
     for kind in ("store", "results"):
         for file in archive.recent(kind, DAYS):
             if file.stat().st_mtime < before:
-                _sweep_file(archive, database, inbox, kind, file)
+                try:
+                    _sweep_file(archive, database, inbox, kind, file)
+                except Exception:  # one file must not keep the rest from being tidied
+                    logger.exception("%s cannot be swept", file.name)
 
 
 def _sweep_file(archive: Archive, database: Database, inbox: Inbox, kind: str, file: Path) -> None:

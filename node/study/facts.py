@@ -90,7 +90,7 @@ def text(header: Dataset, keyword: str) -> str:
         return ""
     if isinstance(value, (MultiValue, list)):
         return "\\".join(str(part) for part in value)
-    return str(value).strip()
+    return str(value).replace("\0", "").strip()
 
 
 def values(header: Dataset, keyword: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from models.wire import SharedArray
 
 from ..errors import Refused
 from .decode import Decoders
+
+#: compressed images that are decoded at a time
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -109,16 +113,22 @@ def _unpadded(values: NDArray[np.integer], header: Dataset) -> NDArray[np.intege
     return values & ((1 << stored) - 1)
 
 
-def decoded(images: list[Stored], decoders: Decoders) -> list[NDArray[np.integer]]:
-    """The stored values of each image, decoding the compressed ones.
+def decoded(images: Sequence[Stored], decoders: Decoders) -> Iterator[NDArray[np.integer]]:
+    """The stored values of each image, decoding the compressed ones, a batch at a time: each takes two descriptors.
 
     Raises:
         Refused: `undecodable-pixels`.
     """
-    shared = {n: SharedArray.make(image.shape, image.dtype) for n, image in enumerate(images) if image.native is None}
-    try:
-        decoders.decode([(images[n].file, array) for n, array in shared.items()])
-        return [image.native if image.native is not None else shared[n].array for n, image in enumerate(images)]
-    finally:
-        for array in shared.values():
-            array.close()
+    for first in range(0, len(images), BATCH):
+        batch = images[first : first + BATCH]
+        shared: dict[int, SharedArray] = {}
+        try:
+            for n, image in enumerate(batch):
+                if image.native is None:
+                    shared[n] = SharedArray.make(image.shape, image.dtype)
+            decoders.decode([(batch[n].file, array) for n, array in shared.items()])
+        finally:
+            for array in shared.values():
+                array.close()
+        for n, image in enumerate(batch):
+            yield image.native if image.native is not None else shared[n].array

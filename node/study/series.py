@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +33,17 @@ class Pick:
 
     def members_hash(self) -> str:
         """Equal for equal images: SOP Instance UIDs with the identity of their geometry and pixels."""
-        digest = hashlib.sha256()
-        for channel, images in self.channels:
-            digest.update(f"channel {channel}\n".encode())
-            for image in sorted(images, key=lambda one: one.sop_uid):
-                digest.update(f"{image.sop_uid} {image.identity}\n".encode())
-        return digest.hexdigest()
+        return members_hash(
+            [(name, image.sop_uid, image.identity) for name, images in self.channels for image in images]
+        )
+
+
+def members_hash(members: Iterable[tuple[str, str, str]]) -> str:
+    """The hash of (channel, SOP Instance UID, image identity) of every image, whatever their order."""
+    digest = hashlib.sha256()
+    for channel, sop_uid, identity in sorted(members):
+        digest.update(f"{channel} {sop_uid} {identity}\n".encode())
+    return digest.hexdigest()
 
 
 def choose(card: Card, candidates: Sequence[Series]) -> list[Pick]:
@@ -91,7 +96,7 @@ def _images(rule: Input, series: Series) -> tuple[tuple[Image, ...], str]:
     )
     if not images:
         return (), f"its ImageType is {' or '.join(rule.image_type_excludes)}"
-    if any(int(text(image.header, "NumberOfFrames") or 1) > 1 for image in images):
+    if any(text(image.header, "NumberOfFrames") not in ("", "0", "1") for image in images):
         return (), "it is a multi-frame image, which this version cannot read yet"
     if len(images) < rule.minimum_slices:
         return (), f"it has {len(images)} slice{'s' * (len(images) > 1)}, {rule.minimum_slices} are needed"
@@ -118,6 +123,8 @@ def _range_mm(images: tuple[Image, ...]) -> tuple[float, float]:
     except (AttributeError, TypeError, ValueError):
         return 0.0, 0.0
     if rows.shape != (len(images), 6) or positions.shape != (len(images), 3) or len(images) < 2:
+        return 0.0, 0.0
+    if not (np.isfinite(rows).all() and np.isfinite(positions).all()):
         return 0.0, 0.0
     along = np.sort(positions @ np.cross(rows[0, :3], rows[0, 3:]))
     return float(along[-1] - along[0]), float(np.median(np.diff(along)))

@@ -94,7 +94,7 @@ def build(files: Sequence[Path], decoders: Decoders) -> Volume:
             slope, intercept = rescale(image.header)
             np.multiply(stored, np.float32(slope), out=values.array[n], casting="unsafe")
             values.array[n] += np.float32(intercept)
-    except Refused:
+    except BaseException:
         values.close()
         raise
     return Volume(values, geometry, tuple(image.header for image in images))

@@ -1,0 +1,45 @@
+"""What is asked of jobs that are there: to be opened again, to come sooner or later."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from .database import Clock
+from .job_states import OPEN, JobKind, JobState
+from .jobs import open_again
+from .tables import job
+
+
+def reopen(tx: Connection, job_id: int) -> bool:
+    """A person asks for an ended job again. False when it is open already or does not exist."""
+    row = tx.execute(sa.select(job.c.state).where(job.c.id == job_id).with_for_update()).scalar()
+    if row is None or row in OPEN:
+        return False
+    open_again(tx, job_id, dict(state=JobState.WAITING, run_after=Clock()))
+    return True
+
+
+def due_in(tx: Connection, kind: JobKind, subject_prefix: str, seconds: float) -> int:
+    """Make the waiting jobs of a kind due in so many seconds: what they wait for is back, or away for so long."""
+    return tx.execute(
+        sa.update(job)
+        .where(
+            job.c.kind == kind,
+            job.c.state == JobState.WAITING,
+            job.c.subject.startswith(subject_prefix, autoescape=True),
+        )
+        .values(run_after=Clock() + seconds)
+    ).rowcount
+
+
+def hurry(tx: Connection, kind: JobKind, subject: str) -> bool:
+    """What a waiting job waited for is there: it is due now. False when none waits."""
+    waits = sa.and_(job.c.kind == kind, job.c.subject == subject, job.c.state == JobState.WAITING)
+    return tx.execute(sa.update(job).where(waits).values(run_after=Clock())).rowcount > 0
+
+
+def kind_of(tx: Connection, job_id: int) -> JobKind | None:
+    """The kind of a job, or None where there is none."""
+    kind = tx.execute(sa.select(job.c.kind).where(job.c.id == job_id)).scalar()
+    return JobKind(kind) if kind else None
