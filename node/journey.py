@@ -166,6 +166,8 @@ def _as_chosen(input_set: Any, members: Any, study: Any, *, superseded: bool) ->
         return "newer images took their place before it began"
     if any(row["image_identity"] is None for row in members):
         raise Unavailable("images-changed", "images of it came again, and will be chosen from when the study is quiet")
+    if len({row["patient_id"] for row in members}) > 1:
+        raise Refused("ambiguous-patient", "its images name different patients")
     found = [(row["channel"], row["sop_uid"], row["image_identity"]) for row in members]
     if series.members_hash(found) != input_set["members_hash"]:
         raise Refused("images-changed", "its images were changed, and no network reads them as they are now")

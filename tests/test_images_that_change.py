@@ -80,6 +80,20 @@ def test_a_held_study_waits_for_a_person_at_every_step(node: Node, pacs: FakePac
     assert sorted(ds.Modality for ds in pacs.objects) == ["SEG", "SR"]
 
 
+def test_images_of_two_patients_are_never_one_volume(node: Node, pacs: FakePacs) -> None:
+    images = small_series()
+    take_in(node, images)
+    work_off(node, JobKind.CHOOSE)
+    take_in(node, under_another_patient(images)[:3])
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node)
+    make_due(node)
+    work_off(node)
+    assert only_study(node)["state"] == "refused"
+    assert "different patients" in only_study(node)["reason"]
+    assert not pacs.calls
+
+
 def test_a_study_that_is_held_while_its_network_runs_sends_nothing(
     node: Node, pacs: FakePacs, threshold_hosts: ThresholdHosts
 ) -> None:
