@@ -4,9 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -P -m pytest
 
-TRAIN = cd models/bundles/ct_lungs && $(CURDIR)/$(BIN)/python -P -W ignore -m monai.bundle run --bundle_root . \
+TRAIN = cd models/bundles/ct_lungs && "$(CURDIR)/$(BIN)/python" -P -W ignore -m monai.bundle run --bundle_root . \
 	--config_file configs/train.json --meta_file configs/metadata.json --logging_file False \
-	--dataset_dir $(CURDIR)/build/lung_cases
+	--dataset_dir "$(CURDIR)/build/lung_cases"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint format bench train clean
@@ -36,16 +36,16 @@ bench: .venv/installed-dev ## seconds per stage and peak memory of the whole way
 train: .venv/installed-dev ## train ct_lungs again from DATA=folder with the imaging data; takes hours without a GPU
 	@test -d "$(DATA)" || { echo "make train: say where the unpacked imaging data is: make train DATA=folder"; exit 2; }
 	$(BIN)/python -P -m node.learning.lung_cases "$(DATA)" build/lung_cases
-	$(TRAIN) --epochs 16 --ckpt_dir $(CURDIR)/build/start --hold_out \
+	$(TRAIN) --epochs 16 --ckpt_dir "$(CURDIR)/build/start" --hold_out \
 		"['acrin_001','cip','cptac_c3l00189','lungfcp_0001','rider_0117']"
-	$(TRAIN) --epochs 40 --ckpt_dir $(CURDIR)/build/ct_lungs --start_from $(CURDIR)/build/start/model.pt $(ARGS)
+	$(TRAIN) --epochs 40 --ckpt_dir "$(CURDIR)/build/ct_lungs" --start_from "$(CURDIR)/build/start/model.pt" $(ARGS)
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Planimeter needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/installed: .venv/bin/python pyproject.toml
 	@echo "Installing Planimeter and what it needs into .venv; torch alone has some hundred megabytes."

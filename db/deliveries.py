@@ -29,14 +29,21 @@ def queue(
     destinations: Iterable[str],
     max_attempts: int,
 ) -> None:
-    """Write the delivery rows that are not there yet; where any waits, ask for one `deliver` job per destination."""
+    """Write the delivery rows that are not there yet; where any waits, ask for one `deliver` job per destination.
+
+    What was not sent any more, because something newer had taken its place, is to be sent after all.
+    """
     ids = list(result_ids)
     for destination in destinations:
         for result_id in ids:
             tx.execute(
                 insert(tx, delivery)
                 .values(result_id=result_id, destination=destination, state="waiting", created=Clock())
-                .on_conflict_do_nothing()
+                .on_conflict_do_update(
+                    index_elements=["result_id", "destination"],
+                    set_=dict(state="waiting", reason=None),
+                    where=delivery.c.state == "superseded",
+                )
             )
         if waiting(tx, input_set_id, destination):
             _ask(tx, destination, input_set_id, study_id, max_attempts)
@@ -161,7 +168,7 @@ def revive(tx: Connection, job_id: int) -> int:
     """`planimeter retry` of a `deliver` job: its dead deliveries wait again."""
     row = tx.execute(sa.select(job.c.subject, job.c.input_set_id).where(job.c.id == job_id)).one()
     destination = row.subject.rsplit("/", 1)[0]
-    mine = sa.select(result.c.id).where(result.c.input_set_id == row.input_set_id)
+    mine = sa.select(result.c.id).where(result.c.input_set_id == row.input_set_id, result.c.state == "ready")
     return tx.execute(
         sa.update(delivery)
         .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "dead")

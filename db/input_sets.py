@@ -107,6 +107,12 @@ def _note_dispatches(tx: Connection, input_set_id: int, dispatches: Iterable[Dis
         )
 
 
+def forget_dispatches(tx: Connection, study_id: int, but: Iterable[int]) -> None:
+    """No route sends the results of a study's other input sets anywhere any more."""
+    others = sa.select(input_set.c.id).where(input_set.c.study_id == study_id, input_set.c.id.not_in(list(but)))
+    tx.execute(sa.delete(dispatch).where(dispatch.c.input_set_id.in_(others)))
+
+
 def find(tx: Connection, input_set_id: int) -> RowMapping:
     """The input set with its study's UID."""
     return (

@@ -39,6 +39,12 @@ def hurry(tx: Connection, kind: JobKind, subject: str) -> bool:
     return tx.execute(sa.update(job).where(waits).values(run_after=Clock())).rowcount > 0
 
 
+def is_open(tx: Connection, kind: JobKind, subject: str) -> bool:
+    """Whether a job of this kind waits or runs for the subject."""
+    found = sa.select(job.c.id).where(job.c.kind == kind, job.c.subject == subject, job.c.state.in_(OPEN))
+    return tx.execute(found).first() is not None
+
+
 def kind_of(tx: Connection, job_id: int) -> JobKind | None:
     """The kind of a job, or None where there is none."""
     kind = tx.execute(sa.select(job.c.kind).where(job.c.id == job_id)).scalar()

@@ -37,7 +37,8 @@ def studies(tx: Connection, *, limit: int | None = None) -> list[StudyOverview]:
     )
     jobs = _counted(tx, job.c.study_id, [job.c.kind, job.c.state], sa.func.count(), ids)
     of_results = result.join(input_set, input_set.c.id == result.c.input_set_id)
-    standing = result.c.state.in_(["ready", "held"])
+    newer = input_set.alias("newer")
+    standing = sa.and_(result.c.state.in_(["ready", "held"]), ~sa.exists().where(newer.c.supersedes == input_set.c.id))
     results = _counted(tx, input_set.c.study_id, [result.c.kind], sa.func.count(), ids, of_results, standing)
     deliveries = _counted(
         tx,

@@ -68,7 +68,7 @@ def record(
         if known is not None:
             ids.append(int(known["id"]))
             if not outdated and known["state"] == "superseded":
-                _stand_again(tx, ids[-1])
+                tx.execute(sa.update(result).where(result.c.id == ids[-1]).values(state="ready"))
             continue
         replaced = next((row.id for row in older if row.kind == one.kind and row.options == one.options), None)
         ids.append(
@@ -121,15 +121,6 @@ def _older(tx: Connection, input_set_id: int, keep: list[str]) -> Sequence[Any]:
         )
         .order_by(result.c.id.desc())
     ).all()
-
-
-def _stand_again(tx: Connection, result_id: int) -> None:
-    tx.execute(sa.update(result).where(result.c.id == result_id).values(state="ready"))
-    tx.execute(
-        sa.update(delivery)
-        .where(delivery.c.result_id == result_id, delivery.c.state == "superseded")
-        .values(state="waiting", reason=None)
-    )
 
 
 def _supersede(tx: Connection, ids: list[int]) -> None:

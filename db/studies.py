@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
@@ -64,19 +64,9 @@ def _close(tx: Connection, study_id: int, study_uid: str, because: str, max_atte
     jobs.enqueue(tx, JobKind.CHOOSE, study_uid, max_attempts=max_attempts, study_id=study_id)
 
 
-def hold(tx: Connection, study_id: int, because: str) -> None:
-    """Leave a study to a person."""
-    tx.execute(sa.update(study).where(study.c.id == study_id).values(state="held", held_because=because))
-
-
 def find(tx: Connection, study_uid: str) -> RowMapping | None:
     """The study's row, or None."""
     return tx.execute(sa.select(study).where(study.c.study_uid == study_uid)).mappings().one_or_none()
-
-
-def uid(tx: Connection, study_id: int) -> str:
-    """The StudyInstanceUID of a row."""
-    return str(tx.execute(sa.select(study.c.study_uid).where(study.c.id == study_id)).scalar_one())
 
 
 def note_facts(tx: Connection, series_id: int, facts: Mapping[str, Mapping[str, int]]) -> None:
@@ -89,11 +79,3 @@ def note_facts(tx: Connection, series_id: int, facts: Mapping[str, Mapping[str, 
     ]
     if rows:
         tx.execute(sa.insert(series_fact), rows)
-
-
-def facts(tx: Connection, series_ids: Iterable[int]) -> dict[int, dict[str, dict[str, int]]]:
-    """The header facts of several series."""
-    found: dict[int, dict[str, dict[str, int]]] = {}
-    for row in tx.execute(sa.select(series_fact).where(series_fact.c.series_id.in_(list(series_ids)))):
-        found.setdefault(row.series_id, {}).setdefault(row.keyword, {})[row.value] = row._mapping["count"]
-    return found

@@ -107,11 +107,11 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
     from .network import Unusable
 
     answer: dict[str, object]
+    labels = SharedArray.make(channels[0].array.shape, np.uint8)
     # whoever asked ends a host that hangs, unless it has died itself meanwhile
     hangs = threading.Timer(float(message.get("limit") or LONGEST_SECONDS) + 5, os._exit, (EXIT_HUNG,))
     hangs.daemon = True
     hangs.start()
-    labels = SharedArray.make(channels[0].array.shape, np.uint8)
     try:
         seconds = network.segment([one.array for one in channels], np.array(message["affine"]), labels.array)
     except Unusable as error:

@@ -182,13 +182,11 @@ def _known(peer: Peer) -> KnownPeer:
     return KnownPeer(peer.name, peer.ae_title, network, peer.may_send, peer.may_send_labels)
 
 
-def remember(settings: Settings, config: Path | None) -> None:
-    """Note beside the data where database and settings are, so that `planimeter status --home DIR` finds them."""
-    file = settings.home / MEMORY_FILE
-    file.write_text(
-        json.dumps({"database": settings.database.url, "config": str(config.absolute()) if config else None}) + "\n",
-        encoding="utf-8",
-    )
+def remember(home: Path, config: Path | None, database: str | None) -> None:
+    """Note beside the data what the command line said, so that `planimeter status --home DIR` means this node."""
+    file = home / MEMORY_FILE
+    noted = {"database": database, "config": str(config.absolute()) if config else None}
+    file.write_text(json.dumps(noted) + "\n", encoding="utf-8")
     file.chmod(0o600)
 
 

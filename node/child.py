@@ -50,9 +50,9 @@ def stop_on_signals(stopping: threading.Event) -> None:
     """
     told, tells = socket.socketpair()
     tells.setblocking(False)
+    signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
 
     def watch() -> None:
         with told, tells:

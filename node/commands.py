@@ -92,7 +92,7 @@ def _workers(settings: Settings) -> list[str]:
 
 def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
     node = open_node(settings)
-    remember(settings, options.config)
+    remember(settings.home, options.config, options.database)
     return node
 
 

@@ -74,7 +74,8 @@ class Hosts:
             try:
                 self._await(host)
             except Failed:
-                self._end(self._hosts.pop(card_sha256))
+                if self._hosts.pop(card_sha256, None) is not None:  # else `stop` has ended it
+                    self._end(host)
                 raise
             return host.address
 

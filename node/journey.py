@@ -36,6 +36,7 @@ from .study import candidates, series, volume
 
 #: how often a job looks whether a person has released its study
 HELD_SECONDS = 30.0
+CHOOSING_SECONDS = 3.0
 
 # ------------------------------------------------------------------ choose
 
@@ -54,12 +55,15 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
             arrivals.note_identity(tx, one.instance_id, one.sha256, one.image_identity)
         for each in study.series:
             studies.note_facts(tx, study.series_ids[each.series_uid], each.facts())
+        chosen = []
         for choice in choices:
             input_set_id, new = input_sets.record(tx, job.study_id, choice)
+            chosen.append(input_set_id)
             if new:
                 queue_segment(tx, node, input_set_id, job.study_id, choice.priority)
             else:
                 job_orders.hurry(tx, JobKind.SEGMENT, str(input_set_id))  # it may wait for this very decision
+        input_sets.forget_dispatches(tx, job.study_id, chosen)
         for refusal in refused:
             refusals.record(tx, "study", job.subject, refusal.code, refusal.sentence, job.study_id)
         if choices:
@@ -93,6 +97,9 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         members = input_sets.members(tx, job.input_set_id)
         study = studies.find(tx, input_set["study_uid"])
         superseded = input_sets.superseded(tx, job.input_set_id)
+        choosing = job_orders.is_open(tx, JobKind.CHOOSE, input_set["study_uid"])
+    if choosing:
+        raise Unavailable("choosing", "what the networks read of its study is being chosen", CHOOSING_SECONDS)
     if why_not := _as_chosen(input_set, members, study, superseded=superseded):
         with node.database.write() as tx:
             jobs.finish(tx, job, JobState.CANCELLED, stages.report("outdated", why_not))
@@ -102,7 +109,8 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         built = volume.build([node.archive.at(row["path"]) for row in members], node.decoders)
     try:
         reach("volume-built")
-        headers_sha256 = fingerprint(built.headers, built.geometry)
+        with stages("objects"):
+            headers_sha256 = fingerprint(built.headers, built.geometry)
         answer = predict(node.hosts, bundle, built, node.work.job_seconds, stages)
         reach("predicted")
         provenance = Provenance(
@@ -214,7 +222,9 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
     with node.database.write() as tx:
         deliveries.reachable(tx, destination)
         left, dead = deliveries.outcome(tx, job.input_set_id, destination)
+        study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
     if left:
+        _not_held(study)
         raise Failed("not-delivered", left[0])
     with node.database.write() as tx:
         if dead:

@@ -43,8 +43,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
             overrides.setdefault(section, {})[key] = value
     if options.config is None and (named := os.environ.get("PLANIMETER_CONFIG")):
         options.config = Path(named)
-    if options.home is not None and options.config is None:
-        noted = recall(options.home.expanduser().absolute())
+    if options.config is None:
+        noted = recall((options.home or Settings().node.home).expanduser().absolute())
         options.config = Path(config) if (config := noted.get("config")) else None
         if options.database is None and noted.get("database"):
             options.database = noted["database"]
@@ -77,4 +77,7 @@ def same_options(options: argparse.Namespace) -> list[str]:
 
 def who() -> str:
     """The operating-system user, for the record."""
-    return pwd.getpwuid(os.getuid()).pw_name
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run under any number
+        return f"uid {os.getuid()}"

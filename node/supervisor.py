@@ -164,10 +164,14 @@ class Supervisor:
     def _warm_up(self, hosts: Hosts) -> None:
         """Load the networks that the routes name, before the first study needs them."""
         for name in sorted({name for route in self.node.routes for name in route.networks}):
+            if self.stopping.is_set():
+                return
             try:
                 _, bundle = self.node.networks.live(name)
                 hosts.address(str(bundle.folder), bundle.card_sha256)
             except (NodeError, CardError, DatabaseUnreachable) as error:
+                if self.stopping.is_set():
+                    return
                 logger.error("%s is not ready: %s", name, error)  # noqa: TRY400
             else:
                 logger.info("%s %s is warm", name, bundle.card.version)

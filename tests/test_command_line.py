@@ -261,5 +261,5 @@ def test_a_node_keeps_its_configuration_when_it_is_started_without_naming_it(tmp
         options = argparse.Namespace(**(unset | {"home": home, "send_to": []} | given))
         assert settings_of(options).receive.quiet_seconds == 7
         assert str(config) in same_options(options)
-        remember(settings_of(options), options.config)
+        remember(home, options.config, options.database)
         given = {}

@@ -82,6 +82,9 @@ def test_every_code_is_explained() -> None:
             text = file.read_text()
             codes |= set(re.findall(r"\b(?:Refused|Unavailable|Failed|Unusable)\(\s*\"([a-z0-9-]+)\"", text))
             codes |= set(re.findall(r"\bcode=\"([a-z0-9-]+)\"", text))
+            codes |= set(re.findall(r"\b(?:report|_not_now|_turn_away)\([^()]*?\"([a-z]+(?:-[a-z]+)*)\"", text))
+            codes |= set(re.findall(r"\breturn \"([a-z]+(?:-[a-z]+)+)\",", text))
+            codes |= set(re.findall(r"(?:code, sentence|key) = \(?[^()]*?\"([a-z]+(?:-[a-z]+)+)\",", text))
     explained = set(re.findall(r"`([a-z0-9-]+)`", OPERATIONS.split("## Codes")[1]))
     assert len(codes) > 40
     assert codes - explained == set()

@@ -66,7 +66,7 @@ def _again(tx: Any, study_uid: str, because: str, attempts: int) -> str:
             JobKind.SEGMENT,
             str(one["id"]),
             max_attempts=attempts,
-            priority=0,
+            priority=2,  # behind `choose`, which says anew where the results go
             study_id=study["id"],
             input_set_id=one["id"],
         )

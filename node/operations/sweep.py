@@ -14,7 +14,7 @@ from pathlib import Path
 from pydicom.filereader import read_file_meta_info
 
 from db import arrivals, results
-from db.database import Database
+from db.database import Database, DatabaseUnreachable
 
 from ..errors import Refused
 from ..inbound.inbox import Inbox, Source
@@ -39,6 +39,8 @@ def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_secon
             if file.stat().st_mtime < before:
                 try:
                     _sweep_file(archive, database, inbox, kind, file)
+                except DatabaseUnreachable:
+                    raise
                 except Exception:  # one file must not keep the rest from being tidied
                     logger.exception("%s cannot be swept", file.name)
 
