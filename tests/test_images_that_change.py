@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,22 @@ import pytest
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
-from db import input_sets
+from db import deliveries, input_sets
 from db.database import Database
 from db.input_sets import Choice, Dispatch, Member
 from db.job_states import JobKind
 from db.tables import dispatch, input_set, job, result, study
 from node.app import Node
 from node.operations import control
+from node.operations.routes import Condition, ConditionKind
 from node.operations.status import overview
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
 from tests.synthetic import small_series
 from tests.test_settling import arrival, arrive
 from tests.threshold_host import ThresholdHosts
+
+NEVER = Condition(ConditionKind.MODALITY, frozenset({"XX"}))
 
 
 def rows(node: Node, table: sa.Table) -> list[Any]:
@@ -174,6 +178,58 @@ def test_what_waits_for_a_pacs_is_not_sent_when_newer_images_came(node: Node, pa
     states = [one["state"] for one in reversed(overview(node.database)["deliveries"])]
     assert states == ["superseded", "superseded", "delivered", "delivered"]
     assert only_study(node)["state"] == "done"
+
+
+def test_what_was_outdated_before_it_was_sent_is_sent_when_it_is_right_after_all(node: Node, pacs: FakePacs) -> None:
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    with node.database.write() as tx:
+        deliveries.outdate(tx, rows(node, input_set)[0]["id"], "pacs")
+    work_off(node)
+    assert not pacs.calls
+    control.reprocess(node.database, only_study(node)["study_uid"], "me", 3)
+    work_off(node)
+    assert len(pacs.calls) == 2
+    assert only_study(node)["state"] == "done"
+
+
+def test_reprocessing_goes_where_the_routes_send_it_now(node: Node, pacs: FakePacs) -> None:
+    """How every department starts: silent first, live when it looks right."""
+    (route,) = node.routes
+    silent = dataclasses.replace(node, routes=(dataclasses.replace(route, live=False),))
+    take_in(silent, small_series())
+    work_off(silent)
+    assert len(rows(node, result)) == 2
+    assert not pacs.calls
+    for now, sent in ((node, 2), (silent, 2)):
+        control.reprocess(now.database, only_study(now)["study_uid"], "me", 3)
+        make_due(now)
+        work_off(now)
+        assert len(pacs.calls) == sent
+        assert only_study(now)["state"] == "done"
+    nowhere = dataclasses.replace(node, routes=(dataclasses.replace(route, when=(NEVER,)),))
+    control.reprocess(node.database, only_study(node)["study_uid"], "me", 3)
+    work_off(nowhere)
+    assert input_sets_of(node) == []
+
+
+def test_a_study_is_not_done_when_its_newest_images_were_refused(node: Node, pacs: FakePacs) -> None:
+    images = small_series()
+    take_in(node, images)
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    images[3].ImagePositionPatient = [*images[3].ImagePositionPatient[:2], images[3].ImagePositionPatient[2] + 2]
+    take_in(node, images[3:4])
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    work_off(node)
+    assert only_study(node)["state"] == "refused"
+    assert "uneven-spacing" in only_study(node)["reason"]
+    assert not pacs.calls
+
+
+def input_sets_of(node: Node) -> list[Any]:
+    """Where the results of the node's input sets would go."""
+    with node.database.read() as tx:
+        return list(tx.execute(sa.select(dispatch)).mappings())
 
 
 def choice(members_hash: str, *destinations: str) -> Choice:
