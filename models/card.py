@@ -84,6 +84,7 @@ class Card(_Part):
     config: str = "configs/inference.json"
     weights: str = "models/model.pt"
     smallest_component_ml: Annotated[float, Field(ge=0)] = 0
+    one_class_per_core_mm: Annotated[float, Field(ge=0)] = 0
     input: Annotated[tuple[Input, ...], Field(min_length=1)]
     segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
     files: dict[str, Sha256]

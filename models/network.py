@@ -21,7 +21,7 @@ from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 
 from .card import Bundle, verify
-from .clean import absorb_small_components
+from .clean import absorb_small_components, one_class_per_core
 from .restore import label_map
 
 #: what a bundle does with files, logs and trackers has no place in a service
@@ -188,6 +188,9 @@ class Network:
         if not bool(torch.isfinite(probabilities).all()):
             raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
         model_affine = np.asarray(pred.affine, np.float64)
+        if self.card.one_class_per_core_mm:
+            spacing_mm = np.linalg.norm(model_affine[:3, :3], axis=0)
+            one_class_per_core(probabilities, spacing_mm, self.card.one_class_per_core_mm)
         if self.card.smallest_component_ml:
             voxel_ml = abs(float(np.linalg.det(model_affine[:3, :3]))) / 1000
             absorb_small_components(probabilities, voxel_ml, self.card.smallest_component_ml)
