@@ -117,12 +117,7 @@ def is_wanted(tx: Connection, delivery_id: int) -> bool:
 
 def outdate(tx: Connection, input_set_id: int, destination: str) -> None:
     """What waits of an input set is not sent any more: newer images took its place."""
-    mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id)
-    tx.execute(
-        sa.update(delivery)
-        .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "waiting")
-        .values(state="superseded", reason="newer images came before it was sent")
-    )
+    _mark_waiting(tx, input_set_id, destination, state="superseded", reason="newer images came before it was sent")
 
 
 def outcome(tx: Connection, input_set_id: int, destination: str) -> tuple[list[str], list[str]]:
@@ -144,24 +139,23 @@ def outcome(tx: Connection, input_set_id: int, destination: str) -> tuple[list[s
     )
 
 
-def note(tx: Connection, input_set_id: int, destination: str, reason: str) -> None:
-    """Say on the waiting rows why they wait."""
+def _mark_waiting(tx: Connection, input_set_id: int, destination: str, **values: str) -> None:
     mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id)
     tx.execute(
         sa.update(delivery)
         .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "waiting")
-        .values(reason=reason)
+        .values(**values)
     )
+
+
+def note(tx: Connection, input_set_id: int, destination: str, reason: str) -> None:
+    """Say on the waiting rows why they wait."""
+    _mark_waiting(tx, input_set_id, destination, reason=reason)
 
 
 def bury(tx: Connection, input_set_id: int, destination: str, reason: str) -> None:
     """The attempts of a `deliver` job are used up: what it has not delivered is dead, until a person retries it."""
-    mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id)
-    tx.execute(
-        sa.update(delivery)
-        .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "waiting")
-        .values(state="dead", reason=reason)
-    )
+    _mark_waiting(tx, input_set_id, destination, state="dead", reason=reason)
 
 
 def revive(tx: Connection, job_id: int) -> int:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from . import jobs
 from .database import Clock, insert
+from .job_states import JobKind
 from .tables import dispatch, input_member, input_set, instance, study
 
 
@@ -105,6 +107,19 @@ def _note_dispatches(tx: Connection, input_set_id: int, dispatches: Iterable[Dis
             .values(input_set_id=input_set_id, route=one.route, mode=one.mode, destination=one.destination)
             .on_conflict_do_update(index_elements=["input_set_id", "route", "destination"], set_=dict(mode=one.mode))
         )
+
+
+def ask(tx: Connection, input_set_id: int, study_id: int, max_attempts: int, priority: int) -> None:
+    """Ask for an input set to be segmented."""
+    jobs.enqueue(
+        tx,
+        JobKind.SEGMENT,
+        str(input_set_id),
+        max_attempts=max_attempts,
+        priority=priority,
+        study_id=study_id,
+        input_set_id=input_set_id,
+    )
 
 
 def forget_dispatches(tx: Connection, study_id: int, but: Iterable[int]) -> None:

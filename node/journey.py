@@ -60,7 +60,7 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
             input_set_id, new = input_sets.record(tx, job.study_id, choice)
             chosen.append(input_set_id)
             if new:
-                queue_segment(tx, node, input_set_id, job.study_id, choice.priority)
+                input_sets.ask(tx, input_set_id, job.study_id, node.work.attempts, choice.priority)
             else:
                 job_orders.hurry(tx, JobKind.SEGMENT, str(input_set_id))  # it may wait for this very decision
         input_sets.forget_dispatches(tx, job.study_id, chosen)
@@ -71,19 +71,6 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
         else:
             sentence = "; ".join(refusal.sentence for refusal in refused)
             jobs.finish(tx, job, JobState.REFUSED, stages.report(refused[0].code, sentence))
-
-
-def queue_segment(tx: Any, node: Node, input_set_id: int, study_id: int, priority: int) -> None:
-    """Ask for an input set to be segmented."""
-    jobs.enqueue(
-        tx,
-        JobKind.SEGMENT,
-        str(input_set_id),
-        max_attempts=node.work.attempts,
-        priority=priority,
-        study_id=study_id,
-        input_set_id=input_set_id,
-    )
 
 
 # ----------------------------------------------------------------- segment

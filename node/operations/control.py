@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from db import deliveries, input_sets, job_orders, jobs, pauses, results, studies
+from db import deliveries, input_sets, job_orders, pauses, results, studies
 from db.database import Conflict, Database
 from db.job_states import JobKind
 from db.pauses import ACTIVITIES
@@ -61,15 +61,8 @@ def _again(tx: Any, study_uid: str, because: str, attempts: int) -> str:
     for one in current:
         if was_held:  # what was made before names the patient of before
             results.set_aside(tx, one["id"])
-        jobs.enqueue(
-            tx,
-            JobKind.SEGMENT,
-            str(one["id"]),
-            max_attempts=attempts,
-            priority=2,  # behind `choose`, which says anew where the results go
-            study_id=study["id"],
-            input_set_id=one["id"],
-        )
+        # behind `choose`, which says anew where the results go
+        input_sets.ask(tx, one["id"], study["id"], attempts, priority=2)
         job_orders.hurry(tx, JobKind.SEGMENT, str(one["id"]))
     return f"study {study_uid} is chosen from again; {len(current)} networks run again"
 
