@@ -18,9 +18,9 @@ demo: .venv/installed ## a node, a toy PACS and a synthetic chest CT, end to end
 	$(BIN)/planimeter demo $(if $(STUDY),"$(STUDY)") --out demo
 
 test: .venv/installed-dev ## every check: lint, types, import contracts, behaviour; PLANIMETER_DATA=folder adds real images
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" -n 2 --dist loadfile $(ARGS)
 
-test-slow: .venv/installed-dev ## the long forms: minutes of outage
+test-slow: .venv/installed-dev ## the long forms: minutes of outage, thousands of mutated files
 	$(PYTEST) -m slow $(ARGS)
 
 lint: .venv/installed-dev ## only lint, types and import contracts
@@ -30,7 +30,8 @@ format: .venv/installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed-dev ## seconds per stage and peak memory of the whole way of a 300-slice CT
+bench: .venv/installed-dev ## files to volume against highdicom; then the whole way of a 300-slice CT
+	$(BIN)/python -P -m tests.bench.volume
 	$(BIN)/python -P -m tests.bench.whole_way $(ARGS)
 
 train: .venv/installed-dev ## train ct_lungs again from DATA=folder with the imaging data; takes hours without a GPU

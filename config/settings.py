@@ -99,6 +99,7 @@ class Destination(_Section):
 
     host: Annotated[str, StringConstraints(min_length=1)]
     port: Port
+    refusals: bool = False
 
 
 class Peer(_Section):
@@ -275,10 +276,7 @@ def _meant(loc: tuple[int | str, ...]) -> str:
 def _model_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for part in getattr(annotation, "__args__", ()):
-        if found := _model_of(part):
-            return found
-    return None
+    return next(filter(None, map(_model_of, getattr(annotation, "__args__", ()))), None)
 
 
 def _line(file: Path | None, loc: tuple[int | str, ...]) -> str:

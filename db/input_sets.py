@@ -13,13 +13,17 @@ from .database import Clock, insert
 from .job_states import JobKind
 from .tables import dispatch, input_member, input_set, instance, study
 
+#: the slot of input sets that no network could read
+UNREAD = "(not processed)"
+
 
 @dataclass(frozen=True)
 class Member:
-    """One image of an input set."""
+    """One image of an input set; of a multi-frame image, some of its frames."""
 
     channel: str
     sop_uid: str
+    frames: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,13 @@ def record(tx: Connection, study_id: int, choice: Choice) -> tuple[int, bool]:
         tx.execute(
             sa.insert(input_member),
             [
-                dict(input_set_id=found, position=n, channel=member.channel, sop_uid=member.sop_uid)
+                dict(
+                    input_set_id=found,
+                    position=n,
+                    channel=member.channel,
+                    sop_uid=member.sop_uid,
+                    frames=member.frames,
+                )
                 for n, member in enumerate(choice.members)
             ],
         )
@@ -152,7 +162,7 @@ def members(tx: Connection, input_set_id: int) -> Sequence[RowMapping]:
     )
     return (
         tx.execute(
-            sa.select(input_member.c.channel, instance)
+            sa.select(input_member.c.channel, input_member.c.frames, instance)
             .join(newest, newest.c.sop_uid == input_member.c.sop_uid)
             .join(
                 instance,
@@ -183,12 +193,8 @@ def live_destinations(tx: Connection, input_set_id: int) -> list[str]:
     return [row.destination for row in rows]
 
 
-def of_study(tx: Connection, study_id: int) -> Sequence[RowMapping]:
-    """The input sets of a study that no newer one has replaced."""
-    return (
-        tx.execute(
-            sa.select(input_set).where(input_set.c.study_id == study_id).where(_is_newest()).order_by(input_set.c.id)
-        )
-        .mappings()
-        .all()
-    )
+def of_study(tx: Connection, study_id: int, *, unread: bool = False) -> Sequence[RowMapping]:
+    """The newest input set of every network and slot; or those that stand for what no network could read."""
+    slot = input_set.c.slot == UNREAD if unread else input_set.c.slot != UNREAD
+    newest = sa.select(input_set).where(input_set.c.study_id == study_id, slot, _is_newest())
+    return tx.execute(newest.order_by(input_set.c.id)).mappings().all()

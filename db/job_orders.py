@@ -45,6 +45,12 @@ def is_open(tx: Connection, kind: JobKind, subject: str) -> bool:
     return tx.execute(found).first() is not None
 
 
+def refused_because(tx: Connection, kind: JobKind, subject: str) -> str | None:
+    """Why the job of this kind for the subject was refused; None where it was not."""
+    refused = sa.and_(job.c.kind == kind, job.c.subject == subject, job.c.state == JobState.REFUSED)
+    return tx.execute(sa.select(job.c.reason).where(refused).order_by(job.c.id.desc()).limit(1)).scalar()
+
+
 def kind_of(tx: Connection, job_id: int) -> JobKind | None:
     """The kind of a job, or None where there is none."""
     kind = tx.execute(sa.select(job.c.kind).where(job.c.id == job_id)).scalar()

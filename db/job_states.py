@@ -41,6 +41,7 @@ class JobKind(StrEnum):
 
     CHOOSE = "choose"
     SEGMENT = "segment"
+    EXPLAIN = "explain"
     DELIVER = "deliver"
     SWEEP = "sweep"
 

@@ -11,6 +11,9 @@ from sqlalchemy.engine import Connection, RowMapping
 from .arrivals import Kind
 from .tables import attempt, delivery, input_set, instance, job, model_version, refusal, result, study
 
+#: kind of a result that only says why there is none
+NOTICE = "NOTICE"
+
 
 @dataclass(frozen=True)
 class StudyOverview:
@@ -56,7 +59,7 @@ def studies(tx: Connection, *, limit: int | None = None) -> list[StudyOverview]:
             instances={kind: n for (kind,), n in instances.get(row["id"], {}).items()},
             jobs={(kind, state): n for (kind, state), n in jobs.get(row["id"], {}).items()},
             deliveries={state: n for (state,), n in deliveries.get(row["id"], {}).items()},
-            results=sum(results.get(row["id"], {}).values()),
+            results=sum(n for (kind,), n in results.get(row["id"], {}).items() if kind != NOTICE),
             reasons=reasons.get(row["id"], []),
         )
         for row in rows

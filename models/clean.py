@@ -1,4 +1,4 @@
-"""Rules of a card that mend what networks get wrong: small components, and two classes within one organ."""
+"""Rules of a card that mend what networks get wrong: small components, holes, and two classes within one organ."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ MAJORITY = 2 / 3
 SMALLEST_CORE_ML = 2.0
 
 
-def absorb_small_components(probabilities: torch.Tensor, voxel_ml: float, smallest_ml: float) -> torch.Tensor:
-    """Take away the components of every class that are smaller than `smallest_ml`.
+def absorb_small_components(
+    probabilities: torch.Tensor, voxel_ml: float, smallest_ml: float, smallest_part: float = 0.0
+) -> torch.Tensor:
+    """Take away the components of every class that are smaller than `smallest_ml`, or than a part of its largest one.
 
     A small component that touches another class becomes that class (a patch of right lung inside the left one is left
     lung); one that touches only background becomes background.
@@ -22,6 +24,7 @@ def absorb_small_components(probabilities: torch.Tensor, voxel_ml: float, smalle
     Args:
         probabilities: (class, x, y, z) on the network's grid; changed in place.
         voxel_ml: of that grid.
+        smallest_part: of the largest component of the class.
     """
     winner = probabilities.argmax(0).cpu().numpy()
     for value in range(1, probabilities.shape[0]):
@@ -29,8 +32,9 @@ def absorb_small_components(probabilities: torch.Tensor, voxel_ml: float, smalle
         if not count:
             continue
         sizes = np.bincount(components.ravel())
+        smallest = max(smallest_ml, smallest_part * float(sizes[1:].max()) * voxel_ml)
         for number, box in enumerate(ndimage.find_objects(components), 1):
-            if sizes[number] * voxel_ml >= smallest_ml:
+            if sizes[number] * voxel_ml >= smallest:
                 continue
             wider = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in box)
             inside = components[wider] == number
@@ -42,6 +46,28 @@ def absorb_small_components(probabilities: torch.Tensor, voxel_ml: float, smalle
             view = probabilities[(slice(None), *wider)]
             view[:, where] = 0
             view[new, where] = 1
+    return probabilities
+
+
+def fill_holes(probabilities: torch.Tensor, pixel_mm2: float, largest_mm2: float) -> torch.Tensor:
+    """Close the holes of every class in each slice (the last axis): a vessel or nodule within the lung is lung.
+
+    Args:
+        probabilities: (class, x, y, z) on the network's grid; changed in place.
+        pixel_mm2: area of one pixel of a slice.
+        largest_mm2: a hole that is larger stays.
+    """
+    winner = probabilities.argmax(0).cpu().numpy()
+    for value in range(1, probabilities.shape[0]):
+        for k in np.flatnonzero((winner == value).any((0, 1))):
+            plane = winner[:, :, k]
+            holes, count = ndimage.label(ndimage.binary_fill_holes(plane == value) & (plane == 0))
+            if not count:
+                continue
+            small = np.flatnonzero(np.bincount(holes.ravel())[1:] * pixel_mm2 <= largest_mm2) + 1
+            where = torch.as_tensor(np.isin(holes, small), device=probabilities.device)
+            probabilities[:, :, :, k][:, where] = 0
+            probabilities[value, :, :, k][where] = 1
     return probabilities
 
 

@@ -65,7 +65,8 @@ def segment(
 
     Args:
         address: the host's Unix socket.
-        channels: float32 (slices, rows, columns), in the order of the card's inputs, all on one grid.
+        channels: float32 (slices, rows, columns), or with a last axis for colour, in the order of the card's inputs,
+            all on one grid.
         affine: 4x4, from (column, row, slice) index to DICOM patient coordinates in mm (LPS).
         limit_seconds: on the wall clock, from the moment the host begins with this request; then it is killed. A
             request that has not been begun with after the same time is given up, and the host is left alone.

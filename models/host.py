@@ -107,7 +107,7 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
     from .network import Unusable
 
     answer: dict[str, object]
-    labels = SharedArray.make(channels[0].array.shape, np.uint8)
+    labels = SharedArray.make(channels[0].array.shape[:3], np.uint8)
     # whoever asked ends a host that hangs, unless it has died itself meanwhile
     hangs = threading.Timer(float(message.get("limit") or LONGEST_SECONDS) + 5, os._exit, (EXIT_HUNG,))
     hangs.daemon = True

@@ -21,7 +21,7 @@ from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 
 from .card import Bundle, verify
-from .clean import absorb_small_components, one_class_per_core
+from .clean import absorb_small_components, fill_holes, one_class_per_core
 from .restore import label_map
 
 #: what a bundle does with files, logs and trackers has no place in a service
@@ -120,7 +120,8 @@ class Network:
         """Run the network.
 
         Args:
-            channels: (slices, rows, columns) each, in the order of the card's inputs, on one grid.
+            channels: (slices, rows, columns) each, or (slices, rows, columns, 3) in colour, in the order of the card's
+                inputs, on one grid.
             affine: 4x4, from (column, row, slice) index to DICOM patient coordinates (LPS, mm).
             out: of the same shape; filled with the label values.
 
@@ -171,11 +172,12 @@ class Network:
     def _item(self, channels: list[NDArray[np.float32]], ras: NDArray[np.float64]) -> dict[str, Any]:
         item: dict[str, Any] = {}
         for one, array in zip(self.card.input, channels, strict=True):
-            tensor = torch.from_numpy(array).permute(2, 1, 0)
+            coloured = array.ndim == 4
+            tensor = torch.from_numpy(array).permute(*((3, 2, 1, 0) if coloured else (2, 1, 0)))
             meta = {
-                "original_channel_dim": "no_channel",
+                "original_channel_dim": 0 if coloured else "no_channel",
                 "original_affine": ras.copy(),
-                "spatial_shape": np.array(tensor.shape),
+                "spatial_shape": np.array(tensor.shape[-3:]),
                 "space": "RAS",
                 "filename_or_obj": one.channel,
             }
@@ -188,12 +190,15 @@ class Network:
         if not bool(torch.isfinite(probabilities).all()):
             raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
         model_affine = np.asarray(pred.affine, np.float64)
+        spacing_mm = np.linalg.norm(model_affine[:3, :3], axis=0)
         if self.card.one_class_per_core_mm:
-            spacing_mm = np.linalg.norm(model_affine[:3, :3], axis=0)
             one_class_per_core(probabilities, spacing_mm, self.card.one_class_per_core_mm)
-        if self.card.smallest_component_ml:
+        if self.card.smallest_component_ml or self.card.smallest_component_part:
             voxel_ml = abs(float(np.linalg.det(model_affine[:3, :3]))) / 1000
-            absorb_small_components(probabilities, voxel_ml, self.card.smallest_component_ml)
+            least, part = self.card.smallest_component_ml, self.card.smallest_component_part
+            absorb_small_components(probabilities, voxel_ml, least, part)
+        if self.card.fill_holes_mm2:
+            fill_holes(probabilities, float(spacing_mm[0] * spacing_mm[1]), self.card.fill_holes_mm2)
         shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
         label_map(probabilities, model_affine, shape, ras, out)
 

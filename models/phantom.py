@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from . import pitfalls
+
 LEFT_LUNG, RIGHT_LUNG = 1, 2
 
 Field = NDArray[np.float32]
@@ -55,6 +57,7 @@ def chest(
     seed: int = 0,
     *,
     first_slice_mm: float | None = None,
+    hard: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Draw a chest CT.
 
@@ -64,6 +67,7 @@ def chest(
         seed: the person, the vessels and the noise; equal seeds give equal arrays.
         first_slice_mm: height of the first slice above the deepest point of the lungs; below zero shows abdomen. By
             default the lungs lie in the middle of the slices.
+        hard: also draw what `models.pitfalls` has: a couch with foam, sick lung, large vessels, nodules.
 
     Returns:
         Hounsfield units (float32) and labels (0 nothing, 1 left lung, 2 right lung), both of `shape`.
@@ -79,7 +83,13 @@ def chest(
     bowel = _bowel(rng)
     for k in range(shape[2]):
         hu[:, :, k], labels[:, :, k] = _slice(who, x, y, first_slice_mm + k * spacing_mm[2], bowel)
-    _vessels(hu, labels, who, spacing_mm, (float(x[0, 0]), float(y[0, 0]), first_slice_mm), rng)
+    origin = (float(x[0, 0]), float(y[0, 0]), first_slice_mm)
+    if hard:
+        more = np.random.default_rng([seed, 1])
+        pitfalls.couch(hu, spacing_mm, more)
+        pitfalls.sick_lung(hu, labels, spacing_mm, more)
+        pitfalls.bundles(hu, labels, who.lung_height, spacing_mm, origin, more)
+    _vessels(hu, labels, who, spacing_mm, origin, rng)
     blur = [0.7 / s for s in spacing_mm]
     hu = ndimage.gaussian_filter(hu, blur, output=hu)
     grain = rng.standard_normal(shape, dtype=np.float32)
@@ -214,33 +224,21 @@ def _vessels(
             along /= np.linalg.norm(along)
             radius = rng.uniform(2.0, 4.2)
             while radius > 0.6:
-                _stamp(hu, labels, (at - origin) / spacing, radius / spacing, 40)
+                pitfalls.stamp(hu, labels, (at - origin) / spacing, radius / spacing, 40)
                 at = at + along * max(radius * 0.8, 1.0)
                 along = along + rng.normal(scale=0.12, size=3)
                 along /= np.linalg.norm(along)
                 radius *= 0.975
 
 
-def _stamp(
-    hu: Field, labels: NDArray[np.uint8], centre: NDArray[np.float64], radii: NDArray[np.float64], value: float
-) -> None:
-    low = np.maximum(np.ceil(centre - radii), 0).astype(int)
-    high = np.minimum(np.floor(centre + radii) + 1, hu.shape).astype(int)
-    if (high <= low).any():
-        return
-    i, j, k = np.ogrid[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    inside = ((i - centre[0]) / radii[0]) ** 2 + ((j - centre[1]) / radii[1]) ** 2 + (
-        (k - centre[2]) / radii[2]
-    ) ** 2 <= 1
-    box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
-    hu[box][inside & (labels[box] > 0)] = value
-
-
-def no_chest(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], seed: int = 0) -> NDArray[np.float32]:
+def no_chest(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], seed: int = 0, *, hard: bool = False
+) -> NDArray[np.float32]:
     """Something with gas and bone in it, and no lung: what a head, a pelvis or a limb has in common.
 
     Args:
         shape, spacing_mm, seed: as for `chest`.
+        hard: also draw a couch with foam.
 
     Returns:
         Hounsfield units (float32) of `shape`.
@@ -272,6 +270,8 @@ def no_chest(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
         for _ in range(rng.integers(0, 14)):  # bowel, sinuses, mastoid cells
             gas = ball([at[n] + rng.uniform(-0.6, 0.6) * size[n] for n in range(3)], list(rng.uniform(3, 28, 3)))
             hu[(gas < 1) & (body < 0.9)] = rng.uniform(-1000, -500)
+    if hard:
+        pitfalls.couch(hu, spacing_mm, np.random.default_rng([seed, 1]))
     hu = ndimage.gaussian_filter(hu, [0.8 / s for s in spacing_mm], output=hu)
     hu += rng.uniform(5, 45) * rng.standard_normal(shape, dtype=np.float32)
     return np.clip(hu, -1024, 3071, out=hu)

@@ -129,7 +129,9 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
 def targets_of(settings: Settings) -> dict[str, Target]:
     """The peers that can be sent results."""
     return {
-        peer.name: Target(peer.name, peer.ae_title, peer.destination.host, peer.destination.port)
+        peer.name: Target(
+            peer.name, peer.ae_title, peer.destination.host, peer.destination.port, peer.destination.refusals
+        )
         for peer in settings.peer
         if peer.destination
     }

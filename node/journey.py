@@ -4,6 +4,7 @@ arrived   C-STORE  -> file durable, row committed, then Success            recei
 settled   schedule -> study quiet: closed, its `choose` job queued         db.studies
 choose    worker   -> input sets and their jobs, or a refusal              study.candidates, study.series, routes
 segment   worker   -> volume, network, SEG + SR, checked, kept, queued     study.volume, prediction, objects
+explain   worker   -> a notice of what was refused, where it is wanted      notices
 deliver   worker   -> C-STORE to one destination, a receipt per object     outbound
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
@@ -18,6 +19,7 @@ from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, res
 from db.job_states import Claim, JobKind, JobState, LostLease
 from models.card import Bundle
 
+from . import notices
 from .app import Node
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
@@ -32,7 +34,8 @@ from .outbound import scu
 from .outbound.scu import Parcel, Sender
 from .outbound.statuses import Answer
 from .prediction import predict
-from .study import candidates, series, volume
+from .study import candidates, channels, frames, series, volume
+from .study.channels import Channels
 
 #: how often a job looks whether a person has released its study
 HELD_SECONDS = 30.0
@@ -49,28 +52,32 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
     with stages("headers"):
         study = candidates.gather(rows, node.archive, node.decoders)
     with stages("choose"):
-        choices, refused = decide(node.routes, node.networks, study)
+        decision = decide(node.routes, node.networks, study)
     with node.database.write() as tx:
         for one in study.identities:
             arrivals.note_identity(tx, one.instance_id, one.sha256, one.image_identity)
         for each in study.series:
             studies.note_facts(tx, study.series_ids[each.series_uid], each.facts())
         chosen = []
-        for choice in choices:
+        for choice in decision.choices:
             input_set_id, new = input_sets.record(tx, job.study_id, choice)
             chosen.append(input_set_id)
             if new:
                 input_sets.ask(tx, input_set_id, job.study_id, node.work.attempts, choice.priority)
             else:
                 job_orders.hurry(tx, JobKind.SEGMENT, str(input_set_id))  # it may wait for this very decision
+        for before in input_sets.of_study(tx, job.study_id):
+            if before["id"] not in chosen and _changed(before, input_sets.members(tx, before["id"])):
+                results.set_aside(tx, before["id"])  # nothing reads these images as they are now
+        chosen += notices.ask(tx, node, job.study_id, decision.unread)
         input_sets.forget_dispatches(tx, job.study_id, chosen)
-        for refusal in refused:
+        for refusal in decision.refused:
             refusals.record(tx, "study", job.subject, refusal.code, refusal.sentence, job.study_id)
-        if choices:
+        if decision.choices:
             jobs.finish(tx, job, JobState.DONE, stages.report())
         else:
-            sentence = "; ".join(refusal.sentence for refusal in refused)
-            jobs.finish(tx, job, JobState.REFUSED, stages.report(refused[0].code, sentence))
+            sentence = "; ".join(refusal.sentence for refusal in decision.refused)
+            jobs.finish(tx, job, JobState.REFUSED, stages.report(decision.refused[0].code, sentence))
 
 
 # ----------------------------------------------------------------- segment
@@ -93,11 +100,11 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         return
     version, bundle = _pinned(node, job, input_set["network"])
     with stages("volume"):
-        built = volume.build([node.archive.at(row["path"]) for row in members], node.decoders)
+        built = _read(node, bundle, members)
     try:
         reach("volume-built")
         with stages("objects"):
-            headers_sha256 = fingerprint(built.headers, built.geometry)
+            headers_sha256 = fingerprint(built.first.headers, built.first.geometry)
         answer = predict(node.hosts, bundle, built, node.work.job_seconds, stages)
         reach("predicted")
         provenance = Provenance(
@@ -117,7 +124,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         fresh = new is None
         if new is None:
             with stages("objects"):
-                made = make(built, answer.labels, provenance)
+                made = make(built.first, answer.labels, provenance)
             with stages("write"):
                 new = keep.write(node.archive, made, provenance.content_time)
     finally:
@@ -137,6 +144,22 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             node.archive.discard(one.path)
         raise
     reach("after-results-commit")
+
+
+def _read(node: Node, bundle: Bundle, members: Any) -> Channels:
+    """The volumes of every channel, on one grid."""
+    volumes: list[volume.Volume] = []
+    try:
+        for rule in bundle.card.input:
+            rows = [row for row in members if row["channel"] == rule.channel]
+            files = [node.archive.at(row["path"]) for row in rows]
+            of_each = [frames.from_text(row["frames"]) for row in rows]
+            volumes.append(volume.build(files, node.decoders, rule, of_each=of_each))
+        return channels.assemble(volumes, bundle.card.input)
+    except BaseException:
+        for one in volumes:
+            one.close()
+        raise
 
 
 def _pinned(node: Node, job: Claim, network: str) -> tuple[int, Bundle]:
@@ -163,10 +186,15 @@ def _as_chosen(input_set: Any, members: Any, study: Any, *, superseded: bool) ->
         raise Unavailable("images-changed", "images of it came again, and will be chosen from when the study is quiet")
     if len({row["patient_id"] for row in members}) > 1:
         raise Refused("ambiguous-patient", "its images name different patients")
-    found = [(row["channel"], row["sop_uid"], row["image_identity"]) for row in members]
-    if series.members_hash(found) != input_set["members_hash"]:
+    if _changed(input_set, members):
         raise Refused("images-changed", "its images were changed, and no network reads them as they are now")
     return ""
+
+
+def _changed(input_set: Any, members: Any) -> bool:
+    """Whether the images of an input set are others than those that were chosen."""
+    found = [(row["channel"], row["sop_uid"], row["image_identity"], row["frames"]) for row in members]
+    return series.members_hash(found) != input_set["members_hash"]
 
 
 def _not_held(study: Any) -> None:
@@ -247,8 +275,10 @@ def sweep(node: Node, job: Claim, stages: Stages) -> None:
 Step = Callable[[Node, Claim, Stages], None]
 
 
-def gave_up(tx: Any, job: Claim, sentence: str) -> None:
+def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
     """A job is refused or dead: what only it could have done says so too."""
+    if job.kind is JobKind.SEGMENT and job.input_set_id is not None:
+        notices.order(tx, node, job.input_set_id, job.study_id)
     if job.kind is JobKind.DELIVER and job.input_set_id is not None:
         deliveries.bury(tx, job.input_set_id, job.subject.rsplit("/", 1)[0], sentence)
 
@@ -256,6 +286,7 @@ def gave_up(tx: Any, job: Claim, sentence: str) -> None:
 STEPS: dict[JobKind, Step] = {
     JobKind.CHOOSE: choose,
     JobKind.SEGMENT: segment,
+    JobKind.EXPLAIN: notices.explain,
     JobKind.DELIVER: deliver,
     JobKind.SWEEP: sweep,
 }

@@ -11,13 +11,13 @@ from models.client import Answer
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
 from .hosts import ask
-from .study.volume import Volume
+from .study.channels import Channels
 
 BUSY_RETRY_SECONDS = 1.0
 
 
-def predict(hosts: Path | None, bundle: Bundle, volume: Volume, limit_seconds: float, stages: Stages) -> Answer:
-    """The label map of a volume.
+def predict(hosts: Path | None, bundle: Bundle, channels: Channels, limit_seconds: float, stages: Stages) -> Answer:
+    """The label map of what a network reads.
 
     Args:
         hosts: where this machine's model hosts are asked for.
@@ -34,7 +34,9 @@ def predict(hosts: Path | None, bundle: Bundle, volume: Volume, limit_seconds: f
         address = ask(hosts, bundle)
     try:
         with stages("network"):
-            answer = client.segment(address, [volume.values], volume.geometry.affine, limit_seconds=limit_seconds)
+            answer = client.segment(
+                address, list(channels.arrays), channels.first.geometry.affine, limit_seconds=limit_seconds
+            )
     except client.HostRefused as error:
         raise Refused(error.code, str(error)) from error
     except client.HostGone as error:

@@ -28,7 +28,7 @@ from .journey import STEPS, gave_up
 logger = logging.getLogger(__name__)
 
 LOOPS: dict[str, tuple[JobKind, ...]] = {
-    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.SWEEP),
+    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.SWEEP),
     "send": (JobKind.DELIVER,),
 }
 POLL_SECONDS = 0.3
@@ -124,7 +124,7 @@ class Worker:
             logger.info("%s refused: job %s: %s", claim.kind, claim.id, error)
             state = jobs.finish(tx, claim, JobState.REFUSED, stages.report(error.code, error.sentence))
             if state is JobState.REFUSED:
-                gave_up(tx, claim, error.sentence)
+                gave_up(tx, self.node, claim, error.sentence)
         elif isinstance(error, (Unavailable, DatabaseUnreachable)):
             code, sentence, wait = _away(error)
             logger.info("%s waits: job %s: %s", claim.kind, claim.id, sentence)
@@ -138,7 +138,7 @@ class Worker:
             )
             logger.warning("%s failed: job %s, now %s: %s", claim.kind, claim.id, state, sentence)
             if state is JobState.DEAD:
-                gave_up(tx, claim, sentence)
+                gave_up(tx, self.node, claim, sentence)
 
     @contextlib.contextmanager
     def _lease(self, claim: Claim) -> Iterator[None]:

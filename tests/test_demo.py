@@ -38,7 +38,7 @@ def test_a_study_that_cannot_be_used_ends_with_its_reason(tmp_path: Path) -> Non
     as_files(small_series()[:1], tmp_path / "one")
     done = planimeter("demo", tmp_path / "one", "--out", tmp_path / "out", check=False, COLUMNS="120")
     assert done.returncode == 1
-    assert "Study refused, 1 images: no-series" in done.stdout
+    assert "Study refused, 1 images: too-few-slices" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

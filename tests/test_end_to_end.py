@@ -269,7 +269,7 @@ def test_what_is_bad_is_said_and_the_rest_goes_on(
     assert submitted.returncode == 1
     assert "cut short" in submitted.stdout
     node.wait_for(dcmread(good[0]).StudyInstanceUID, "done")
-    for ds, code in ((one_slice[0], "no-series"), (no_frame[0], "no-frame-of-reference"), (report, "no-images")):
+    for ds, code in ((one_slice[0], "too-few-slices"), (no_frame[0], "no-frame-of-reference"), (report, "no-images")):
         study = node.wait_for(ds.StudyInstanceUID, "refused")
         assert study["reason"].startswith(code)
     reasons = {caller["reason"].split(":")[0]: caller for caller in node.status()["callers"]}

@@ -369,12 +369,12 @@ def test_two_routes_to_one_network_make_one_run_and_the_urgent_one_sets_the_pace
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
-        (lambda images: images[:2], "no-series"),
-        (lambda images: [_with(ds, Modality="MR") for ds in images], "no-series"),
-        (lambda images: [_with(ds, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]) for ds in images], "no-series"),
+        (lambda images: images[:2], "too-few-slices"),
+        (lambda images: [_with(ds, Modality="MR") for ds in images], "not-our-modality"),
+        (lambda images: [_with(ds, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]) for ds in images], "localizer"),
         (lambda images: [_without(ds, "FrameOfReferenceUID") for ds in images], "no-frame-of-reference"),
         (lambda images: images[:3] + images[4:], "missing-slice"),
-        (lambda images: [*images, _copy(images[0])], "duplicate-position"),
+        (lambda images: [*images, _with(_copy(images[0]), PixelData=images[4].PixelData)], "duplicate-position"),
         (lambda images: [_with(images[0], PatientID="OTHER"), *images[1:]], "ambiguous-patient"),
         (lambda images: [_with(ds, PatientID="X" * 65) for ds in images], "identifier-too-long"),
         (lambda images: [_with(ds, PixelData=ds.PixelData[:100]) for ds in images], "pixel-data-truncated"),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from models import card, client, restore
 from models.card import CardError
-from models.clean import absorb_small_components, one_class_per_core
+from models.clean import absorb_small_components, fill_holes, one_class_per_core
 from models.network import LPS_TO_RAS, Network, Unusable
 from models.wire import Receiver, SharedArray, send
 from node.errors import Failed
@@ -131,6 +131,30 @@ def test_an_island_in_another_class_becomes_that_class() -> None:
     found = absorb_small_components(probabilities, voxel_ml=0.1, smallest_ml=2).argmax(0).numpy()
     assert (found[2:18, 2:18, 2:18] == 1).all()
     assert found[0, 0, 0] == 0
+
+
+def one_hot(labels: NDArray[np.int64]) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.as_tensor(labels), 3).permute(3, 0, 1, 2).float()
+
+
+def test_components_under_a_part_of_the_largest_are_taken_away() -> None:
+    labels = np.zeros((30, 10, 10), np.int64)
+    labels[:10], labels[12:14], labels[20:26] = 1, 1, 1
+    found = absorb_small_components(one_hot(labels), 0.01, 0, smallest_part=0.5).argmax(0).numpy()
+    labels[12:14] = 0
+    assert np.array_equal(found, labels)
+
+
+def test_a_hole_in_a_slice_is_closed_unless_it_is_too_large() -> None:
+    labels = np.zeros((30, 30, 3), np.int64)
+    labels[2:28, 2:28, :] = 1
+    labels[4:6, 4:6, 1] = 0  # a vessel
+    labels[10:20, 10:20, 1] = 0  # something else
+    labels[22:24, 22:24, 1] = 2  # another class is no hole
+    labels[:4, 15, 2] = 0  # open to the outside
+    found = fill_holes(one_hot(labels), 4.0, largest_mm2=100).argmax(0).numpy()
+    labels[4:6, 4:6, 1] = 1
+    assert np.array_equal(found, labels)
 
 
 def two_balls(bridge: int, part_of_the_right: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

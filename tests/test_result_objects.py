@@ -27,6 +27,7 @@ from node.objects.measure import measure
 from node.objects.uids import derive
 from node.study import volume
 from node.study.decode import Decoders
+from node.study.geometry import Geometry
 from node.study.volume import Volume
 from tests.peers_tools import dciodvfy, dcmqi_labels
 from tests.synthetic import as_files, small_series
@@ -238,9 +239,10 @@ def test_means_and_volumes_are_those_of_the_voxels() -> None:
     random = np.random.default_rng(1)
     values = random.normal(-800, 50, (5, 6, 7)).astype(np.float32)
     labels = random.integers(0, 3, values.shape).astype(np.uint8)
-    for value, found in zip((1, 2, 9), measure(values, labels, [1, 2, 9], 0.5), strict=True):
+    grid = Geometry(np.diag([10.0, 10.0, 5.0, 1.0]), (5, 6, 7))
+    for value, found in zip((1, 2, 9), measure(values, labels, [1, 2, 9], grid), strict=True):
         inside = labels == value
-        assert (found.voxels, found.volume_ml) == (inside.sum(), inside.sum() * 0.5)
+        assert (found.voxels, found.volume_ml) == (inside.sum(), pytest.approx(inside.sum() * 0.5))
         assert found.mean == (pytest.approx(values[inside].mean(), rel=1e-6) if inside.any() else None)
 
 
@@ -449,10 +451,10 @@ def test_the_self_check_catches_a_planted_fault(tmp_path: Path, decoders: Decode
     labels[2, 5:9, 5:8] = 2  # nothing symmetric about it
     made = results.make(built, labels, provenance_of(built, labels))
     seg, sr = (dcmread(BytesIO(one.data)) for one in made)
-    source = repaired(built.headers, built.geometry)[0]
+    sources = repaired(built.headers, built.geometry)
 
     def looked_at() -> None:
-        check(_bytes(seg), _bytes(sr), labels, built.geometry, source, BUNDLE.card)
+        check(_bytes(seg), _bytes(sr), labels, built, sources, BUNDLE.card)
 
     looked_at()
     fault(seg, sr)

@@ -95,10 +95,10 @@ def test_the_volume_of_a_voxel_counts_the_tilt(build: Any) -> None:
 def test_every_slice_is_rescaled_by_its_own_slope(build: Any) -> None:
     images = small_series()
     for number, ds in enumerate(images):
-        ds.RescaleSlope, ds.RescaleIntercept = number + 1, -number
+        ds.RescaleSlope, ds.RescaleIntercept = (number + 1) / 8, -number
     built = build(images)
     for k, ds in enumerate(images):
-        assert np.array_equal(built.values.array[k], ds.pixel_array.astype(np.float32) * (k + 1) - k)
+        assert np.array_equal(built.values.array[k], ds.pixel_array.astype(np.float32) * (k + 1) / 8 - k)
     built.close()
 
 
@@ -152,6 +152,7 @@ def uneven(images: list[Dataset]) -> list[Dataset]:
 
 def doubled(images: list[Dataset]) -> list[Dataset]:
     images[4].ImagePositionPatient = images[3].ImagePositionPatient
+    images[4].PixelData = images[0].PixelData
     return images
 
 

@@ -30,6 +30,8 @@ input_member = sa.Table(
     sa.Column("position", sa.Integer, nullable=False),
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("sop_uid", sa.Text, nullable=False),
+    # of a multi-frame image: "1-40,80"; empty where all of it is read
+    sa.Column("frames", sa.Text, nullable=False, server_default=""),
     sa.UniqueConstraint("input_set_id", "position"),
 )
 

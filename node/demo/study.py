@@ -58,7 +58,7 @@ def ct_series(
         ds.StudyDescription, ds.SeriesDescription = "Synthetic CT of nobody", description
         ds.SeriesNumber, ds.InstanceNumber, ds.AcquisitionNumber = series_number, k + 1, 1
         ds.Modality, ds.BodyPartExamined, ds.PatientPosition = "CT", "CHEST", "HFS"
-        ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         ds.Manufacturer, ds.ManufacturerModelName, ds.DeviceSerialNumber = "Planimeter", "phantom", "0"
         ds.SoftwareVersions, ds.KVP, ds.PositionReferenceIndicator = "1", "120", ""
         ds.ImagePositionPatient = [f"{part:.6g}" for part in (*origin[:2], origin[2] + k * spacing_mm[2])]

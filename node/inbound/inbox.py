@@ -77,7 +77,7 @@ class Inbox:
             with spooled.open("rb") as stream, _mapped(stream.fileno()) as data:
                 start = data_set_start(data)
                 header = read_header(data, start, transfer_syntax, WANTED)
-                _check_uids(header, command)
+                check_uids(header, command)
                 with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
                     digest = _digest(transfer_syntax, body)
                     known, digest = self._known(header.SOPInstanceUID, digest, body)
@@ -191,7 +191,8 @@ def _text(header: Dataset, keyword: str) -> str:
     return str(header.get(keyword) or "").replace("\0", "")
 
 
-def _check_uids(header: Dataset, command: tuple[str, str] | None) -> None:
+def check_uids(header: Dataset, command: tuple[str, str] | None) -> None:
+    """Refuse an object whose UIDs are none, or not those of its C-STORE request."""
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         value = str(header.get(keyword) or "")
         if not value:

@@ -30,12 +30,12 @@ from ..errors import Refused
 from ..objects.preview import Outlined, picture
 from ..study import volume
 from ..study.decode import Decoders
-from ..study.volume import Geometry
+from ..study.geometry import Geometry
 from .lungs_by_threshold import LEFT, RIGHT, Rules, label
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SEED = 20261121
-CHESTS, NO_CHESTS = 16, 14
+CHESTS, NO_CHESTS = 24, 18
 EXCHANGED = np.array([0, RIGHT, LEFT], np.uint8)
 
 Array = NDArray[Any]
@@ -174,18 +174,20 @@ def _picture(name: str, hu: Array, labels: Array, affine: Array) -> Image.Image:
 
 
 def _phantoms() -> Iterator[tuple[str, Array, Array, Array]]:
-    """Chests and other body parts of nobody, of every size and spacing (RAS)."""
+    """Chests and other body parts of nobody, of every size and spacing (RAS); every other one with pitfalls."""
     rng = np.random.default_rng(SEED)
     for n in range(CHESTS):
         spacing = ((in_plane := rng.uniform(1.6, 2.6)), in_plane, rng.uniform(1.5, 5))
         size, height = int(380 / in_plane // 2 * 2), rng.uniform(80, 420)
         first = rng.uniform(-150, max(-149, 250 - height))
-        hu, labels = chest((size, size, max(12, int(height / spacing[2]))), spacing, 1000 + n, first_slice_mm=first)
+        hu, labels = chest(
+            (size, size, max(12, int(height / spacing[2]))), spacing, 1000 + n, first_slice_mm=first, hard=bool(n % 2)
+        )
         yield f"phantom_{n:02d}", hu[::-1, ::-1], labels[::-1, ::-1], np.diag([*spacing, 1.0])
     for n in range(NO_CHESTS):
         spacing = ((in_plane := rng.uniform(1.2, 2.8)), in_plane, rng.uniform(1.5, 5))
         size, height = int(rng.uniform(220, 420) / in_plane // 2 * 2), rng.uniform(60, 300)
-        hu = no_chest((size, size, max(12, int(height / spacing[2]))), spacing, 2000 + n)
+        hu = no_chest((size, size, max(12, int(height / spacing[2]))), spacing, 2000 + n, hard=bool(n % 2))
         yield f"no_chest_{n:02d}", hu[::-1, ::-1], np.zeros(hu.shape, np.uint8), np.diag([*spacing, 1.0])
 
 

@@ -14,11 +14,13 @@ from .identity import Provenance
 from .results import KINDS, Made
 
 
-def known(database: Database, provenance: Provenance) -> list[NewResult] | None:
+def known(
+    database: Database, provenance: Provenance, kinds: Sequence[tuple[str, str]] = KINDS
+) -> list[NewResult] | None:
     """The results of an earlier run that made the same, if all of them are there: they are the results (promise 4)."""
     found = []
     with database.read() as tx:
-        for kind, options in KINDS:
+        for kind, options in kinds:
             row = results.by_uid(tx, provenance.result_uid(kind, options))
             if row is None or row["path"] is None:
                 return None

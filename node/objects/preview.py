@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
-from ..study.volume import Geometry
+from ..study.geometry import Geometry
 
 TILE = 300
 MARGIN = 12

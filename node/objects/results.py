@@ -52,18 +52,19 @@ def make(volume: Volume, labels: NDArray[np.uint8], provenance: Provenance) -> l
         Failed: `self-check`.
     """
     sources = repaired(volume.headers, volume.geometry)
-    segmentation = seg.segmentation(sources, labels, provenance)
+    segmentation = seg.segmentation(sources, labels, provenance, volume.frames)
     values = [segment.value for segment in provenance.card.segment]
-    measured = measure(volume.values.array, labels, values, volume.geometry.voxel_ml)
-    structured_report = report.report(sources, segmentation, measured, provenance)
+    measured = measure(volume.values.array, labels, values, volume.geometry)
+    structured_report = report.report(sources, segmentation, measured, provenance, volume)
     made = [
-        _made(ds, kind, options) for ds, (kind, options) in zip((segmentation, structured_report), KINDS, strict=True)
+        written(ds, kind, options) for ds, (kind, options) in zip((segmentation, structured_report), KINDS, strict=True)
     ]
-    check(made[0].data, made[1].data, labels, volume.geometry, sources[0], provenance.card)
+    check(made[0].data, made[1].data, labels, volume, sources, provenance.card)
     return made
 
 
-def _made(ds: Dataset, kind: str, options: str) -> Made:
+def written(ds: Dataset, kind: str, options: str) -> Made:
+    """An object as bytes."""
     stream = BytesIO()
     ds.save_as(stream, enforce_file_format=True)
     return Made(

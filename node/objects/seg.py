@@ -12,27 +12,34 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from models.card import Segment
 
+from . import picture_frames
 from .identity import SEG_SERIES_NUMBER, Provenance
 
 KIND, OPTIONS = "SEG", "BINARY"
 
 
-def segmentation(sources: list[Dataset], labels: NDArray[np.uint8], provenance: Provenance) -> Dataset:
+def segmentation(
+    sources: list[Dataset], labels: NDArray[np.uint8], provenance: Provenance, frames: tuple[int, ...] = ()
+) -> Dataset:
     """Write the label map.
 
     Every segment of the card is described, empty or not, with its place in the card as its number. Frames without a
-    voxel are left out, unless there would be none.
+    voxel are left out, unless there would be none; on images that are no slices of a volume all are there.
 
     Args:
         sources: repaired headers, one per slice, in the order of the slices.
         labels: (slices, rows, columns), the card's values.
         provenance: what made it.
+        frames: the frame that each slice is of its image; empty, or 0, where that is a single frame.
     """
     card = provenance.card
+    in_patient = "FrameOfReferenceUID" in sources[0]
+    framed = any(frames) or not in_patient
+    given = picture_frames.as_slices(sources) if framed else sources
     sop_uid = provenance.result_uid(KIND, OPTIONS)
     numbered = _numbered(labels, [segment.value for segment in card.segment])
     seg = hd.seg.Segmentation(
-        source_images=sources,
+        source_images=given,
         pixel_array=numbered,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -47,11 +54,16 @@ def segmentation(sources: list[Dataset], labels: NDArray[np.uint8], provenance: 
         content_description=f"{card.title}, automatic"[:64],
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        omit_empty_frames=bool(numbered.any()),
+        omit_empty_frames=in_patient and bool(numbered.any()),
         contributing_equipment=provenance.processing_equipment(),
         specific_character_set="ISO_IR 192",
         **provenance.general_equipment(),
     )
+    if framed:
+        picture_frames.name_frames(seg, given, sources, frames or (0,) * len(sources))
+    if not in_patient:
+        orientation = sources[0].get("PatientOrientation")
+        picture_frames.take_away_place(seg, orientation=orientation, calibrated="PixelSpacing" in sources[0])
     if body_part := sources[0].get("BodyPartExamined"):
         seg.BodyPartExamined = body_part
     provenance.stamp(seg, sources[0])

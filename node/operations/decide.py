@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from db.input_sets import Choice, Dispatch, Member
+from db.input_sets import UNREAD, Choice, Dispatch, Member
 
 from ..errors import Failed, Refused
 from ..networks import Networks
@@ -16,8 +17,22 @@ from . import routes
 from .routes import Route
 
 
-def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> tuple[list[Choice], list[Refused]]:
-    """What the networks read, and what was refused; never neither.
+@dataclass(frozen=True)
+class Decision:
+    """What was decided of a study; something was chosen, or something refused.
+
+    Attributes:
+        refused: what cannot be processed, and why.
+        unread: the refusals of networks, as the input sets that they would have read.
+    """
+
+    choices: tuple[Choice, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    unread: tuple[Choice, ...] = ()
+
+
+def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Decision:
+    """What the networks read of a study.
 
     Args:
         every: the routes of this node.
@@ -27,12 +42,15 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> tup
     """
     if len(study.patients) > 1:
         sentence = f"the images of this study name {len(study.patients)} different patients"
-        return [], [Refused("ambiguous-patient", sentence)]
+        return Decision(refused=(Refused("ambiguous-patient", sentence),))
     offers = routes.offered(every, study.series)
     if not offers:
-        return [], [Refused("no-route", f"no route takes any series of this study: {_modalities(study)}")]
+        return Decision(
+            refused=(Refused("no-route", f"no route takes any series of this study: {_modalities(study)}"),)
+        )
     choices: list[Choice] = []
     refused: list[Refused] = []
+    unread: list[Choice] = []
     failed: list[Failed] = []
     for network, by_route in sorted(offers.items()):
         offered = {one.series_uid: one for _, taken in by_route for one in taken}
@@ -41,13 +59,15 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> tup
             picks = series.choose(bundle.card, list(offered.values()))
         except Refused as refusal:
             refused.append(refusal)
+            unread.append(_unread(network, list(offered.values()), refusal, by_route))
         except Failed as failure:
             failed.append(failure)
         else:
             choices += [_choice(network, pick, by_route) for pick in picks]
     if failed and not choices:
         raise failed[0]  # when it is mended, `planimeter retry` chooses again
-    return choices, [*refused, *(Refused(failure.code, failure.sentence) for failure in failed)]
+    refused += [Refused(failure.code, failure.sentence) for failure in failed]
+    return Decision(tuple(choices), tuple(refused), tuple(unread))
 
 
 def _modalities(study: Candidates) -> str:
@@ -57,18 +77,40 @@ def _modalities(study: Candidates) -> str:
     )
 
 
-def _choice(network: str, pick: Pick, by_route: list[tuple[Route, list[Series]]]) -> Choice:
+ByRoute = list[tuple[Route, list[Series]]]
+
+
+def _choice(network: str, pick: Pick, by_route: ByRoute) -> Choice:
     takers = [route for route, taken in by_route if any(one.series_uid == pick.series_uid for one in taken)]
     return Choice(
         network=network,
         slot=pick.slot,
-        members=tuple(Member(channel, image.sop_uid) for channel, images in pick.channels for image in images),
+        members=tuple(Member(channel, image.sop_uid, frames) for channel, image, frames in pick.members()),
         members_hash=pick.members_hash(),
         because=f"{pick.because}; route {', '.join(route.name for route in takers)}",
-        dispatches=tuple(
-            Dispatch(route.name, "live" if route.live else "silent", destination)
-            for route in takers
-            for destination in route.destinations or ("",)
-        ),
+        dispatches=_dispatches(takers),
         priority=min(route.priority for route in takers),
+    )
+
+
+def _unread(network: str, offered: Sequence[Series], refusal: Refused, by_route: ByRoute) -> Choice:
+    """All that was offered, as one input set that nothing reads."""
+    takers = [route for route, _ in by_route]
+    found = [(refusal.code, image.sop_uid, image.identity, "") for one in offered for image in one.images]
+    return Choice(
+        network=network,
+        slot=UNREAD,
+        members=tuple(Member(channel, sop_uid) for channel, sop_uid, _, _ in found),
+        members_hash=series.members_hash(found),
+        because=refusal.sentence,
+        dispatches=_dispatches(takers),
+        priority=min(route.priority for route in takers),
+    )
+
+
+def _dispatches(takers: Sequence[Route]) -> tuple[Dispatch, ...]:
+    return tuple(
+        Dispatch(route.name, "live" if route.live else "silent", destination)
+        for route in takers
+        for destination in route.destinations or ("",)
     )

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pydicom.dataset import FileMetaDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info, read_preamble
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
@@ -21,6 +20,7 @@ from db.arrivals import Seen
 from ..errors import Refused
 from ..inbound.inbox import Inbox, Source
 from ..inbound.syntaxes import ACCEPTED
+from ..study.facts import UNREADABLE
 
 SUBMITTED = Source("SUBMIT", "local")
 
@@ -65,7 +65,7 @@ def take_file(inbox: Inbox, file: Path) -> Seen:
     spooled = inbox.archive.new_spool_file()
     try:
         with file.open("rb") as source, spooled.open("xb") as target:
-            meta = _meta(source, file)
+            meta = submitted_meta(source, file)
             target.write(b"\0" * 128 + b"DICM")
             write_file_meta_info(target, meta)
             shutil.copyfileobj(source, target, 1 << 20)
@@ -75,7 +75,7 @@ def take_file(inbox: Inbox, file: Path) -> Seen:
     return inbox.take(spooled, meta.TransferSyntaxUID, SUBMITTED)
 
 
-def _meta(source: object, file: Path) -> FileMetaDataset:
+def submitted_meta(source: object, file: Path) -> FileMetaDataset:
     """File meta information of our own, with the file's transfer syntax and UIDs; the stream stands at the data set."""
     try:
         read_preamble(source, force=False)
@@ -83,7 +83,9 @@ def _meta(source: object, file: Path) -> FileMetaDataset:
         length = 144 + int(found.FileMetaInformationGroupLength)
         syntax = UID(found.TransferSyntaxUID)
         sop_class, sop_uid = UID(found.MediaStorageSOPClassUID), UID(found.MediaStorageSOPInstanceUID)
-    except (InvalidDicomError, AttributeError, ValueError, KeyError, TypeError, EOFError) as error:
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the file's
         raise Refused("no-file-meta", "this is no DICOM file: it has no file meta information (PS3.10 7.1)") from error
     if syntax not in ACCEPTED:
         raise Refused("transfer-syntax-refused", f"its transfer syntax, {syntax.name}, is not taken")

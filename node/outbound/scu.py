@@ -27,6 +27,8 @@ class Target:
     ae_title: str
     host: str
     port: int
+    refusals: bool = False
+    """whether it wants to be told what was not processed"""
 
 
 @dataclass(frozen=True)

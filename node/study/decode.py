@@ -1,25 +1,70 @@
-"""Decode compressed pixels in a small warm pool of children with limits; uncompressed pixels do not come here."""
+"""Decode compressed pixels in a small warm pool of children with limits; uncompressed pixels do not come here.
+
+A child is asked for a piece at a time: the only frame of a file, or some of many. So slices are decoded in parallel,
+and the frames of one file too.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.wire import Disconnected, Receiver, SharedArray, send
 
 from ..errors import Failed, Refused
 
-FRAME_SECONDS = 60.0
+#: of wall clock and of processor time, for one piece
+PIECE_SECONDS = 60.0
 START_SECONDS = 60.0
+END_SECONDS = 5.0
+#: a piece of many frames is no more than this
+PIECE_BYTES = 4 << 20
+#: pieces per child that are under way or waiting for their turn; each takes two descriptors
+AHEAD = 3
+
+
+class Compressed(Protocol):
+    """A file with compressed pixels."""
+
+    @property
+    def file(self) -> Path: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def frame_shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[np.integer]: ...
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames of one file, and the memory that they are decoded into.
+
+    Attributes:
+        into: (frames, rows, columns (, samples)); without the first axis where the file has one frame.
+        first_frame: from 0.
+    """
+
+    file: Path
+    into: SharedArray
+    first_frame: int = 0
 
 
 @dataclass
@@ -31,12 +76,16 @@ class _Child:
     @classmethod
     def start(cls) -> _Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "node.study.decode_child"],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-            )
+        try:
+            with theirs:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "node.study.decode_child"],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                )
+        except OSError as error:
+            ours.close()
+            raise Failed("decoder-not-started", f"the decoder process did not start: {error.strerror}") from None
         child = cls(process, ours, Receiver(ours))
         try:
             ours.settimeout(START_SECONDS)
@@ -46,16 +95,25 @@ class _Child:
             raise Failed("decoder-not-started", f"the decoder process did not start: {error}") from None
         return child
 
-    def decode(self, file: Path, into: SharedArray, seconds: float) -> str:
+    def decode(self, piece: Piece, seconds: float) -> str:
         """What was wrong; empty when nothing was.
 
         Raises:
             Disconnected, TimeoutError: the child is of no more use.
         """
         self.connection.settimeout(seconds)
-        send(self.connection, {"file": str(file)}, (into,))
+        request = {"file": str(piece.file), "first_frame": piece.first_frame, "seconds": seconds}
+        send(self.connection, request, (piece.into,))
         answer, _ = self.receiver.receive()
         return "" if answer["say"] == "done" else str(answer["sentence"])
+
+    def ended(self) -> str:
+        """How a child ended that closed its line."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_SECONDS)
+        self.stop()
+        status = self.process.returncode
+        return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
     def stop(self) -> None:
         self.connection.close()
@@ -65,48 +123,116 @@ class _Child:
 
 @dataclass
 class Decoders:
-    """The pool. Children are started when they are first needed and kept warm."""
+    """The pool. Children are started when they are first needed and kept warm.
+
+    Attributes:
+        size: how many there may be; 0 for as many as there are processors, but no more than four.
+    """
 
     size: int = 0
     _idle: list[_Child] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _places: threading.BoundedSemaphore = field(init=False)
 
-    def decode(self, files: Sequence[tuple[Path, SharedArray]], *, frame_seconds: float = FRAME_SECONDS) -> None:
+    def __post_init__(self) -> None:
+        self.size = self.size or min(os.cpu_count() or 1, 4)
+        self._places = threading.BoundedSemaphore(self.size)
+
+    def decode(self, files: Sequence[tuple[Path, SharedArray]], *, frame_seconds: float = PIECE_SECONDS) -> None:
         """Decode each file into its array, several at a time.
 
         Raises:
             Refused: `undecodable-pixels` for the first that cannot be decoded within its time and memory.
             Failed: `decoder-not-started`.
         """
-        workers = self.size or min(os.cpu_count() or 1, 4)
-        with ThreadPoolExecutor(workers) as pool:
-            for said in pool.map(lambda pair: self._one(pair[0], pair[1], frame_seconds), files):
-                if said:
-                    raise Refused("undecodable-pixels", f"the pixels of an image cannot be decoded: {said}")
+        for _ in self.run((Piece(file, into) for file, into in files), seconds=frame_seconds):
+            pass
 
-    def _one(self, file: Path, into: SharedArray, seconds: float) -> str:
-        began = time.monotonic()
-        with self._borrowed() as child:
+    def arrays(self, images: Sequence[Compressed]) -> Generator[NDArray[np.integer], None, None]:
+        """The decoded values of each image: (frames,) rows, columns (, samples). Close it where it is left early.
+
+        Raises:
+            Refused, Failed: as `decode`.
+        """
+        made: set[SharedArray] = set()
+
+        def pieces() -> Iterator[Piece]:
+            for image in images:
+                for first, count in _pieces(image):
+                    leading = (count,) if image.frames > 1 else ()
+                    into = SharedArray.make((*leading, *image.frame_shape), image.dtype)
+                    made.add(into)
+                    yield Piece(image.file, into, first)
+
+        done = self.run(pieces())
+
+        def next_array() -> NDArray[np.integer]:
+            into = next(done).into
+            made.remove(into)
+            into.close()
+            return into.array
+
+        try:
+            for image in images:
+                if image.frames == 1:
+                    yield next_array()
+                    continue
+                values = np.empty((image.frames, *image.frame_shape), image.dtype)
+                for first, count in _pieces(image):
+                    values[first : first + count] = next_array()
+                yield values
+        finally:
+            done.close()
+            for array in made:
+                array.close()
+
+    def run(self, pieces: Iterable[Piece], *, seconds: float = PIECE_SECONDS) -> Generator[Piece, None, None]:
+        """Decode pieces, some ahead of what is asked for; each comes back, in its order, when it is there.
+
+        Args:
+            pieces: taken one by one, as children become free.
+            seconds: for each piece.
+
+        Raises:
+            Refused, Failed: as `decode`. What is under way ends first, also where the generator is closed.
+        """
+        source = iter(pieces)
+        waiting: deque[tuple[Piece, Future[str]]] = deque()
+        with ThreadPoolExecutor(self.size, "decode") as threads:
             try:
-                return child.decode(file, into, seconds)
-            except TimeoutError:
-                child.stop()
-                return f"no end after {seconds:.0f} s"
-            except Disconnected:
-                child.stop()
-                took = time.monotonic() - began
-                return f"the decoder ended after {took:.1f} s (exit status {child.process.returncode})"
+                while True:
+                    for piece in islice(source, AHEAD * self.size - len(waiting)):
+                        waiting.append((piece, threads.submit(self._one, piece, seconds)))
+                    if not waiting:
+                        return
+                    piece, future = waiting.popleft()
+                    if said := future.result():
+                        raise Refused("undecodable-pixels", f"the pixels of an image cannot be decoded: {said}")
+                    yield piece
+            finally:
+                threads.shutdown(wait=True, cancel_futures=True)
 
-    @contextlib.contextmanager
-    def _borrowed(self) -> Iterator[_Child]:
-        with self._lock:
-            child = self._idle.pop() if self._idle else None
-        if child is None:
-            child = _Child.start()
-        yield child
-        if child.process.poll() is None:
+    def _one(self, piece: Piece, seconds: float) -> str:
+        with self._places:
             with self._lock:
-                self._idle.append(child)
+                child = self._idle.pop() if self._idle else None
+            child = child or _Child.start()
+            usable = False
+            began = time.monotonic()
+            try:
+                said = child.decode(piece, seconds)
+                usable = True
+            except TimeoutError:
+                said = f"no end after {seconds:.0f} s"
+            except Disconnected:
+                said = f"the decoder ended after {time.monotonic() - began:.1f} s ({child.ended()})"
+            finally:
+                if usable:
+                    with self._lock:
+                        self._idle.append(child)
+                else:
+                    child.stop()
+            return said
 
     def close(self) -> None:
         """Stop the children."""
@@ -114,3 +240,10 @@ class Decoders:
             children, self._idle = self._idle, []
         for child in children:
             child.stop()
+
+
+def _pieces(image: Compressed) -> Iterator[tuple[int, int]]:
+    """The first frame of each piece, and their number."""
+    at_most = max(1, PIECE_BYTES // (math.prod(image.frame_shape) * image.dtype.itemsize))
+    for first in range(0, image.frames, at_most):
+        yield first, min(at_most, image.frames - first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
 from ..errors import Refused
@@ -34,6 +35,8 @@ RULE_KEYWORDS = (
     "Columns",
     "NumberOfFrames",
     "SeriesNumber",
+    "BurnedInAnnotation",
+    "PhotometricInterpretation",
 )
 #: what places an image; read, but not kept as facts
 GEOMETRY_KEYWORDS = (
@@ -47,6 +50,71 @@ GEOMETRY_KEYWORDS = (
     "SamplesPerPixel",
 )
 KEYWORDS = (*RULE_KEYWORDS, *GEOMETRY_KEYWORDS, "SOPInstanceUID", "SeriesInstanceUID", "SpecificCharacterSet")
+#: what tells the volumes of a series apart, and the frames of an image (`stacks`, `frames`)
+ALSO_READ: tuple[str | int, ...] = (
+    "InstanceNumber",
+    "EchoTime",
+    "EchoNumbers",
+    "InversionTime",
+    "KVP",
+    "TemporalPositionIndex",
+    "TemporalPositionIdentifier",
+    "TemporalPositionTimeOffset",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "ContentTime",
+    "FrameReferenceTime",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    0x0019100C,
+    0x00431039,
+    0x20011003,
+    "StackID",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "EnergyWindowVector",
+    "DetectorVector",
+    "PhaseVector",
+    "RRIntervalVector",
+    "TimeSlotVector",
+    "SliceVector",
+    "DetectorInformationSequence",
+    "SpacingBetweenSlices",
+    "ConversionType",
+)
+
+
+#: of these, and what turns stored values into modality units
+USED = (
+    *KEYWORDS,
+    *(keyword for keyword in ALSO_READ if isinstance(keyword, str)),
+    "RescaleType",
+    "ModalityLUTSequence",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "PixelRepresentation",
+    "BitsAllocated",
+    "PatientOrientation",
+)
+#: what pydicom raises for a data set that is not one
+UNREADABLE = (
+    InvalidDicomError,
+    BytesLengthException,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+    NotImplementedError,
+    EOFError,
+    OSError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -88,9 +156,8 @@ def text(header: Dataset, keyword: str) -> str:
     value = header.get(keyword)
     if value is None:
         return ""
-    if isinstance(value, (MultiValue, list)):
-        return "\\".join(str(part) for part in value)
-    return str(value).replace("\0", "").strip()
+    parts = value if isinstance(value, (MultiValue, list)) else [value]
+    return "\\".join(str(part) for part in parts).replace("\0", "").strip()
 
 
 def values(header: Dataset, keyword: str) -> tuple[str, ...]:
@@ -99,20 +166,37 @@ def values(header: Dataset, keyword: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in joined.split("\\")) if joined else ()
 
 
-def read(file: Path) -> Dataset:
-    """The elements above of one stored instance.
+def read(file: Path, *, whole: bool = False) -> Dataset:
+    """The elements above of one stored instance; or all of them but the pixels.
 
     Raises:
         Refused: `unreadable-header`.
     """
     try:
-        ds = dcmread(file, stop_before_pixels=True, specific_tags=list(KEYWORDS))
+        tags = None if whole else [*KEYWORDS, *ALSO_READ]
+        ds = dcmread(file, stop_before_pixels=True, specific_tags=tags)
         ds.decode()  # every element now, where a broken one is caught
         for element in ds:
             _ = element.value
-    except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the image's
         raise Refused("unreadable-header", f"the header of an image cannot be read ({type(error).__name__})") from error
     return ds
+
+
+def readable(header: Dataset) -> None:
+    """Decode the elements that are used, now: a broken one is a refusal here, and would be a crash wherever it is met.
+
+    Raises:
+        Refused: `unreadable-header`.
+    """
+    try:
+        for keyword in USED:
+            header.get(keyword)
+    except UNREADABLE as error:
+        sentence = f"{keyword} of an image cannot be read ({type(error).__name__})"
+        raise Refused("unreadable-header", sentence) from error
 
 
 def merged(series: Iterable[Series]) -> dict[str, dict[str, int]]:

@@ -1,134 +1,300 @@
-"""Stored pixel values of one image: read straight from the file where they are uncompressed, else by a child."""
+"""Stored pixel values of one image: read straight from the file where they are uncompressed, else by a child.
+
+What a header declares is checked against the Standard, against a limit, and against the bytes that are there, before
+anything is allocated by its word.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import os
+import struct
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+import pydicom.uid as syntaxes
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-
-from models.wire import SharedArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.pixels import get_decoder
 
 from ..errors import Refused
 from .decode import Decoders
 
-#: compressed images that are decoded at a time
-BATCH = 64
+#: the decoded pixels of one image
+MAX_IMAGE_BYTES = 4 << 30
+
+UNCOMPRESSED = (syntaxes.ImplicitVRLittleEndian, syntaxes.ExplicitVRLittleEndian, syntaxes.ExplicitVRBigEndian)
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422")
+COLOURS_OF_JPEG_2000 = ("YBR_ICT", "YBR_RCT")
+#: what describes one frame, by the names that pydicom's decoders have for it
+OF_FRAME = dict(rows="Rows", columns="Columns", samples_per_pixel="SamplesPerPixel", bits_stored="BitsStored")
+OF_FRAME |= dict(bits_allocated="BitsAllocated", pixel_representation="PixelRepresentation")
+PIXEL_DATA, UNDEFINED_LENGTH = 0x7FE00010, 0xFFFFFFFF
+#: with FloatPixelData and DoubleFloatPixelData; a set, because pydicom's tags are slow to compare
+PIXELS = frozenset((PIXEL_DATA, 0x7FE00008, 0x7FE00009))
+#: what pydicom raises where a file is not what it says
+BROKEN = (
+    *(InvalidDicomError, ArithmeticError, AttributeError, BytesLengthException, EOFError, LookupError, MemoryError),
+    *(RuntimeError, TypeError, ValueError, struct.error),
+)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An image's header, and its stored values unless they are compressed."""
+    """An image's header, and where its stored values are.
+
+    Attributes:
+        header: everything but the pixels, file meta information included.
+        shape, dtype: of the decoded values: (frames,) rows, columns (, samples).
+        pixels_at: where in the file the value of PixelData begins.
+        in_words: whether PixelData is OW: where bytes are swapped, they are swapped in pairs.
+    """
 
     file: Path
     header: Dataset
-    """everything but the pixels, file meta information included"""
-    native: NDArray[np.integer] | None
-    """(rows, columns) or (frames, rows, columns), with a last axis for colour; None when compressed"""
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.integer]
+    pixels_at: int
+    in_words: bool
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return pixel_shape(self.header)
+    def frame_shape(self) -> tuple[int, ...]:
+        """Rows, columns (, samples)."""
+        return self.shape[-3:] if self.header.SamplesPerPixel == 3 else self.shape[-2:]
 
     @property
-    def dtype(self) -> np.dtype[np.integer]:
-        return pixel_dtype(self.header)
+    def frames(self) -> int:
+        return math.prod(self.shape) // math.prod(self.frame_shape)
+
+    @property
+    def compressed(self) -> bool:
+        return self.header.file_meta.TransferSyntaxUID not in UNCOMPRESSED
+
+    @property
+    def native_bytes(self) -> int:
+        """What the values take uncompressed: of YBR_FULL_422, two for each pixel (PS3.3 C.7.6.3.1.2)."""
+        whole = math.prod(self.shape) * self.dtype.itemsize
+        return whole // 3 * 2 if self.header.get("PhotometricInterpretation") == "YBR_FULL_422" else whole
+
+    @property
+    def native(self) -> NDArray[np.integer] | None:
+        """The values, of `shape`, read from the file each time; colour is RGB. None when compressed.
+
+        Raises:
+            Refused: `pixel-data-truncated`.
+        """
+        return None if self.compressed else _native(self)
 
 
 def read(file: Path) -> Stored:
-    """Read an image.
+    """Read an image's header, find its pixels, and check that the one can describe the other.
 
     Raises:
         Refused: `unreadable-header`, `no-pixels`, `pixel-data-truncated`, `pixel-format`.
     """
     try:
         with file.open("rb") as stream:
-            header = dcmread(stream, stop_before_pixels=True)
-            syntax = header.file_meta.TransferSyntaxUID
-            element = stream.read(12)
-            if element[:4] not in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"):
-                raise Refused("no-pixels", "an image of the series has no pixel data")
-            if syntax.is_encapsulated:
-                return Stored(file, header, None)
-            little = syntax.is_little_endian
-            if syntax.is_implicit_VR:
-                stream.seek(-4, 1)
-            length = int.from_bytes(
-                element[4:8] if syntax.is_implicit_VR else element[8:12], "little" if little else "big"
-            )
-            data = stream.read(length)
-    except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            header, (tag, vr, length, pixels_at) = _header(stream)
+            size = os.fstat(stream.fileno()).st_size
+    except (*BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; those that pydicom makes have no number
         raise Refused("unreadable-header", f"an image cannot be read ({type(error).__name__})") from error
-    shape, dtype = pixel_shape(header), pixel_dtype(header).newbyteorder("<" if little else ">")
-    needed = int(np.prod(shape)) * dtype.itemsize
-    if len(data) < needed:
-        raise Refused("pixel-data-truncated", f"an image has {len(data)} bytes of pixels where {needed} are declared")
-    values = np.frombuffer(data, dtype, count=int(np.prod(shape))).reshape(shape)
-    return Stored(file, header, _unpadded(values, header))
+    if tag != PIXEL_DATA:
+        raise Refused("pixel-format", "the pixels of an image are floating-point numbers, which are not read")
+    stored = Stored(file, header, *_declared(header), pixels_at, vr == "OW")
+    if not stored.compressed:
+        _all_there(stored, length, size - pixels_at)
+    return stored
+
+
+def _header(stream: BinaryIO) -> tuple[Dataset, tuple[int, str | None, int, int]]:
+    """What stands before the pixels; and of these: tag, value representation, length, and where the value begins."""
+    read_preamble(stream, force=False)
+    meta = FileMetaDataset(read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2))
+    syntax = meta.TransferSyntaxUID
+    if syntax == syntaxes.DeflatedExplicitVRLittleEndian:
+        raise Refused("pixel-format", "an image is deflated: its few bytes may be gigabytes, so it is not unpacked")
+    found: list[tuple[int, str | None, int, int]] = []
+
+    def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+        if tag in PIXELS:
+            found.append((tag, vr, length, stream.tell()))
+        return bool(found)
+
+    implicit, little = syntax == syntaxes.ImplicitVRLittleEndian, syntax != syntaxes.ExplicitVRBigEndian
+    header = read_dataset(stream, implicit, little, stop_when=at_pixels)
+    if not found:
+        raise Refused("no-pixels", "an image of the series has no pixel data")
+    header.file_meta = meta
+    return header, found[-1]
 
 
 def pixel_shape(header: Dataset) -> tuple[int, ...]:
-    """(frames,) rows, columns (, samples), as the header declares them."""
-    frames, samples = _whole(header, "NumberOfFrames", 1), _whole(header, "SamplesPerPixel", 1)
-    rows, columns = _whole(header, "Rows"), _whole(header, "Columns")
-    leading = (frames,) if frames > 1 else ()
-    trailing = (samples,) if samples > 1 else ()
-    return (*leading, rows, columns, *trailing)
+    """(frames,) rows, columns (, samples), as the header declares them (PS3.3 C.7.6.3).
+
+    Raises:
+        Refused: `pixel-format`.
+    """
+    frames = _number(header, "NumberOfFrames", range(1 << 31), default=1)
+    rows, columns = (_number(header, keyword, range(1, 1 << 16)) for keyword in ("Rows", "Columns"))
+    samples = _number(header, "SamplesPerPixel", (1, 3))
+    return (*([frames] if frames > 1 else []), rows, columns, *([samples] if samples > 1 else []))
 
 
 def pixel_dtype(header: Dataset) -> np.dtype[np.integer]:
-    """The type of the stored values."""
-    bits = _whole(header, "BitsAllocated")
-    if bits not in (8, 16, 32):
-        raise Refused("pixel-format", f"images with {bits} bits allocated cannot be read")
-    return np.dtype(f"{'i' if header.get('PixelRepresentation') == 1 else 'u'}{bits // 8}")
+    """The type of the stored values.
+
+    Raises:
+        Refused: `pixel-format`.
+    """
+    bits = _number(header, "BitsAllocated", (1, 8, 16, 32))
+    if bits == 1:
+        raise Refused("pixel-format", "an image has one bit per pixel: a mask or an overlay, which is not read")
+    signed = _number(header, "PixelRepresentation", (0, 1))
+    return np.dtype(f"{'i' if signed else 'u'}{bits // 8}")
 
 
-def _whole(header: Dataset, keyword: str, default: int | None = None) -> int:
-    value = header.get(keyword)
+def _number(header: Dataset, keyword: str, allowed: Collection[int], default: int | None = None) -> int:
+    value = _value(header, keyword)
     if value in (None, "") and default is not None:
         return default
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise Refused("pixel-format", f"{keyword} is not a number") from None
-    if not 1 <= number <= 65535:
-        raise Refused("pixel-format", f"{keyword} is {number}")
+    if not isinstance(value, int):
+        raise Refused("pixel-format", f"{keyword} of an image is missing, or not one whole number")
+    number = int(value)  # pydicom's IS in a range would be looked for one by one
+    if number not in allowed:
+        raise Refused("pixel-format", f"{keyword} of an image is {number}")
     return number
 
 
-def _unpadded(values: NDArray[np.integer], header: Dataset) -> NDArray[np.integer]:
-    """Without what old overlays left in the unused high bits (PS3.5 8.1.1)."""
-    stored, allocated = header.get("BitsStored") or 0, values.dtype.itemsize * 8
-    if not 0 < stored < allocated:
-        return values
-    spare = allocated - stored
-    if values.dtype.kind == "i":
-        return (values << spare) >> spare
-    return values & ((1 << stored) - 1)
+def _value(header: Dataset, keyword: str) -> Any:
+    try:
+        return header.get(keyword)
+    except BROKEN:
+        raise Refused("pixel-format", f"{keyword} of an image cannot be read") from None
+
+
+def _declared(header: Dataset) -> tuple[tuple[int, ...], np.dtype[np.integer]]:
+    shape, dtype = pixel_shape(header), pixel_dtype(header)
+    stored = _number(header, "BitsStored", range(1, dtype.itemsize * 8 + 1))
+    _number(header, "HighBit", (stored - 1,))
+    if math.prod(shape) * dtype.itemsize > MAX_IMAGE_BYTES:
+        raise Refused("pixel-format", f"an image declares more than {MAX_IMAGE_BYTES >> 30} GiB of pixels")
+    syntax, colour = header.file_meta.TransferSyntaxUID, _value(header, "PhotometricInterpretation")
+    if header.SamplesPerPixel == 1:
+        if colour in COLOURS + COLOURS_OF_JPEG_2000:
+            raise Refused("pixel-format", f"an image has one sample per pixel, but is said to be {colour}")
+        return shape, dtype
+    known = COLOURS + (COLOURS_OF_JPEG_2000 if syntax in syntaxes.JPEG2000TransferSyntaxes else ())
+    if colour not in known or (colour in ("YBR_FULL", "YBR_FULL_422") and dtype != np.uint8):
+        raise Refused("pixel-format", "the colours of an image are stored in a way that is not read")
+    if syntax in UNCOMPRESSED:
+        planes = _number(header, "PlanarConfiguration", (0, 1))
+        if colour == "YBR_FULL_422" and (planes or header.Columns % 2):
+            raise Refused("pixel-format", "an image of YBR_FULL_422 has planes, or an odd number of columns")
+    return shape, dtype
+
+
+def _all_there(stored: Stored, length: int, rest_of_file: int) -> None:
+    needed, there = stored.native_bytes, min(length, rest_of_file)
+    if length == UNDEFINED_LENGTH:
+        raise Refused("pixel-format", "the pixels of an image are said to be uncompressed, but come in fragments")
+    if there < max(needed, length):
+        raise Refused("pixel-data-truncated", f"an image has {there} bytes of pixels where {needed} are declared")
+    if stored.header.get("PhotometricInterpretation") == "YBR_FULL_422" and there >= needed // 2 * 3:
+        raise Refused("pixel-format", "an image declares YBR_FULL_422, but has as many bytes as without it")
+
+
+def _native(stored: Stored) -> NDArray[np.integer]:
+    header, big_endian = stored.header, stored.header.file_meta.TransferSyntaxUID == syntaxes.ExplicitVRBigEndian
+    encoded = stored.dtype.newbyteorder(">" if big_endian else "<")
+    if stored.in_words and encoded.itemsize == 1 and big_endian:
+        encoded = np.dtype(">u2")
+    size = stored.native_bytes
+    values = np.fromfile(stored.file, encoded, -(-size // encoded.itemsize), offset=stored.pixels_at)
+    if values.nbytes < size:
+        raise Refused("pixel-data-truncated", "an image has become shorter")
+    values = values.astype(encoded.newbyteorder("<"), copy=False).view(stored.dtype)
+    values = unpadded(values[: size // stored.dtype.itemsize], header)
+    if header.SamplesPerPixel == 1:
+        return values.reshape(stored.shape)
+    decoder = get_decoder(syntaxes.ExplicitVRLittleEndian)
+    colour = np.empty((stored.frames, *stored.frame_shape), stored.dtype)
+    for frame, source in zip(colour, values.reshape(stored.frames, -1), strict=True):
+        frame[...] = decoder.as_array(source.tobytes(), **of_frame(header))[0]
+    return colour.reshape(stored.shape)
+
+
+def unpadded(values: NDArray[np.integer], header: Dataset) -> NDArray[np.integer]:
+    """Stored values, in place, without what old overlays left in the unused high bits (PS3.5 8.1.1)."""
+    spare = values.dtype.itemsize * 8 - header.BitsStored
+    if spare and values.dtype.kind == "i":
+        values <<= spare
+        values >>= spare
+    elif spare:
+        values &= values.dtype.type((1 << header.BitsStored) - 1)
+    return values
+
+
+def of_frame(header: Dataset) -> dict[str, Any]:
+    """What pydicom's decoders are told of one frame."""
+    colour = header.PhotometricInterpretation if header.SamplesPerPixel == 3 else "MONOCHROME2"
+    planes = header.get("PlanarConfiguration") or 0
+    told = dict(pixel_keyword="PixelData", photometric_interpretation=colour, planar_configuration=planes)
+    return told | {option: header[keyword].value for option, keyword in OF_FRAME.items()} | {"number_of_frames": 1}
 
 
 def decoded(images: Sequence[Stored], decoders: Decoders) -> Iterator[NDArray[np.integer]]:
-    """The stored values of each image, decoding the compressed ones, a batch at a time: each takes two descriptors.
+    """The values of each image, of its `shape`: grey and palette images as they are stored, colour as RGB.
+
+    Compressed ones are decoded by the children, some ahead of what is asked for.
 
     Raises:
-        Refused: `undecodable-pixels`.
+        Refused: `undecodable-pixels`, `pixel-data-truncated`.
+        Failed: `decoder-not-started`.
     """
-    for first in range(0, len(images), BATCH):
-        batch = images[first : first + BATCH]
-        shared: dict[int, SharedArray] = {}
-        try:
-            for n, image in enumerate(batch):
-                if image.native is None:
-                    shared[n] = SharedArray.make(image.shape, image.dtype)
-            decoders.decode([(batch[n].file, array) for n, array in shared.items()])
-        finally:
-            for array in shared.values():
-                array.close()
-        for n, image in enumerate(batch):
-            yield image.native if image.native is not None else shared[n].array
+    with closing(decoders.arrays([image for image in images if image.compressed])) as arrays:
+        for image in images:
+            native = image.native
+            yield next(arrays) if native is None else native
+
+
+def palette(header: Dataset) -> tuple[NDArray[np.integer], int]:
+    """The colours of a PALETTE COLOR image (PS3.3 C.7.6.3.1.5 and C.7.6.3.1.6).
+
+    Returns:
+        (entries, 3): red, green, blue, as uint8 or uint16; and the stored value that has the first.
+
+    Raises:
+        Refused: `pixel-format`, also where the palette comes in segments.
+    """
+    try:
+        entries, first, bits = (int(part) for part in header.get("RedPaletteColorLookupTableDescriptor"))
+    except BROKEN:
+        raise Refused("pixel-format", "the palette of an image is missing, or is not described") from None
+    words = np.dtype(">u2" if header.file_meta.TransferSyntaxUID == syntaxes.ExplicitVRBigEndian else "<u2")
+    table = np.empty((entries & 0xFFFF or 0x10000, 3), np.uint16)
+    for n, colour in enumerate(("Red", "Green", "Blue")):
+        data = _value(header, f"{colour}PaletteColorLookupTableData")
+        if not isinstance(data, bytes) or len(data) < len(table):
+            raise Refused("pixel-format", "the palette of an image is missing, too short, or in segments")
+        values = np.frombuffer(data + bytes(len(data) % 2), words)
+        table[:, n] = (values if len(values) >= len(table) else values.astype("<u2").view(np.uint8))[: len(table)]
+    first = (first + 0x8000) % 0x10000 - 0x8000 if header.PixelRepresentation else first & 0xFFFF
+    return table.astype(np.uint8) if bits == 8 and table.max() < 256 else table, first
+
+
+def coloured(values: NDArray[np.integer], header: Dataset) -> NDArray[np.integer]:
+    """Stored values of a PALETTE COLOR image as RGB: (…, rows, columns, 3), as uint8 or uint16.
+
+    Raises:
+        Refused: `pixel-format`.
+    """
+    table, first = palette(header)
+    return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)]

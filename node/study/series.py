@@ -1,49 +1,60 @@
-"""Which series a network reads: the input rules of its card, given meaning.
-
-Rules refuse, preferences rank. BodyPartExamined only ranks: it is typed in or defaulted, and wrong too often to refuse
-by.
-"""
+"""What a network reads of a study: a stack of images per channel, chosen by the input rules of its model card."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from models.card import Card, Input
 
 from ..errors import Refused
-from .facts import Image, Series, text, values
+from .facts import Image, Series, text
+from .rules import judge, rank
+from .stacks import Stack, frames_of, pictures, volumes
 
 
 @dataclass(frozen=True)
 class Pick:
-    """The images that one run of a network reads, per channel."""
+    """The images that one run of a network reads, per channel.
+
+    Attributes:
+        slot: the first channel's stack, or empty where the network takes the best one of the study.
+        channels: (channel, stack), in the card's order.
+    """
 
     slot: str
-    """the first channel's series, or empty where the network takes the best one of the study"""
-    channels: tuple[tuple[str, tuple[Image, ...]], ...]
+    channels: tuple[tuple[str, Stack], ...]
     because: str
 
-    series_uid: str
-    """of the first channel"""
+    @property
+    def series_uid(self) -> str:
+        """Of the first channel."""
+        return self.channels[0][1].series.series_uid
+
+    def members(self) -> list[tuple[str, Image, str]]:
+        """(channel, image, frame numbers as text) of every image."""
+        return [(channel, image, frames) for channel, stack in self.channels for image, frames in stack.members()]
 
     def members_hash(self) -> str:
         """Equal for equal images: SOP Instance UIDs with the identity of their geometry and pixels."""
-        return members_hash(
-            [(name, image.sop_uid, image.identity) for name, images in self.channels for image in images]
-        )
+        return members_hash([(channel, one.sop_uid, one.identity, frames) for channel, one, frames in self.members()])
 
 
-def members_hash(members: Iterable[tuple[str, str, str]]) -> str:
-    """The hash of (channel, SOP Instance UID, image identity) of every image, whatever their order."""
+def members_hash(members: Iterable[tuple[str, str, str, str]]) -> str:
+    """The hash of (channel, SOP Instance UID, image identity, frames) of every image, whatever their order."""
     digest = hashlib.sha256()
-    for channel, sop_uid, identity in sorted(members):
-        digest.update(f"{channel} {sop_uid} {identity}\n".encode())
+    for channel, sop_uid, identity, frames in sorted(members):
+        digest.update(f"{channel} {sop_uid} {identity}{' ' * bool(frames)}{frames}\n".encode())
     return digest.hexdigest()
+
+
+@dataclass
+class _Judged:
+    """What a channel may read, the best first, and why not the rest."""
+
+    fitting: list[Stack] = field(default_factory=list)
+    refused: list[tuple[str, Refused]] = field(default_factory=list)
 
 
 def choose(card: Card, candidates: Sequence[Series]) -> list[Pick]:
@@ -54,77 +65,81 @@ def choose(card: Card, candidates: Sequence[Series]) -> list[Pick]:
         candidates: the series that a route offers it.
 
     Raises:
-        Refused: `no-series`, with the reason for every series.
+        Refused: with the reason for every series; its code is theirs where they have one in common, else `no-series`.
     """
-    (rule,) = card.input if len(card.input) == 1 else (None,)
-    if rule is None:
-        raise Refused("several-channels", f"{card.name} reads several series at once, which this version cannot do yet")
-    fitting: list[tuple[Series, tuple[Image, ...]]] = []
-    reasons = []
+    judged = {rule.channel: _judged(rule, candidates) for rule in card.input}
+    first = card.input[0]
+    picks: list[Pick] = []
+    lacking: list[tuple[str, Refused]] = []
+    for stack in judged[first.channel].fitting:
+        try:
+            others = tuple((rule.channel, _beside(rule, stack, judged[rule.channel])) for rule in card.input[1:])
+        except Refused as refusal:
+            lacking.append((stack.name(), refusal))
+            continue
+        of = len(judged[first.channel].fitting)
+        best = f", the best of {of} that fit" if card.take == "best" and of > 1 else ""
+        read = "; ".join(f"{name}: {one.name()}" for name, one in others)
+        because = stack.name() + best + (f"; {read}" if read else "")
+        slot = "" if card.take == "best" else " ".join(filter(None, (stack.series.series_uid, stack.key)))
+        picks.append(Pick(slot, ((first.channel, stack), *others), because))
+        if card.take == "best":
+            break
+    if not picks:
+        raise _none(card, lacking or judged[first.channel].refused)
+    return picks
+
+
+def _judged(rule: Input, candidates: Sequence[Series]) -> _Judged:
+    judged = _Judged()
     for series in candidates:
-        images, why_not = _images(rule, series)
-        if why_not:
-            reasons.append(f"series {series.number()}: {why_not}")
-        else:
-            fitting.append((series, images))
-    if not fitting:
-        what = "; ".join(reasons) or "the study has no series that its routes offer it"
-        raise Refused("no-series", f"{card.name} can read no series of this study: {what}")
-    fitting.sort(key=lambda found: _rank(rule, *found))
-    if card.take == "best":
-        best, images = fitting[0]
-        because = f"series {best.number()}" + (f", the best of {len(fitting)} that fit" if len(fitting) > 1 else "")
-        return [Pick("", ((rule.channel, images),), because, best.series_uid)]
-    return [
-        Pick(one.series_uid, ((rule.channel, images),), f"series {one.number()}", one.series_uid)
-        for one, images in fitting
-    ]
+        for stack in _stacks(rule, series, judged):
+            if (refusal := judge(rule, stack)) is None:
+                judged.fitting.append(stack)
+            else:
+                judged.refused.append((stack.name(), refusal))
+    order = {id(stack): n for n, stack in enumerate(judged.fitting)}  # of the stacks of one series, the first is better
+    judged.fitting.sort(key=lambda stack: (rank(rule, stack), order[id(stack)]))
+    return judged
 
 
-def _images(rule: Input, series: Series) -> tuple[tuple[Image, ...], str]:
-    """The images of a series that a channel reads, or why it reads none."""
+def _stacks(rule: Input, series: Series, judged: _Judged) -> list[Stack]:
+    name = f"series {series.number()}"
     if series.broken:
-        return (), series.broken
-    modalities = sorted({text(image.header, "Modality") for image in series.images})
-    if not set(modalities) <= set(rule.modality):
-        return (
-            (),
-            f"its modality is {' and '.join(m or 'not stated' for m in modalities)}, not {' or '.join(rule.modality)}",
-        )
-    images = tuple(
-        image for image in series.images if not set(rule.image_type_excludes) & set(values(image.header, "ImageType"))
-    )
-    if not images:
-        return (), f"its ImageType is {' or '.join(rule.image_type_excludes)}"
-    if any(text(image.header, "NumberOfFrames") not in ("", "0", "1") for image in images):
-        return (), "it is a multi-frame image, which this version cannot read yet"
-    if len(images) < rule.minimum_slices:
-        return (), f"it has {len(images)} slice{'s' * (len(images) > 1)}, {rule.minimum_slices} are needed"
-    return images, ""
-
-
-def _rank(rule: Input, series: Series, images: tuple[Image, ...]) -> tuple[object, ...]:
-    """Smaller is better: preferred body part, preferred description, the longer range, the thinner slices, the UID."""
-    body = {text(image.header, "BodyPartExamined").upper() for image in images}
-    described = " ".join(sorted({text(image.header, "SeriesDescription") for image in images}))
-    preferred = next(
-        (n for n, pattern in enumerate(rule.prefer_description) if re.search(pattern, described, re.IGNORECASE)),
-        len(rule.prefer_description),
-    )
-    extent, step = _range_mm(images)
-    return (not body & set(rule.prefer_body_part), preferred, -round(extent / 10), round(step, 1), series.series_uid)
-
-
-def _range_mm(images: tuple[Image, ...]) -> tuple[float, float]:
-    """How far the slices reach along their normal, and the usual step between them; 0 where positions are missing."""
+        judged.refused.append((name, Refused("unreadable-header", series.broken)))
+        return []
     try:
-        rows = np.array([[float(part) for part in image.header.ImageOrientationPatient] for image in images])
-        positions = np.array([[float(part) for part in image.header.ImagePositionPatient] for image in images])
-    except (AttributeError, TypeError, ValueError):
-        return 0.0, 0.0
-    if rows.shape != (len(images), 6) or positions.shape != (len(images), 3) or len(images) < 2:
-        return 0.0, 0.0
-    if not (np.isfinite(rows).all() and np.isfinite(positions).all()):
-        return 0.0, 0.0
-    along = np.sort(positions @ np.cross(rows[0, :3], rows[0, 3:]))
-    return float(along[-1] - along[0]), float(np.median(np.diff(along)))
+        frames = frames_of(series)
+    except Refused as refusal:
+        judged.refused.append((name, refusal))
+        return []
+    return volumes(series, frames) if rule.kind == "volume" else pictures(series, frames)
+
+
+def _beside(rule: Input, first: Stack, judged: _Judged) -> Stack:
+    """The best stack of another channel in the frame of reference of the first channel's.
+
+    Raises:
+        Refused: `channel-missing`.
+    """
+    place = text(first.headers[0], "FrameOfReferenceUID")
+    for stack in judged.fitting:
+        same = (stack.series.series_uid, stack.key) == (first.series.series_uid, first.key)
+        if not same and text(stack.headers[0], "FrameOfReferenceUID") == place:
+            return stack
+    if judged.fitting:
+        why = f"what fits lies in another frame of reference ({judged.fitting[0].name()})"
+    else:
+        why = _said(judged.refused) or "the study has nothing for it"
+    raise Refused("channel-missing", f"there is no {rule.channel} to go with it: {why}")
+
+
+def _said(refused: Sequence[tuple[str, Refused]]) -> str:
+    return "; ".join(f"{name}: {refusal.sentence}" for name, refusal in refused)
+
+
+def _none(card: Card, refused: Sequence[tuple[str, Refused]]) -> Refused:
+    codes = {refusal.code for _, refusal in refused}
+    what = _said(refused) or "the study has no series that its routes offer it"
+    code = codes.pop() if len(codes) == 1 else "no-series"
+    return Refused(code, f"{card.name} can read no series of this study: {what}")

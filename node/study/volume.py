@@ -1,220 +1,263 @@
-"""From the images of one series to a volume in modality units, placed in the patient by an affine.
+"""From stored images to numbers: a volume in modality units, placed in the patient by an affine; or one 2D image.
 
-The geometry comes from ImagePositionPatient, ImageOrientationPatient and PixelSpacing of every slice (PS3.3 C.7.6.2),
-never from numbers, names or the order of arrival. A gantry tilt stays in the affine as shear. What is not a regular
-stack of slices is refused, with the reason.
+Values are those of PS3.3 C.11.1 (slope and intercept or lookup table of each slice by itself), in float32, whatever the
+type in which each slice is stored. Where they lie is the business of `geometry`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut
 
+from models.card import Input
 from models.wire import SharedArray
 
 from ..errors import Refused
-from . import pixels
+from . import frames, geometry, pixels, suv
 from .decode import Decoders
-from .facts import text
+from .facts import readable, text, values
+from .geometry import Geometry
 
-#: direction cosines may differ by this much between slices of one series, and from right angles
-ORIENTATION_TOLERANCE = 2e-3
-#: a step between slices may differ from the usual one by this part of it
-STEP_TOLERANCE = 0.05
-#: a slice may lie beside the line of the others by this part of the step
-LINE_TOLERANCE = 0.05
-#: slices closer than this lie in one place
-SAME_PLACE_MM = 1e-3
+__all__ = ["PLAIN", "Geometry", "Volume", "build"]
 
+#: a volume in modality units, whatever it shows
+PLAIN = Input(modality=("any",))
+#: radiographs are shown inverted where the film was: their cards mean one polarity (PS3.3 C.7.6.3.1.2)
+RADIOGRAPHY = {"CR", "DX", "MG", "IO", "PX", "RG", "XA", "RF"}
+#: what CT scanners write where they did not scan, declared or below what anything has, is air to everybody after them
+AIR_HU, NOTHING_BELOW_HU = -1024.0, -2000.0
+#: weights of red, green and blue in grey (ITU-R BT.601)
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+LARGEST_VALUE = 1e12
+#: values of ImageType whose pixels are no Hounsfield units, whatever their modality
+NO_ATTENUATION = {
+    "PERFUSION",
+    "RCBF",
+    "RCBV",
+    "RMTT",
+    "CBF",
+    "CBV",
+    "MTT",
+    "TTP",
+    "EFF_ATOMIC_NUM",
+    "MATERIAL_MODIFIED",
+}
+PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
-@dataclass(frozen=True)
-class Geometry:
-    """The grid of a series.
-
-    Attributes:
-        affine: 4x4, from (column, row, slice) index to patient coordinates in mm (LPS: left, posterior, superior).
-        shape: (slices, rows, columns).
-    """
-
-    affine: NDArray[np.float64]
-    shape: tuple[int, int, int]
-
-    @property
-    def voxel_ml(self) -> float:
-        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
-
-    @property
-    def slice_step_mm(self) -> float:
-        """Between neighbouring slices, along their normal."""
-        normal = np.cross(self.affine[:3, 0], self.affine[:3, 1])
-        return abs(float(self.affine[:3, 2] @ normal / np.linalg.norm(normal)))
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A series as numbers.
+    """Images as numbers.
 
     Attributes:
-        values: float32 (slices, rows, columns) in modality units, in memory that can be handed to another process.
+        values: float32 (slices, rows, columns), or (slices, rows, columns, 3) in colour, in memory that can be
+            handed to another process.
         geometry: where they are.
-        headers: one per slice, in the order of the slices, without pixels.
+        headers: one per slice, in the order of the slices, without pixels; of a multi-frame image, flat ones.
+        frames: the frame that each slice is of its image, counted from 1; 0 where the image is a single frame.
+        quantity: what the values are: "HU", "suv_bw", or "" for what has no unit of its own.
     """
 
     values: SharedArray
     geometry: Geometry
     headers: tuple[Dataset, ...]
+    frames: tuple[int, ...]
+    quantity: str
 
     def close(self) -> None:
         self.values.close()
 
 
-def build(files: Sequence[Path], decoders: Decoders) -> Volume:
-    """Read a series.
+@dataclass(frozen=True)
+class _Slice:
+    """One slice: the image that it is in, its frame there (from 0; None where there is one frame), its own header."""
+
+    image: int
+    frame: int | None
+    header: Dataset
+
+
+def build(
+    files: Sequence[Path], decoders: Decoders, rule: Input = PLAIN, *, of_each: Sequence[tuple[int, ...]] = ()
+) -> Volume:
+    """Read images.
 
     Args:
-        files: its images, in any order.
+        files: the images, in any order.
+        rule: what the channel wants them to be: kind, values, colour.
+        of_each: the frames to be read of each file, counted from 1; an empty one means all.
 
     Raises:
-        Refused: with a code that says what the series is not.
+        Refused: with a code that says what the images are not.
     """
     images = [pixels.read(file) for file in files]
-    geometry, order = place([image.header for image in images])
-    images = [images[n] for n in order]
-    for image in images:
-        if image.shape != geometry.shape[1:]:
-            raise Refused("mixed-size", "the images of the series are of different sizes, or in colour")
-    values = SharedArray.make(geometry.shape, np.float32)
+    slices = _slices(images, of_each or [()] * len(images))
+    if rule.kind == "volume":
+        slices = _without_copies(images, slices, decoders)
+        grid, order = geometry.place([one.header for one in slices])
+        slices = [slices[n] for n in order]
+    else:
+        grid = geometry.flat([one.header for one in slices])
+    shape = (*grid.shape, 3) if rule.colour == "rgb" else grid.shape
+    values = SharedArray.make(shape, np.float32)
     try:
-        for n, (image, stored) in enumerate(zip(images, pixels.decoded(images, decoders), strict=True)):
-            slope, intercept = rescale(image.header)
-            np.multiply(stored, np.float32(slope), out=values.array[n], casting="unsafe")
-            values.array[n] += np.float32(intercept)
+        for n, stored in _stored(images, slices, decoders):
+            _fill(values.array[n], stored, slices[n].header, rule)
     except BaseException:
         values.close()
         raise
-    return Volume(values, geometry, tuple(image.header for image in images))
-
-
-def rescale(header: Dataset) -> tuple[float, float]:
-    """RescaleSlope and RescaleIntercept of one image; 1 and 0 where it has none (PS3.3 C.11.1)."""
-    if header.get("ModalityLUTSequence"):
-        raise Refused("modality-lut", "the series stores its values through a modality lookup table")
-    slope, intercept = _numbers(header, "RescaleSlope", 1, (1.0,)), _numbers(header, "RescaleIntercept", 1, (0.0,))
-    if not slope[0]:
-        raise Refused("rescale-impossible", "RescaleSlope of an image is zero")
-    return float(slope[0]), float(intercept[0])
-
-
-def place(headers: Sequence[Dataset]) -> tuple[Geometry, list[int]]:
-    """The grid of a series and the order of its images along the slice axis.
-
-    The slice axis follows the normal of the images: the cross product of the row and the column direction.
-
-    Raises:
-        Refused: see the codes below.
-    """
-    if len(headers) < 2:
-        raise Refused("too-few-slices", "the series has a single slice; a volume needs at least two")
-    _same_frame_of_reference(headers)
-    row, column = _orientation(headers)
-    between_rows, between_columns = _pixel_spacing(headers)
-    positions = np.array([_numbers(header, "ImagePositionPatient", 3) for header in headers])
-    normal = np.cross(row, column)
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    positions, along = positions[order], along[order]
-    _regular_steps(np.diff(along))
-    step = (positions[-1] - positions[0]) / (len(headers) - 1)
-    line = positions[0] + np.arange(len(headers))[:, None] * step
-    aside = np.linalg.norm(positions - line, axis=1).max()
-    if aside > LINE_TOLERANCE * np.linalg.norm(step):
-        raise Refused(
-            "slices-not-in-line", f"the slices of the series do not lie on one line: one is {aside:.2f} mm beside it"
-        )
-    affine = np.eye(4)
-    affine[:3, 0] = row * between_columns
-    affine[:3, 1] = column * between_rows
-    affine[:3, 2] = step
-    affine[:3, 3] = positions[0]
-    shape = pixels.pixel_shape(headers[0])
-    if len(shape) != 2:
-        raise Refused("mixed-size", "the images of the series are multi-frame or in colour")
-    return Geometry(affine, (len(headers), shape[0], shape[1])), [int(n) for n in order]
-
-
-def _same_frame_of_reference(headers: Sequence[Dataset]) -> None:
-    frames = {text(header, "FrameOfReferenceUID") for header in headers}
-    if "" in frames:
-        raise Refused(
-            "no-frame-of-reference",
-            "the series has no FrameOfReferenceUID, so a result could not be placed in the patient",
-        )
-    if len(frames) > 1:
-        raise Refused("mixed-frame-of-reference", f"the images of the series lie in {len(frames)} frames of reference")
-
-
-def _orientation(headers: Sequence[Dataset]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    cosines = np.array([_numbers(header, "ImageOrientationPatient", 6) for header in headers])
-    usual = np.median(cosines, axis=0)
-    if np.abs(cosines - usual).max() > ORIENTATION_TOLERANCE:
-        raise Refused("mixed-orientation", "the images of the series do not all lie in parallel planes")
-    row, column = usual[:3], usual[3:]
-    lengths = np.linalg.norm(row), np.linalg.norm(column)
-    if max(abs(length - 1) for length in lengths) > ORIENTATION_TOLERANCE or abs(row @ column) > ORIENTATION_TOLERANCE:
-        raise Refused("impossible-orientation", "ImageOrientationPatient is not two directions at a right angle")
-    return row / lengths[0], column / lengths[1]
-
-
-def _pixel_spacing(headers: Sequence[Dataset]) -> tuple[float, float]:
-    spacings = np.array([_numbers(header, "PixelSpacing", 2) for header in headers])
-    if (spacings <= 0).any():
-        raise Refused("impossible-spacing", "PixelSpacing of an image is not greater than zero")
-    usual = np.median(spacings, axis=0)
-    if (np.abs(spacings - usual) > 1e-4 * usual).any():
-        raise Refused("mixed-spacing", "the images of the series have different pixel sizes")
-    return float(usual[0]), float(usual[1])
-
-
-def _regular_steps(steps: NDArray[np.float64]) -> None:
-    if (steps < SAME_PLACE_MM).any():
-        double = int((steps < SAME_PLACE_MM).sum())
-        raise Refused(
-            "duplicate-position",
-            f"{double} slice{'s' * (double > 1)} of the series lie where another one lies: several phases or echoes in "
-            "one?",
-        )
-    usual = float(np.median(steps))
-    off = np.abs(steps - usual) > STEP_TOLERANCE * usual
-    if not off.any():
-        return
-    multiples = np.round(steps / usual)
-    if (np.abs(steps - multiples * usual) <= STEP_TOLERANCE * usual * multiples).all() and (multiples >= 1).all():
-        lacking = int((multiples - 1).sum())
-        raise Refused(
-            "missing-slice",
-            f"{lacking} slice{'s' * (lacking > 1)} of the series are missing between the ones that came",
-        )
-    raise Refused(
-        "uneven-spacing", f"the slices of the series lie {steps.min():.2f} to {steps.max():.2f} mm apart, not evenly"
+    return Volume(
+        values,
+        grid,
+        tuple(one.header for one in slices),
+        tuple(0 if one.frame is None else one.frame + 1 for one in slices),
+        rule.values if rule.values != "modality" else _unit(slices[0].header),
     )
 
 
-def _numbers(
-    header: Dataset, keyword: str, count: int, default: tuple[float, ...] | None = None
-) -> NDArray[np.float64]:
-    value = header.get(keyword)
-    if value in (None, "") and default is not None:
-        return np.array(default)
+def _slices(images: Sequence[pixels.Stored], of_each: Sequence[tuple[int, ...]]) -> list[_Slice]:
+    found = []
+    for n, (image, numbers) in enumerate(zip(images, of_each, strict=True)):
+        readable(image.header)
+        if not frames.is_multi_frame(image.header):
+            found.append(_Slice(n, None, image.header))
+            continue
+        wanted = numbers or range(1, frames.count(image.header) + 1)
+        flat = frames.flattened(image.header, numbers)
+        found += [_Slice(n, number - 1, header) for number, header in zip(wanted, flat, strict=True)]
+    return found
+
+
+def _without_copies(images: Sequence[pixels.Stored], slices: list[_Slice], decoders: Decoders) -> list[_Slice]:
+    """Of slices in one place with equal pixels one is kept; with other pixels they all are, and will be refused."""
+    dropped: set[int] = set()
+    for group in geometry.duplicates([one.header for one in slices]):
+        group.sort(key=lambda n: (text(slices[n].header, "SOPInstanceUID"), slices[n].frame or 0))
+        found = dict(_stored(images, [slices[n] for n in group], decoders))
+        scaled = [rescale(slices[n].header) for n in group]
+        if all(np.array_equal(found[0], found[k]) and scaled[0] == scaled[k] for k in range(1, len(group))):
+            dropped |= set(group[1:])
+    return [one for n, one in enumerate(slices) if n not in dropped]
+
+
+def _stored(
+    images: Sequence[pixels.Stored], slices: Sequence[_Slice], decoders: Decoders
+) -> Iterable[tuple[int, NDArray[np.integer]]]:
+    """The stored values of each slice, with its number; image by image."""
+    of_image: dict[int, list[int]] = {}
+    for n, one in enumerate(slices):
+        of_image.setdefault(one.image, []).append(n)
+    read = [images[image] for image in of_image]
+    for numbers, stored in zip(of_image.values(), pixels.decoded(read, decoders), strict=True):
+        for n in numbers:
+            frame = slices[n].frame
+            single = frame is None or stored.ndim == len(pixels.pixel_shape(slices[n].header))
+            yield n, stored if single else stored[frame]
+
+
+def _fill(into: Array, stored: NDArray[np.integer], header: Dataset, rule: Input) -> None:
+    """Write the values of one slice."""
+    photometric = text(header, "PhotometricInterpretation")
+    if photometric == "PALETTE COLOR":
+        stored = pixels.coloured(stored, header)
+    if stored.ndim == 3:
+        colour = stored.astype(np.float32)
+        if colour.max(initial=0) > 255:
+            colour /= 257  # 16 bits a sample, as palettes have them
+        into[...] = colour if rule.colour == "rgb" else colour @ GREY
+        return
+    grey = into if rule.colour == "grey" else np.empty(stored.shape, np.float32)
+    if header.get("ModalityLUTSequence"):
+        grey[...] = _looked_up(stored, header)
+    else:
+        slope, intercept = rescale(header)
+        factor = suv.factor(header) if rule.values == "suv_bw" else 1.0
+        np.multiply(stored, np.float32(slope * factor), out=grey, casting="unsafe")
+        grey += np.float32(intercept * factor)
+    if photometric == "MONOCHROME1" and text(header, "Modality") in RADIOGRAPHY:
+        _invert(grey, stored, header)
+    _pad(grey, stored, header)
+    if rule.colour == "rgb":
+        into[...] = grey[..., None]
+
+
+def _looked_up(stored: NDArray[np.integer], header: Dataset) -> Array:
     try:
-        parts = value if count > 1 else [value]
-        numbers = np.array([float(part) for part in parts])
-    except (TypeError, ValueError):
-        raise Refused("geometry-missing", f"an image of the series has no usable {keyword}") from None
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise Refused("geometry-missing", f"{keyword} of an image is not {count} finite number{'s' * (count > 1)}")
-    return numbers
+        return np.asarray(apply_modality_lut(stored, header), np.float32)
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
+        raise Refused(
+            "modality-lut", f"ModalityLUTSequence of an image cannot be used ({type(error).__name__})"
+        ) from None
+
+
+def _invert(grey: Array, stored: NDArray[np.integer], header: Dataset) -> None:
+    """Exchange the two ends of what the image could hold."""
+    bits = int(header.get("BitsStored") or stored.dtype.itemsize * 8)
+    ends = (-(1 << bits - 1), (1 << bits - 1) - 1) if stored.dtype.kind == "i" else (0, (1 << bits) - 1)
+    if header.get("ModalityLUTSequence"):
+        total = float(grey.min() + grey.max())
+    else:
+        slope, intercept = rescale(header)
+        total = slope * sum(ends) + 2 * intercept
+    np.subtract(np.float32(total), grey, out=grey)
+
+
+def _pad(grey: Array, stored: NDArray[np.integer], header: Dataset) -> None:
+    """What was not imaged (PixelPaddingValue, PS3.3 C.7.5.1.1.2) becomes air in CT, else the least value imaged."""
+    is_ct = text(header, "Modality") == "CT"
+    padding = [_as_stored(value, stored) for value in (header.get(keyword) for keyword in PADDING) if _is_whole(value)]
+    if padding:
+        nothing = (stored >= min(padding)) & (stored <= max(padding))
+        if nothing.any() and not nothing.all():
+            grey[nothing] = AIR_HU if is_ct else grey[~nothing].min()
+    if is_ct:
+        grey[grey < NOTHING_BELOW_HU] = AIR_HU
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) < 1 << 32
+
+
+def _as_stored(value: int, stored: NDArray[np.integer]) -> int:
+    """The padding value in the images' own signedness, whatever the VR in which it was written."""
+    bits = stored.dtype.itemsize * 8
+    if stored.dtype.kind == "i" and value >= 1 << bits - 1:
+        return value - (1 << bits)
+    return value + (1 << bits) if stored.dtype.kind == "u" and value < 0 else value
+
+
+def rescale(header: Dataset) -> tuple[float, float]:
+    """RescaleSlope and RescaleIntercept of one image; 1 and 0 where it has none (PS3.3 C.11.1).
+
+    Raises:
+        Refused: `rescale-impossible`.
+    """
+    numbers = []
+    for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
+        value = header.get(keyword)
+        try:
+            number = default if value in (None, "") else float(value)
+        except (TypeError, ValueError):
+            raise Refused("rescale-impossible", f"{keyword} of an image is not a number") from None
+        if not abs(number) < LARGEST_VALUE:
+            raise Refused("rescale-impossible", f"{keyword} of an image is {number:g}")
+        numbers.append(number)
+    if not numbers[0]:
+        raise Refused("rescale-impossible", "RescaleSlope of an image is zero")
+    return numbers[0], numbers[1]
+
+
+def _unit(header: Dataset) -> str:
+    """Attenuation, unless the image says that it is something else, as maps of blood flow do (PS3.3 C.8.16.2)."""
+    kinds = {part.upper() for part in values(header, "ImageType")[2:]}
+    attenuation = text(header, "RescaleType").upper() in ("", "HU") and not kinds & NO_ATTENUATION
+    return "HU" if text(header, "Modality") == "CT" and attenuation else ""
