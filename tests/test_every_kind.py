@@ -123,3 +123,24 @@ def test_two_phases_in_one_series_are_two_results_where_every_one_is_wanted(node
     assert len(sources) == 2
     assert not sources[0] & sources[1]
     assert only_study(node)["state"] == "done"
+
+
+def test_a_multi_frame_image_that_comes_again_with_other_places_is_another_image(
+    node: Node, pacs: FakePacs, threshold_hosts: ThresholdHosts
+) -> None:
+    threshold_hosts.answer = lambda volume: (volume > 400).astype(np.uint8)
+    reads(node, 'modality = ["CT"]')
+    (image,) = scenes.images("enhanced CT", WHERE)
+    take_in(node, [image])
+    work_off(node)
+    for groups in image.PerFrameFunctionalGroupsSequence:
+        x, y, z = groups.PlanePositionSequence[0].ImagePositionPatient
+        groups.PlanePositionSequence[0].ImagePositionPatient = [x, y, z + 10]
+    take_in(node, [image])
+    work_off(node)
+    first, second = pacs.of_modality("SEG")
+    heights = [
+        min(groups.PlanePositionSequence[0].ImagePositionPatient[2] for groups in seg.PerFrameFunctionalGroupsSequence)
+        for seg in (first, second)
+    ]
+    assert heights[1] == pytest.approx(heights[0] + 10)

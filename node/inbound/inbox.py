@@ -194,10 +194,10 @@ def _text(header: Dataset, keyword: str) -> str:
 def check_uids(header: Dataset, command: tuple[str, str] | None) -> None:
     """Refuse an object whose UIDs are none, or not those of its C-STORE request."""
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        value = str(header.get(keyword) or "")
-        if not value:
+        value = header.get(keyword) or ""
+        if value == "":
             raise Refused("uid-missing", f"the object has no {keyword}")
-        if not UID_PATTERN.fullmatch(value):
+        if not isinstance(value, str) or not UID_PATTERN.fullmatch(value):
             raise Refused("uid-illegal", f"the object's {keyword} is not a UID")
     if command is not None and command != (header.SOPClassUID, header.SOPInstanceUID):
         raise Refused("uid-mismatch", "the object's SOP class or instance UID is not that of the C-STORE request")

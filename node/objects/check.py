@@ -17,10 +17,10 @@ from pydicom.dataset import Dataset
 from models.card import Card
 
 from ..errors import Failed
-from ..study.geometry import Geometry
+from ..study.geometry import LINE_TOLERANCE, Geometry
 from ..study.volume import Volume
 
-#: a frame's position may differ from the grid by this part of a voxel
+#: a frame's position may differ from that of its image by this part of a pixel
 PLACE_TOLERANCE = 0.02
 #: codes of TID 1411 that are looked at
 MEASUREMENT_GROUP, TRACKING_UID, REFERENCED_SEGMENT, VOLUME = "125007", "112040", "121191", "118565006"
@@ -60,6 +60,8 @@ def check(
     back = mask(seg, geometry, [segment.value for segment in card.segment], places)
     if not np.array_equal(back, labels):
         raise Failed("self-check", f"{int((back != labels).sum())} voxels of the SEG are not those of the network")
+    if geometry.in_patient:
+        _where_images_lie(seg, sources)
     _sizes_agree(sr, seg, labels, geometry, card)
 
 
@@ -103,12 +105,26 @@ def mask(
 
 
 def _slice_by_place(groups: Dataset, to_index: NDArray[np.float64], geometry: Geometry) -> int:
-    position = [float(part) for part in groups.PlanePositionSequence[0].ImagePositionPatient]
-    at = (to_index @ [*position, 1])[:3]
-    k = round(float(at[2]))
-    if np.abs(at - (0, 0, k)).max() > PLACE_TOLERANCE or not 0 <= k < geometry.shape[0]:
+    position = _position(groups.PlanePositionSequence[0])
+    k = round(float((to_index @ [*position, 1])[2]))
+    away_mm = np.linalg.norm(position - (geometry.affine @ [0, 0, k, 1])[:3])
+    off_mm = LINE_TOLERANCE * float(np.linalg.norm(geometry.affine[:3, 2]))  # as much as an image may
+    if away_mm > off_mm + PLACE_TOLERANCE * geometry.pixel_mm2**0.5 or not 0 <= k < geometry.shape[0]:
         raise Failed("self-check", "a frame of the SEG does not lie on the grid of its source")
     return k
+
+
+def _where_images_lie(seg: Dataset, sources: Sequence[Dataset]) -> None:
+    places = np.array([_position(source) for source in sources])
+    tolerance_mm = PLACE_TOLERANCE * min(float(part) for part in sources[0].PixelSpacing)
+    for groups in seg.PerFrameFunctionalGroupsSequence:
+        away_mm = np.linalg.norm(places - _position(groups.PlanePositionSequence[0]), axis=1)
+        if away_mm.min() > tolerance_mm:
+            raise Failed("self-check", "a frame of the SEG lies where none of its images lies")
+
+
+def _position(ds: Dataset) -> NDArray[np.float64]:
+    return np.array([float(part) for part in ds.ImagePositionPatient])
 
 
 def _slice_by_name(groups: Dataset, references: Mapping[tuple[str, int], int]) -> int:

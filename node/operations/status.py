@@ -134,7 +134,7 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
         console.print(f"[bold yellow]Paused: {', '.join(sorted(paused))}[/]; `planimeter resume` ends that")
     for outage in outages:
         since = datetime.fromtimestamp(outage["since"]).astimezone().strftime("%H:%M:%S")
-        console.print(f"[bold red]{outage['destination']} does not answer since {since}:[/] {escape(outage['reason'])}")
+        console.print(f"[bold red]{outage['destination']} does not answer since {since}:[/] {_plain(outage['reason'])}")
     columns = {
         "studies": ("state", "images", "study_uid", "reason"),
         "jobs": ("id", "kind", "state", "attempts", "model", "study_uid", "reason"),
@@ -154,10 +154,15 @@ def _print_table(console: Console, title: str, keys: tuple[str, ...], listed: li
     for key in keys:
         table.add_column(key.replace("_", " "), overflow="fold")
     for row in listed[:SHOWN]:
-        table.add_row(*(escape(str(row[key] if row[key] is not None else "")) for key in keys), style=_style(row))
+        table.add_row(*(_plain(row[key] if row[key] is not None else "") for key in keys), style=_style(row))
     console.print(table)
     if len(listed) > SHOWN:
         console.print(f"[dim]and {len(listed) - SHOWN} older ones; --json shows all[/]")
+
+
+def _plain(value: object) -> str:
+    """As text for a terminal: reasons may hold words of a header, and these anything."""
+    return escape("".join(letter if letter.isprintable() else " " for letter in str(value)))
 
 
 def _style(row: dict[str, Any]) -> str | None:

@@ -33,6 +33,28 @@ SAME_IMAGE = (
     "RescaleIntercept",
     "Modality",
     "ImageType",
+    "PhotometricInterpretation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "Units",
+    "SUVType",
+    "CorrectedImage",
+    "DecayCorrection",
+    "PatientWeight",
+    "SeriesDate",
+    "SeriesTime",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "FrameReferenceTime",
+    "ActualFrameDuration",
+)
+#: the same, of sequences
+SAME_SEQUENCES = (
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "DetectorInformationSequence",
+    "ModalityLUTSequence",
+    "RadiopharmaceuticalInformationSequence",
 )
 
 
@@ -118,7 +140,11 @@ def _same_image(archive: Archive, one: Row, other: Row, decoders: Decoders) -> b
     """Whether two revisions have equal geometry and pixels, whatever else differs, the transfer syntax included."""
     try:
         images = [pixels.read(archive.at(row["path"])) for row in (one, other)]
+        for image in images:
+            facts.readable(image.header)
         if any(text(images[0].header, keyword) != text(images[1].header, keyword) for keyword in SAME_IMAGE):
+            return False
+        if any(images[0].header.get(keyword) != images[1].header.get(keyword) for keyword in SAME_SEQUENCES):
             return False
         first, second = pixels.decoded(images, decoders)
     except Refused:

@@ -127,9 +127,11 @@ class Decoders:
 
     Attributes:
         size: how many there may be; 0 for as many as there are processors, but no more than four.
+        piece_bytes: of frames of one file that are asked for at a time.
     """
 
     size: int = 0
+    piece_bytes: int = PIECE_BYTES
     _idle: list[_Child] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _places: threading.BoundedSemaphore = field(init=False)
@@ -158,7 +160,7 @@ class Decoders:
 
         def pieces() -> Iterator[Piece]:
             for image in images:
-                for first, count in _pieces(image):
+                for first, count in _pieces(image, self.piece_bytes):
                     leading = (count,) if image.frames > 1 else ()
                     into = SharedArray.make((*leading, *image.frame_shape), image.dtype)
                     made.add(into)
@@ -178,7 +180,7 @@ class Decoders:
                     yield next_array()
                     continue
                 values = np.empty((image.frames, *image.frame_shape), image.dtype)
-                for first, count in _pieces(image):
+                for first, count in _pieces(image, self.piece_bytes):
                     values[first : first + count] = next_array()
                 yield values
         finally:
@@ -242,8 +244,8 @@ class Decoders:
             child.stop()
 
 
-def _pieces(image: Compressed) -> Iterator[tuple[int, int]]:
+def _pieces(image: Compressed, piece_bytes: int) -> Iterator[tuple[int, int]]:
     """The first frame of each piece, and their number."""
-    at_most = max(1, PIECE_BYTES // (math.prod(image.frame_shape) * image.dtype.itemsize))
+    at_most = max(1, piece_bytes // (math.prod(image.frame_shape) * image.dtype.itemsize))
     for first in range(0, image.frames, at_most):
         yield first, min(at_most, image.frames - first)

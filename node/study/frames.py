@@ -14,6 +14,7 @@ import numpy as np
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import EnhancedPETImageStorage, NuclearMedicineImageStorage
 
 from ..errors import Refused
@@ -70,7 +71,7 @@ def count(header: Dataset) -> int:
         return 1
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (ArithmeticError, TypeError, ValueError):
         raise Refused("pixel-format", "NumberOfFrames of an image is not a number") from None
     if not 0 <= number <= MOST_FRAMES:
         raise Refused("pixel-format", f"NumberOfFrames of an image is {number}")
@@ -106,7 +107,7 @@ def flattened(header: Dataset, numbers: Sequence[int] = ()) -> list[Dataset]:
         return _functional_groups(header, root, wanted)
     if header.get("SOPClassUID") == NuclearMedicineImageStorage:
         return _nuclear(header, root, wanted)
-    return [_copy(root) for _ in wanted]
+    return [_copy(root)] * len(wanted)
 
 
 def _put(ds: Dataset, keyword: str, value: Any) -> None:
@@ -127,14 +128,22 @@ def _copy(root: Dataset) -> Dataset:
     return ds
 
 
+def _items(ds: Dataset, keyword: str) -> list[Dataset]:
+    """Of a sequence; none where it is absent or empty."""
+    value = ds.get(keyword)
+    if value is not None and not isinstance(value, DicomSequence):
+        raise Refused("functional-groups", f"{keyword} of an image is no sequence")
+    return list(value or ())
+
+
 def _functional_groups(header: Dataset, root: Dataset, wanted: list[int]) -> list[Dataset]:
-    per_frame = header.get(FUNCTIONAL_GROUPS[1]) or []
+    per_frame = _items(header, FUNCTIONAL_GROUPS[1])
     if len(per_frame) != count(header):
         raise Refused(
             "functional-groups",
             f"the image describes {len(per_frame)} frames and has {count(header)} (NumberOfFrames)",
         )
-    shared = (header.get(FUNCTIONAL_GROUPS[0]) or [Dataset()])[0]
+    shared = (_items(header, FUNCTIONAL_GROUPS[0]) or [Dataset()])[0]
     common = _copy(root)
     _take(shared, common)
     flat = []
@@ -150,28 +159,26 @@ def _functional_groups(header: Dataset, root: Dataset, wanted: list[int]) -> lis
 def _take(groups: Dataset, ds: Dataset) -> None:
     """Write what the functional groups say into a flat header."""
     for group, elements in GROUPS.items():
-        items = groups.get(group)
-        if not items:
-            continue
-        for keyword, flat in elements.items():
-            value = items[0].get(keyword)
-            if value not in (None, ""):
-                _put(ds, flat, value)
-    diffusion = groups.get("MRDiffusionSequence")
-    if diffusion and diffusion[0].get(GRADIENT):
-        direction = diffusion[0].get(GRADIENT)[0].get("DiffusionGradientOrientation")
-        if direction is not None:
-            _put(ds, "DiffusionGradientOrientation", direction)
-    contrast = groups.get("ContrastBolusUsageSequence")
+        for item in _items(groups, group)[:1]:
+            for keyword, flat in elements.items():
+                value = item.get(keyword)
+                if value not in (None, ""):
+                    _put(ds, flat, value)
+    for diffusion in _items(groups, "MRDiffusionSequence")[:1]:
+        for gradient in _items(diffusion, GRADIENT)[:1]:
+            direction = gradient.get("DiffusionGradientOrientation")
+            if direction is not None:
+                _put(ds, "DiffusionGradientOrientation", direction)
+    contrast = _items(groups, "ContrastBolusUsageSequence")
     if contrast and contrast[0].get("ContrastBolusAgentAdministered") == "YES" and not ds.get("ContrastBolusAgent"):
         _put(ds, "ContrastBolusAgent", "administered")
 
 
 def _as_single_frame_pet(ds: Dataset, own: Dataset, shared: Dataset) -> None:
     """Units and decay correction of an enhanced PET frame, in the words of PS3.3 C.8.9.1."""
-    maps = own.get("RealWorldValueMappingSequence") or shared.get("RealWorldValueMappingSequence") or []
+    maps = _items(own, "RealWorldValueMappingSequence") or _items(shared, "RealWorldValueMappingSequence")
     for one in maps:
-        codes = one.get("MeasurementUnitsCodeSequence") or [Dataset()]
+        codes = _items(one, "MeasurementUnitsCodeSequence") or [Dataset()]
         units = PET_UNITS.get(str(codes[0].get("CodeValue") or ""))
         if units and one.get("RealWorldValueSlope") is not None:
             _put(ds, "Units", units)
@@ -197,24 +204,29 @@ def _as_single_frame_pet(ds: Dataset, own: Dataset, shared: Dataset) -> None:
 
 def _nuclear(header: Dataset, root: Dataset, wanted: list[int]) -> list[Dataset]:
     """Frames of reconstructed slices: the first is placed, the others follow along the normal (PS3.3 C.8.4.15)."""
-    detector = (header.get("DetectorInformationSequence") or [Dataset()])[0]
+    detector = (_items(header, "DetectorInformationSequence") or [Dataset()])[0]
     frames = count(header)
     vectors = {name: _vector(header, name, frames) for name in VECTORS}
     reconstructed = "RECON TOMO" in _values(header.get("ImageType")) or "RECON GATED TOMO" in _values(
         header.get("ImageType")
     )
     origin, cosines = detector.get("ImagePositionPatient"), detector.get("ImageOrientationPatient")
-    flat = []
-    for number in wanted:
-        ds = _copy(root)
+    varying = [
+        (name, keyword, kind)
         for name, keyword, kind in (
             ("TimeSlotVector", "TemporalPositionIndex", int),
             ("RRIntervalVector", "StackID", str),
-        ):
-            if len(set(vectors[name])) > 1:
-                _put(ds, keyword, kind(vectors[name][number - 1]))
+        )
+        if len(set(vectors[name])) > 1
+    ]
+    numbered = any(vectors["SliceVector"])
+    flat = []
+    for number in wanted:
+        ds = _copy(root)
+        for name, keyword, kind in varying:
+            _put(ds, keyword, kind(vectors[name][number - 1]))
         if reconstructed and origin is not None and cosines is not None:
-            at = vectors["SliceVector"][number - 1] - 1 if any(vectors["SliceVector"]) else number - 1
+            at = vectors["SliceVector"][number - 1] - 1 if numbered else number - 1
             _put(ds, "ImagePositionPatient", _along(origin, cosines, header.get("SpacingBetweenSlices"), at))
             _put(ds, "ImageOrientationPatient", cosines)
         flat.append(ds)
@@ -225,7 +237,7 @@ def _along(origin: Any, cosines: Any, spacing: Any, slices: int) -> list[float]:
     try:
         row, column = np.array(cosines[:3], float), np.array(cosines[3:], float)
         at = np.array(origin, float) + slices * float(spacing) * np.cross(row, column)
-    except (TypeError, ValueError):
+    except (ArithmeticError, TypeError, ValueError):
         raise Refused("geometry-missing", "the slices of a nuclear medicine image have no usable place") from None
     return [float(part) for part in at]
 
@@ -236,7 +248,10 @@ def _vector(header: Dataset, keyword: str, frames: int) -> list[int]:
         return [0] * frames
     if len(values) != frames:
         raise Refused("functional-groups", f"{keyword} of an image has {len(values)} values for {frames} frames")
-    return [int(value) for value in values]
+    try:
+        return [int(value) for value in values]
+    except (ArithmeticError, TypeError, ValueError):
+        raise Refused("functional-groups", f"{keyword} of an image cannot be read") from None
 
 
 def _values(value: Any) -> list[Any]:

@@ -218,7 +218,7 @@ def _numbers(
     try:
         parts = value if count > 1 else [value]
         numbers = np.array([float(part) for part in parts])
-    except (TypeError, ValueError):
+    except (ArithmeticError, TypeError, ValueError):
         raise Refused("geometry-missing", f"an image of the series has no usable {keyword}") from None
     if len(numbers) != count or not np.isfinite(numbers).all():
         raise Refused("geometry-missing", f"{keyword} of an image is not {count} finite number{'s' * (count > 1)}")

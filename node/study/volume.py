@@ -6,6 +6,7 @@ type in which each slice is stored. Where they lie is the business of `geometry`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from models.wire import SharedArray
 from ..errors import Refused
 from . import frames, geometry, pixels, suv
 from .decode import Decoders
-from .facts import readable, text, values
+from .facts import UNREADABLE, readable, text, values
 from .geometry import Geometry
 
 __all__ = ["PLAIN", "Geometry", "Volume", "build"]
@@ -36,6 +37,8 @@ AIR_HU, NOTHING_BELOW_HU = -1024.0, -2000.0
 #: weights of red, green and blue in grey (ITU-R BT.601)
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 LARGEST_VALUE = 1e12
+#: 16 GiB in float32; compressed, so much may come in a few bytes
+MOST_VOXELS = 1 << 32
 #: values of ImageType whose pixels are no Hounsfield units, whatever their modality
 NO_ATTENUATION = {
     "PERFUSION",
@@ -134,6 +137,9 @@ def _slices(images: Sequence[pixels.Stored], of_each: Sequence[tuple[int, ...]])
         wanted = numbers or range(1, frames.count(image.header) + 1)
         flat = frames.flattened(image.header, numbers)
         found += [_Slice(n, number - 1, header) for number, header in zip(wanted, flat, strict=True)]
+    voxels = sum(math.prod(pixels.pixel_shape(one.header)) for one in found)
+    if voxels > MOST_VOXELS:
+        raise Refused("pixel-format", f"the images declare {voxels} pixels, more than a volume is made of")
     return found
 
 
@@ -193,7 +199,7 @@ def _fill(into: Array, stored: NDArray[np.integer], header: Dataset, rule: Input
 def _looked_up(stored: NDArray[np.integer], header: Dataset) -> Array:
     try:
         return np.asarray(apply_modality_lut(stored, header), np.float32)
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise Refused(
             "modality-lut", f"ModalityLUTSequence of an image cannot be used ({type(error).__name__})"
         ) from None
@@ -246,7 +252,7 @@ def rescale(header: Dataset) -> tuple[float, float]:
         value = header.get(keyword)
         try:
             number = default if value in (None, "") else float(value)
-        except (TypeError, ValueError):
+        except (ArithmeticError, TypeError, ValueError):
             raise Refused("rescale-impossible", f"{keyword} of an image is not a number") from None
         if not abs(number) < LARGEST_VALUE:
             raise Refused("rescale-impossible", f"{keyword} of an image is {number:g}")
