@@ -137,7 +137,7 @@ def test_killed_inside_the_quiet_period_the_study_still_settles(
 ) -> None:
     files = small_chest(tmp_path / "study")
     study_uid = dcmread(files[0]).StudyInstanceUID
-    node = start_node("--quiet-seconds", "4", *to(orthanc))
+    node = start_node("--quiet-seconds", "10", *to(orthanc))
     dcmsend(dcmtk, node.port, tmp_path / "study")
     assert node.study(study_uid)["state"] == "arriving"
     node.kill()

@@ -185,6 +185,8 @@ def _frame(codestream: bytes, stored: pixels.Stored) -> NDArray[np.integer]:
             raise ValueError(f"a codestream is of {size}, the header says otherwise")
         if said.bits > header.BitsAllocated:
             raise ValueError(f"a codestream has {said.bits} bits per sample, the header {header.BitsAllocated}")
+        if said.tiles_missing:
+            raise ValueError(f"a codestream lacks {said.tiles_missing} of its tiles")
     options = pixels.of_frame(header) | {"planar_configuration": 0, "correct_unused_bits": False}
     plugin = PLUGINS[syntax]
     values, _ = get_decoder(syntax).as_array(encapsulate([codestream]), decoding_plugin=plugin, **options)

@@ -87,9 +87,17 @@ ALSO_READ: tuple[str | int, ...] = (
 )
 
 
-#: of these, and what turns stored values into modality units
+#: what makes a volume of images. No text that results repeat: that is decoded from its bytes (`objects.characters`)
 USED = (
-    *KEYWORDS,
+    *GEOMETRY_KEYWORDS,
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "PhotometricInterpretation",
     *(keyword for keyword in ALSO_READ if isinstance(keyword, str)),
     "RescaleType",
     "ModalityLUTSequence",

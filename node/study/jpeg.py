@@ -23,6 +23,7 @@ JP2_BOX = b"\x00\x00\x00\x0cjP  "
 #: SOF0 to SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 START_OF_SCAN, END_OF_IMAGE, APP14 = 0xDA, 0xD9, 0xEE
+START_OF_TILE = b"\xff\x90"
 ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 """markers without a segment: TEM, the restarts, SOI"""
 
@@ -37,6 +38,8 @@ class Declared:
     bits: int
     adobe_transform: int | None = None
     """0 for RGB, 1 for YCbCr; None without Adobe's marker"""
+    tiles_missing: int = 0
+    """of JPEG 2000: OpenJPEG would leave them black"""
 
 
 def declared(stream: bytes) -> Declared:
@@ -59,8 +62,12 @@ def _jpeg_2000(stream: bytes) -> Declared:
     """ISO/IEC 15444-1 A.5.1: the SIZ segment."""
     if len(stream) < 43:
         raise ValueError("a codestream ends within its header")
-    right, bottom, left, top = (int.from_bytes(stream[at : at + 4], "big") for at in (8, 12, 16, 20))
-    return Declared(bottom - top, right - left, int.from_bytes(stream[40:42], "big"), (stream[42] & 0x7F) + 1)
+    right, bottom, left, top, *tile = (int.from_bytes(stream[at : at + 4], "big") for at in range(8, 40, 4))
+    width, height, first, uppermost = tile
+    tiles = -(-(right - first) // width) * -(-(bottom - uppermost) // height) if width and height else len(stream)
+    samples, bits = int.from_bytes(stream[40:42], "big"), (stream[42] & 0x7F) + 1
+    begun = stream.count(START_OF_TILE)  # which stands nowhere else
+    return Declared(bottom - top, right - left, samples, bits, tiles_missing=max(0, tiles - begun))
 
 
 def _jpeg(stream: bytes) -> Declared:
