@@ -1,4 +1,4 @@
-"""Group D (32-45) of the bad inputs of `reference/network-and-reliability.md` section 2.3, one test each.
+"""What bad images, numbered 32 to 45, do to a node, one test each.
 
 Bounded time and memory, a clear outcome, the next study unaffected: refused with a code, or done with a right mask.
 

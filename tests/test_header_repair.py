@@ -1,7 +1,7 @@
 """What scanners, anonymisers and old archives really write: repaired or refused, never a crash, never non-conformant.
 
-Every variant of `reference/dicom-output.md` sections 2 and 3, and more. The images go through bytes: the spoilt values
-are written into files as they are, whatever pydicom thinks of them, and read again by the node.
+The images go through bytes: the spoilt values are written into files as they are, whatever pydicom thinks of them, and
+read again by the node.
 """
 
 from __future__ import annotations

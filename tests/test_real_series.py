@@ -7,7 +7,7 @@ from pathlib import Path
 from tests import real_series
 
 PAGE = Path(__file__).parents[1] / "docs" / "real-series.md"
-#: what the images' own catalogue leads one to expect of the odd ones
+#: what is known of the odd ones
 EXPECTED = {
     "odd/ge_head_ct_tilt_uneven": "uneven-spacing",
     "odd/totalseg_ct_j2k_blank_uids": "uid-missing",
