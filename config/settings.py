@@ -11,27 +11,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from .peers import AETitle, Name, Peer, Section
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
-
-# PS3.8 9.3.2: up to 16 characters of the default repertoire, no control characters, no backslash, not all spaces
-AETitle = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
-]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the message names the file and the key."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NodeSection(_Section):
+class NodeSection(Section):
     """Who we are."""
 
     ae_title: AETitle = "PLANIMETER"
@@ -39,13 +30,13 @@ class NodeSection(_Section):
     uid_root: Annotated[str, StringConstraints(pattern=r"^([0-2](\.(0|[1-9][0-9]*))+)?$", max_length=24)] = ""
 
 
-class DatabaseSection(_Section):
+class DatabaseSection(Section):
     """Where the rows are; an empty URL is SQLite in the home folder."""
 
     url: str = ""
 
 
-class ReceiveSection(_Section):
+class ReceiveSection(Section):
     """The C-STORE SCP."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 11112
@@ -66,7 +57,7 @@ class ReceiveSection(_Section):
         return value
 
 
-class WorkSection(_Section):
+class WorkSection(Section):
     """The workers and the model hosts."""
 
     workers: Annotated[int, Field(ge=1, le=64)] = 2
@@ -84,7 +75,7 @@ class WorkSection(_Section):
         return self
 
 
-class SendSection(_Section):
+class SendSection(Section):
     """How results travel."""
 
     attempts: Annotated[int, Field(ge=1, le=100)] = 10
@@ -92,40 +83,6 @@ class SendSection(_Section):
     longest_retry_seconds: Annotated[float, Field(gt=0)] = 900
     unreachable_retry_seconds: Annotated[float, Field(gt=0)] = 15
     timeout_seconds: Annotated[float, Field(gt=0)] = 60
-
-
-class Destination(_Section):
-    """The role of a peer that is sent results."""
-
-    host: Annotated[str, StringConstraints(min_length=1)]
-    port: Port
-    refusals: bool = False
-
-
-class Peer(_Section):
-    """Another application entity."""
-
-    name: Name
-    ae_title: AETitle
-    address: str = ""
-    may_send: bool = False
-    may_send_labels: bool = False
-    destination: Destination | None = None
-
-    @field_validator("address")
-    @classmethod
-    def _address_or_network(cls, value: str) -> str:
-        try:
-            ipaddress.ip_network(value or "0.0.0.0/0", strict=False)
-        except ValueError:
-            raise ValueError(f"{value!r} is neither an IP address nor a network such as 10.1.2.0/24") from None
-        return value
-
-    @model_validator(mode="after")
-    def _senders_have_an_address(self) -> Peer:
-        if (self.may_send or self.may_send_labels) and not self.address:
-            raise ValueError("a peer that may send needs `address`, the IP address or network it calls from")
-        return self
 
 
 class Priority(StrEnum):
@@ -136,7 +93,7 @@ class Priority(StrEnum):
     NIGHT = "night"
 
 
-class Condition(_Section):
+class Condition(Section):
     """One condition of a route: exactly one kind."""
 
     modality: list[Annotated[str, StringConstraints(min_length=1, max_length=16)]] | None = None
@@ -154,18 +111,18 @@ class Condition(_Section):
         return self
 
 
-class Route(_Section):
+class Route(Section):
     """Which studies go through which networks and where the results go."""
 
     name: Name
-    when: list[Condition] = []
-    networks: Annotated[list[Name], Field(min_length=1)]
-    destinations: list[Name] = []
+    when: tuple[Condition, ...] = ()
+    networks: Annotated[tuple[Name, ...], Field(min_length=1)]
+    destinations: tuple[Name, ...] = ()
     priority: Priority = Priority.ROUTINE
     mode: Literal["live", "silent"] = "live"
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything a site decides. Immutable; made by `load`."""
 
     node: NodeSection = NodeSection()

@@ -8,125 +8,35 @@ before anything is parsed.
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from .input_rules import Code, Input, Part, Range, Sha256, Text
+
+__all__ = ["Bundle", "Card", "CardError", "Input", "Segment", "find", "names", "read", "seal", "verify"]
 
 FILE = "planimeter.toml"
-
-Text = Annotated[str, StringConstraints(min_length=1)]
-Code = tuple[Annotated[str, StringConstraints(min_length=1, max_length=16)], Text, Text]
-"""code value, coding scheme designator, code meaning"""
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class CardError(Exception):
     """A card or its bundle is not as it must be; the sentence names the file and the key."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
-
-
-class Input(_Part):
-    """One channel: which series it is read from, and as what. Rules refuse; preferences (`prefer_`) rank.
-
-    The patterns are regular expressions, found anywhere, whatever the case.
+class Segment(Part):
+    """What one label value means, and what is to be expected of it.
 
     Attributes:
-        channel: its name in the bundle's configuration.
-        kind: "volume": slices that make a volume; "image": one 2D image, or each frame of one.
-        modality: Modality of all its images.
-        image_type_includes, image_type_excludes: values of ImageType that every image has; that no image has.
-        derived: whether images that were computed from others (ImageType DERIVED) may be read.
-        secondary_capture: whether secondary captures may be read.
-        burned_in_annotation: whether images with BurnedInAnnotation YES may be read.
-        description_includes: patterns, one of which SeriesDescription or ProtocolName has.
-        description_excludes: patterns that neither has.
-        kernel_includes, kernel_excludes: the same for ConvolutionKernel.
-        contrast: whether ContrastBolusAgent is to be there.
-        contrast_phase_includes: patterns, one of which SeriesDescription, ProtocolName or ContrastBolusAgent has.
-        orientation: planes that the slices may lie in; none means any.
-        slice_thickness_mm: least and most.
-        minimum_slices, maximum_slices: of a volume; frames of an image.
-        prefer_body_part: values of BodyPartExamined, which is too often wrong to refuse by.
-        prefer_description, prefer_kernel: patterns, the best first.
-        prefer_thickness_mm: the slice thickness that is best.
-        values: "modality": Hounsfield units, counts, what the images say; "suv_bw": SUV by body weight, g/ml.
-        colour: "grey": one channel; "rgb": three, 0 ... 255.
-        fill: what stands where this channel does not reach the grid of the first, in its values.
-        minimum_cover: the part of the first channel's grid that this channel has to cover.
+        plausible_ml: least and most; a volume outside is flagged, and so is none at all where the least is above 0.
+        maximum_components: more connected components than this are flagged.
+        maximum_entropy: a mean entropy of the probabilities inside it above this is flagged (0: sure, 1: guessing).
+        touches_edge: whether it may reach beyond the scan, as vessels do; else touching the edge is flagged.
+        lesions: whether its connected components are lesions, each measured by itself.
     """
-
-    channel: Text = "image"
-    kind: Literal["volume", "image"] = "volume"
-    modality: Annotated[tuple[Text, ...], Field(min_length=1)]
-    image_type_includes: tuple[Text, ...] = ()
-    image_type_excludes: tuple[Text, ...] = ("LOCALIZER",)
-    derived: bool = False
-    secondary_capture: bool = False
-    burned_in_annotation: bool = False
-    description_includes: tuple[Text, ...] = ()
-    description_excludes: tuple[Text, ...] = ()
-    kernel_includes: tuple[Text, ...] = ()
-    kernel_excludes: tuple[Text, ...] = ()
-    contrast: Literal["any", "with", "without"] = "any"
-    contrast_phase_includes: tuple[Text, ...] = ()
-    orientation: tuple[Literal["axial", "coronal", "sagittal", "oblique"], ...] = ()
-    slice_thickness_mm: Range | None = None
-    minimum_slices: Annotated[int, Field(ge=1)] = 1
-    maximum_slices: Annotated[int, Field(ge=1)] = 100_000
-    prefer_body_part: tuple[Text, ...] = ()
-    prefer_description: tuple[Text, ...] = ()
-    prefer_kernel: tuple[Text, ...] = ()
-    prefer_thickness_mm: Annotated[float, Field(gt=0)] | None = None
-    values: Literal["modality", "suv_bw"] = "modality"
-    colour: Literal["grey", "rgb"] = "grey"
-    fill: float = 0.0
-    minimum_cover: Annotated[float, Field(ge=0, le=1)] = 0.8
-
-    @model_validator(mode="after")
-    def _patterns_compile(self) -> Input:
-        for key in PATTERNS:
-            for pattern in getattr(self, key):
-                try:
-                    re.compile(pattern)
-                except re.error as error:
-                    raise ValueError(f"{key}: {pattern!r} is not a regular expression: {error}") from None
-        return self
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Input:
-        if self.values == "suv_bw" and set(self.modality) != {"PT"}:
-            raise ValueError('values = "suv_bw" is for modality = ["PT"]')
-        if self.minimum_slices > self.maximum_slices:
-            raise ValueError("minimum_slices is more than maximum_slices")
-        if self.slice_thickness_mm and self.slice_thickness_mm[0] > self.slice_thickness_mm[1]:
-            raise ValueError("slice_thickness_mm: the least is more than the most")
-        return self
-
-
-PATTERNS = (
-    "description_includes",
-    "description_excludes",
-    "kernel_includes",
-    "kernel_excludes",
-    "contrast_phase_includes",
-    "prefer_description",
-    "prefer_kernel",
-)
-
-
-class Segment(_Part):
-    """What one label value means."""
 
     value: Annotated[int, Field(ge=1, le=65535)]
     label: Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -137,10 +47,29 @@ class Segment(_Part):
     colour: tuple[
         Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
     ]
-    plausible_ml: tuple[float, float] | None = None
+    plausible_ml: Range | None = None
+    maximum_components: Annotated[int, Field(ge=1)] | None = None
+    maximum_entropy: Annotated[float, Field(gt=0, le=1)] | None = None
+    touches_edge: bool = False
+    lesions: bool = False
 
 
-class Card(_Part):
+class TrainedOn(Part):
+    """What the network was trained on; an input outside of it is flagged.
+
+    Attributes:
+        pixel_spacing_mm, slice_spacing_mm, slice_thickness_mm, age_years: least and most.
+        kernel: patterns, one of which ConvolutionKernel has.
+    """
+
+    pixel_spacing_mm: Range | None = None
+    slice_spacing_mm: Range | None = None
+    slice_thickness_mm: Range | None = None
+    age_years: Range | None = None
+    kernel: tuple[Text, ...] = ()
+
+
+class Card(Part):
     """A network's model card."""
 
     format: Literal[1]
@@ -161,6 +90,7 @@ class Card(_Part):
     fill_holes_mm2: Annotated[float, Field(ge=0)] = 0
     input: Annotated[tuple[Input, ...], Field(min_length=1)]
     segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
+    trained_on: TrainedOn = TrainedOn()
     files: dict[str, Sha256]
 
     @model_validator(mode="after")

@@ -13,8 +13,9 @@ from random import Random
 
 import pydicom
 
-from config.settings import Peer, Settings
+from config.peers import Destination, Peer
 from config.settings import Route as RouteSettings
+from config.settings import Settings
 from db import identity, schema
 from db.database import Database, open_database, sqlite_url
 from db.job_states import Backoff
@@ -25,7 +26,7 @@ from .inbound.inbox import Inbox
 from .inbound.peers import Doorkeeper, KnownPeer
 from .networks import Networks
 from .operations.routes import PRIORITIES, Condition, ConditionKind, Route
-from .outbound.scu import Target
+from .outbound.target import Target, Web
 from .study.archive import Archive
 from .study.decode import Decoders
 
@@ -128,13 +129,24 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
 
 def targets_of(settings: Settings) -> dict[str, Target]:
     """The peers that can be sent results."""
-    return {
-        peer.name: Target(
-            peer.name, peer.ae_title, peer.destination.host, peer.destination.port, peer.destination.refusals
-        )
-        for peer in settings.peer
-        if peer.destination
-    }
+    return {peer.name: _target(peer, peer.destination) for peer in settings.peer if peer.destination}
+
+
+def _target(peer: Peer, to: Destination) -> Target:
+    return Target(
+        peer.name,
+        peer.ae_title,
+        to.host,
+        to.port or 0,
+        web=Web(to.url, to.user, to.password_file, to.token_file, to.ca_file) if to.url else None,
+        objects=frozenset(to.objects),
+        stl_segments=to.stl_segments,
+        label_map=to.label_map,
+        flagged=to.flagged,
+        commitment=to.commitment,
+        rejection_notes=to.rejection_notes,
+        refusals=to.refusals,
+    )
 
 
 def database_url(settings: Settings) -> str:
@@ -153,7 +165,7 @@ def _quiet_libraries() -> None:
 def _routes(settings: Settings, networks: Networks, targets: dict[str, Target]) -> tuple[Route, ...]:
     """The configured routes; without any, one that offers everything to every network and destination."""
     if not settings.route:
-        everything = RouteSettings(name="everything", networks=networks.names(), destinations=list(targets))
+        everything = RouteSettings(name="everything", networks=tuple(networks.names()), destinations=tuple(targets))
         return (_route(everything),)
     return tuple(_route(route) for route in settings.route)
 
@@ -167,8 +179,8 @@ def _route(route: RouteSettings) -> Route:
     return Route(
         name=route.name,
         when=conditions,
-        networks=tuple(route.networks),
-        destinations=tuple(route.destinations),
+        networks=route.networks,
+        destinations=route.destinations,
         priority=PRIORITIES[route.priority],
         live=route.mode == "live",
     )

@@ -60,7 +60,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         overrides["peer"] = peers
     settings = load(options.config, overrides)
     added = [peer["name"] for peer in peers]
-    routes = tuple(route.model_copy(update={"destinations": [*route.destinations, *added]}) for route in settings.route)
+    routes = tuple(route.model_copy(update={"destinations": (*route.destinations, *added)}) for route in settings.route)
     return settings.model_copy(update={"route": routes})
 
 

@@ -380,6 +380,7 @@ def test_36_numbers_that_describe_no_image(node: Node, pacs: FakePacs) -> None:
         {name: (spoil, "pixel-format") for name, spoil in cases.items()}
         | {
             "rows beyond the pixels": (values(Rows=65535), "pixel-data-truncated"),
+            "frames beyond the file": (values(NumberOfFrames=99_999), "unreadable-header"),
             "1e9 frames": (with_text(b"IS\4\x001111", b"IS\4\x001e9 ", NumberOfFrames=1111), "pixel-format"),
             "NaN frames": (with_text(b"IS\4\x001111", b"IS\4\0nan ", NumberOfFrames=1111), "pixel-format"),
             "infinite frames": (with_text(b"IS\4\x001111", b"IS\4\0inf ", NumberOfFrames=1111), "unreadable-header"),

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from config.settings import DEFAULT_FILE, Peer, Route, Settings, SettingsError, load
+from config.peers import Destination, Peer
+from config.settings import DEFAULT_FILE, Route, Settings, SettingsError, load
 
 SECTIONS = ("node", "database", "receive", "work", "send")
 
@@ -47,15 +48,16 @@ def test_the_commented_tables_are_complete_and_right(table: str, model: type[Bas
     example = "\n".join(_uncommented(text))
     data = tomllib.loads(example)
     assert set(data[table][0]) == set(model.model_fields)
+    assert table != "peer" or set(data[table][0]["destination"]) == set(Destination.model_fields)
     settings = Settings.model_validate(data)
-    assert settings.route[0].destinations == ["pacs"]
+    assert settings.route[0].destinations == ("pacs",)
 
 
 def _uncommented(text: str) -> Iterator[str]:
     inside = False
     for line in text.splitlines():
-        inside = line.startswith("# [[") or (inside and line.startswith("# "))
-        if inside and re.match(r"^# (\[\[\w+\]\]|\w+ = )", line):
+        inside = line.startswith("# [") or (inside and line.startswith("#"))
+        if inside and re.match(r"^# (\[\[\w+\]\]|\[\w+\.\w+\]|\w+ = )", line):
             yield line.removeprefix("# ")
 
 

@@ -5,18 +5,20 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 
 from .base import metadata
 from .intake import caller, instance, patient, refusal, series, series_fact, study
-from .outcome import delivery, outage, result
+from .outcome import commitment, delivery, measurement, outage, result, verdict
 from .work import attempt, dispatch, input_member, input_set, job, model_version, node_identity, pause, release
 
 __all__ = [
     "attempt",
     "caller",
+    "commitment",
     "delivery",
     "dispatch",
     "input_member",
     "input_set",
     "instance",
     "job",
+    "measurement",
     "metadata",
     "model_version",
     "node_identity",
@@ -29,4 +31,5 @@ __all__ = [
     "series",
     "series_fact",
     "study",
+    "verdict",
 ]

@@ -27,8 +27,9 @@ from ..errors import Failed, Refused
 from ..objects.check import mask
 from ..objects.preview import Outlined, picture
 from ..outbound import scu
-from ..outbound.scu import Parcel, Target
+from ..outbound.scu import Parcel
 from ..outbound.statuses import Answer
+from ..outbound.target import Target
 from ..study import volume
 from ..study.decode import Decoders
 from .study import synthetic_chest, write

@@ -6,6 +6,7 @@ stand wherever the algorithm is named. The node, which packages the result, is t
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
@@ -22,8 +23,30 @@ MANUFACTURER = "Planimeter"
 MODEL_NAME = "Planimeter"
 #: what writes the bytes beside ourselves
 LIBRARIES = f"highdicom {hd.__version__} pydicom {pydicom.__version__}"
+#: SeriesNumber of what we write: a block of its own, behind what scanners use
 SEG_SERIES_NUMBER = 9001
+LABEL_MAP_SERIES_NUMBER = 9002
 SR_SERIES_NUMBER = 9003
+DIAMETERS_SERIES_NUMBER = 9004
+KEY_IMAGES_SERIES_NUMBER = 9005
+PDF_SERIES_NUMBER = 9006
+RTSTRUCT_SERIES_NUMBER = 9007
+STL_SERIES_NUMBER = 9008
+REJECTION_SERIES_NUMBER = 9009
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """A report that a new one takes the place of (PS3.3 C.17.2, Predecessor Documents Sequence).
+
+    Attributes:
+        template: "TID1411" or "TID1501": which of our reports it is.
+    """
+
+    template: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +63,10 @@ class Provenance:
         content_time: seconds since 1970, of the first attempt.
         node_version, node_serial: which node.
         uid_root: the site's, or empty.
+        patient_key: of the patient, for what is tracked from study to study; empty: nothing is.
+        revision: 1 for the first results of an input, one more for each that takes the place of earlier ones.
+        predecessors: the reports whose place these take.
+        context_sha256: of all else that the results say: revision, predecessors, flags, comparison with a prior.
     """
 
     card: Card
@@ -53,12 +80,18 @@ class Provenance:
     node_version: str
     node_serial: str
     uid_root: str
+    patient_key: str = ""
+    revision: int = 1
+    predecessors: tuple[Predecessor, ...] = ()
+    context_sha256: str = ""
 
-    def result_uid(self, kind: str, options: str) -> str:
-        """The SOP Instance UID of one result."""
-        return derive(
-            self.uid_root,
-            "result",
+    @property
+    def run(self) -> str:
+        """What was computed, whatever it replaces: a hash of input, network, node and mask."""
+        return hashlib.sha256("\n".join(self._decisive()).encode()).hexdigest()
+
+    def _decisive(self) -> tuple[str, ...]:
+        return (
             self.study_uid,
             self.input_set_hash,
             self.headers_sha256,
@@ -67,26 +100,37 @@ class Provenance:
             self.node_version,
             self.node_serial,
             LIBRARIES,
-            kind,
-            options,
             self.mask_sha256,
         )
+
+    def result_uid(self, kind: str, options: str) -> str:
+        """The SOP Instance UID of one result."""
+        return derive(self.uid_root, "result", *self._decisive(), kind, options, self.context_sha256)
 
     def series_uid(self, sop_uid: str) -> str:
         """Each result has a series of its own: some viewers show only one object of a SEG series."""
         return derive(self.uid_root, "series", sop_uid)
 
-    def tracking_uid(self, segment: Segment) -> str:
-        """The same structure of the same study by the same network, whatever its version."""
-        return derive(self.uid_root, "tracking", self.study_uid, self.card.name, str(segment.value))
+    def tracking_uid(self, segment: Segment, lesion: int = 0) -> str:
+        """The same structure of the same patient by the same network, whatever its version; or one lesion of one run,
+        since nobody matches lesions from study to study."""
+        if lesion:
+            return derive(self.uid_root, "lesion", self.run, str(segment.value), str(lesion))
+        whose = f"patient {self.patient_key}" if self.patient_key else self.study_uid
+        return derive(self.uid_root, "tracking", whose, self.card.name, str(segment.value))
 
     @property
     def algorithm_name(self) -> str:
         return self.card.name
 
-    def described(self, what: str) -> str:
-        """A series description: at most 64 characters."""
-        return f"AI {what} {self.card.title} {self.card.version} [RESEARCH]"[:64]
+    def described(self, what: str, *, marked: bool = False) -> str:
+        """A series description: at most 64 characters, the title cut where it is too long.
+
+        Args:
+            marked: a person should look at this result before trusting it.
+        """
+        head, tail = f"{'CHECK! ' if marked else ''}AI {what} ", f" {self.card.version} rev {self.revision} [RESEARCH]"
+        return (head + self.card.title[: max(0, 64 - len(head) - len(tail))] + tail)[:64]
 
     def general_equipment(self) -> dict[str, str]:
         """Enhanced General Equipment, as highdicom's arguments."""

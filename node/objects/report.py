@@ -16,9 +16,9 @@ from models.card import Segment
 from ..study.facts import text
 from ..study.volume import Volume
 from . import picture_frames
+from .codes import coded
 from .identity import SR_SERIES_NUMBER, Provenance
 from .measure import Measured
-from .seg import coded
 
 KIND, OPTIONS = "SR", "TID1411"
 

@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from models.card import Segment
 
 from . import picture_frames
+from .codes import coded
 from .identity import SEG_SERIES_NUMBER, Provenance
 
 KIND, OPTIONS = "SEG", "BINARY"
@@ -102,9 +103,3 @@ def _description(number: int, segment: Segment, provenance: Provenance) -> hd.se
         modifier = Sequence([coded(segment.laterality)])
         described.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = modifier
     return described
-
-
-def coded(triple: tuple[str, str, str]) -> hd.sr.CodedConcept:
-    """A code of the card."""
-    value, scheme, meaning = triple
-    return hd.sr.CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)

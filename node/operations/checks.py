@@ -22,7 +22,7 @@ from models.card import CardError
 from ..errors import NodeError
 from ..inbound import syntaxes
 from ..outbound import scu
-from ..outbound.scu import Target
+from ..outbound.target import Target
 
 ECHO_SECONDS = 10.0
 CODECS = {

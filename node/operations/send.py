@@ -13,8 +13,9 @@ from rich.progress import Progress
 
 from ..errors import Refused
 from ..outbound import scu
-from ..outbound.scu import Parcel, Target
+from ..outbound.scu import Parcel
 from ..outbound.statuses import Answer
+from ..outbound.target import Target
 
 TIMEOUT_SECONDS = 60.0
 #: PS3.8 9.3.2.2: a presentation context ID is odd and one byte

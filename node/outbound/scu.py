@@ -17,18 +17,7 @@ from pynetdicom.sop_class import Verification
 
 from ..errors import Unavailable
 from .statuses import Answer, meaning
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where to send."""
-
-    name: str
-    ae_title: str
-    host: str
-    port: int
-    refusals: bool = False
-    """whether it wants to be told what was not processed"""
+from .target import Target
 
 
 @dataclass(frozen=True)

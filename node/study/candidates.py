@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from db.database import Row
 
 from ..errors import Refused
-from . import facts, pixels
+from . import facts, frames, pixels
 from .archive import Archive
 from .decode import Decoders
 from .facts import Image, Series, text
@@ -116,7 +116,10 @@ def gather(rows: Sequence[Row], archive: Archive, decoders: Decoders) -> Candida
         one = gathered.setdefault(row["series_uid"], _Gathered())
         one.callers.add(row["calling_ae"])
         try:
-            header = facts.read(archive.at(row["path"]))
+            file = archive.at(row["path"])
+            header = facts.read(file)
+            if not frames.has_room(header, file.stat().st_size):
+                raise Refused("pixel-data-truncated", "an image declares more frames than its file has room for")
         except Refused as refusal:
             header, one.broken = Dataset(), refusal.sentence
         one.images.append(Image(row["sop_uid"], known[row["id"]], header))

@@ -20,6 +20,8 @@ from pydicom.uid import EnhancedPETImageStorage, NuclearMedicineImageStorage
 from ..errors import Refused
 
 MOST_FRAMES = 100_000
+#: no compressed frame is shorter: its markers alone take more
+FRAME_BYTES = 32
 FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 VECTORS = ("EnergyWindowVector", "DetectorVector", "PhaseVector", "RRIntervalVector", "TimeSlotVector", "SliceVector")
 #: what a flat header does not have
@@ -76,6 +78,17 @@ def count(header: Dataset) -> int:
     if not 0 <= number <= MOST_FRAMES:
         raise Refused("pixel-format", f"NumberOfFrames of an image is {number}")
     return max(number, 1)
+
+
+def has_room(header: Dataset, file_bytes: int) -> bool:
+    """Whether a file can hold as many frames as its header says; a header is made for each of them, pixels or not."""
+    try:
+        number = count(header)
+        pixels = int(header.get("Rows") or 0) * int(header.get("Columns") or 0)
+    except (Refused, ArithmeticError, TypeError, ValueError):
+        return True  # something else is wrong with it
+    compressed = header.file_meta.TransferSyntaxUID.is_encapsulated
+    return number <= 1 or number * max(1, FRAME_BYTES if compressed else pixels // 8) <= file_bytes
 
 
 def is_multi_frame(header: Dataset) -> bool:
@@ -236,7 +249,10 @@ def _nuclear(header: Dataset, root: Dataset, wanted: list[int]) -> list[Dataset]
 def _along(origin: Any, cosines: Any, spacing: Any, slices: int) -> list[float]:
     try:
         row, column = np.array(cosines[:3], float), np.array(cosines[3:], float)
-        at = np.array(origin, float) + slices * float(spacing) * np.cross(row, column)
+        step = slices * float(spacing)
+        if not np.isfinite([*row, *column, step]).all():
+            raise ValueError
+        at = np.array(origin, float) + step * np.cross(row, column)
     except (ArithmeticError, TypeError, ValueError):
         raise Refused("geometry-missing", "the slices of a nuclear medicine image have no usable place") from None
     return [float(part) for part in at]

@@ -26,7 +26,8 @@ from models.phantom import chest
 from node.demo.study import ct_series, write
 from node.demo.toy_pacs import ToyPacs
 from node.outbound import scu
-from node.outbound.scu import Parcel, Target
+from node.outbound.scu import Parcel
+from node.outbound.target import Target
 from tests.running import RunningNode
 from tests.waiting import wait_until
 

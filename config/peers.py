@@ -1,0 +1,92 @@
+"""Peers: the scanners and PACS that we know, and what a destination gets."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+# PS3.8 9.3.2: up to 16 characters of the default repertoire, no control characters, no backslash, not all spaces
+AETitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
+]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+Object = Literal["SEG", "SR", "SC", "PDF", "RTSTRUCT", "STL"]
+
+
+class Section(BaseModel):
+    """A part of the settings: immutable, and no key that is not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Destination(Section):
+    """The role of a peer that is sent results: by C-STORE to host and port, or by STOW-RS to a URL."""
+
+    host: str = ""
+    port: Port | None = None
+    url: str = ""
+    user: str = ""
+    password_file: Path | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    objects: Annotated[tuple[Object, ...], Field(min_length=1)] = ("SEG", "SR")
+    stl_segments: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    label_map: bool = False
+    flagged: Literal["send", "mark", "hold"] = "send"
+    commitment: bool = False
+    rejection_notes: bool = False
+    refusals: bool = False
+
+    @field_validator("password_file", "token_file", "ca_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    @model_validator(mode="after")
+    def _one_way_to_send(self) -> Destination:
+        if bool(self.url) == bool(self.host or self.port):
+            raise ValueError("a destination has host and port (C-STORE), or url (STOW-RS), and not both")
+        if not self.url and not (self.host and self.port):
+            raise ValueError("a destination has host and port")
+        if self.url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", self.url):
+            raise ValueError(f"{self.url!r} is no URL such as https://pacs.example/dicom-web")
+        if self.url and self.commitment:
+            raise ValueError("storage commitment is a DIMSE service: a url has none; STOW-RS answers for each instance")
+        if not self.url and (self.user or self.password_file or self.token_file or self.ca_file):
+            raise ValueError("user, password_file, token_file and ca_file belong to a destination with url")
+        if bool(self.user) != bool(self.password_file) or (self.user and self.token_file):
+            raise ValueError("give user and password_file, or token_file alone")
+        return self
+
+
+class Peer(Section):
+    """Another application entity."""
+
+    name: Name
+    ae_title: AETitle
+    address: str = ""
+    may_send: bool = False
+    may_send_labels: bool = False
+    destination: Destination | None = None
+
+    @field_validator("address")
+    @classmethod
+    def _address_or_network(cls, value: str) -> str:
+        try:
+            ipaddress.ip_network(value or "0.0.0.0/0", strict=False)
+        except ValueError:
+            raise ValueError(f"{value!r} is neither an IP address nor a network such as 10.1.2.0/24") from None
+        return value
+
+    @model_validator(mode="after")
+    def _senders_have_an_address(self) -> Peer:
+        if (self.may_send or self.may_send_labels) and not self.address:
+            raise ValueError("a peer that may send needs `address`, the IP address or network it calls from")
+        return self

@@ -1,0 +1,111 @@
+"""What a model card says of the series that a network reads: plain values, whose meaning in DICOM is the node's."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Code = tuple[Annotated[str, StringConstraints(min_length=1, max_length=16)], Text, Text]
+"""code value, coding scheme designator, code meaning"""
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Part(BaseModel):
+    """A part of a card: immutable, and no key that is not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
+
+
+class Input(Part):
+    """One channel: which series it is read from, and as what. Rules refuse; preferences (`prefer_`) rank.
+
+    The patterns are regular expressions, found anywhere, whatever the case.
+
+    Attributes:
+        channel: its name in the bundle's configuration.
+        kind: "volume": slices that make a volume; "image": one 2D image, or each frame of one.
+        modality: Modality of all its images.
+        image_type_includes, image_type_excludes: values of ImageType that every image has; that no image has.
+        derived: whether images that were computed from others (ImageType DERIVED) may be read.
+        secondary_capture: whether secondary captures may be read.
+        burned_in_annotation: whether images with BurnedInAnnotation YES may be read.
+        description_includes: patterns, one of which SeriesDescription or ProtocolName has.
+        description_excludes: patterns that neither has.
+        kernel_includes, kernel_excludes: the same for ConvolutionKernel.
+        contrast: whether ContrastBolusAgent is to be there.
+        contrast_phase_includes: patterns, one of which SeriesDescription, ProtocolName or ContrastBolusAgent has.
+        orientation: planes that the slices may lie in; none means any.
+        slice_thickness_mm: least and most.
+        minimum_slices, maximum_slices: of a volume; frames of an image.
+        prefer_body_part: values of BodyPartExamined, which is too often wrong to refuse by.
+        prefer_description, prefer_kernel: patterns, the best first.
+        prefer_thickness_mm: the slice thickness that is best.
+        values: "modality": Hounsfield units, counts, what the images say; "suv_bw": SUV by body weight, g/ml.
+        colour: "grey": one channel; "rgb": three, 0 ... 255.
+        fill: what stands where this channel does not reach the grid of the first, in its values.
+        minimum_cover: the part of the first channel's grid that this channel has to cover.
+    """
+
+    channel: Text = "image"
+    kind: Literal["volume", "image"] = "volume"
+    modality: Annotated[tuple[Text, ...], Field(min_length=1)]
+    image_type_includes: tuple[Text, ...] = ()
+    image_type_excludes: tuple[Text, ...] = ("LOCALIZER",)
+    derived: bool = False
+    secondary_capture: bool = False
+    burned_in_annotation: bool = False
+    description_includes: tuple[Text, ...] = ()
+    description_excludes: tuple[Text, ...] = ()
+    kernel_includes: tuple[Text, ...] = ()
+    kernel_excludes: tuple[Text, ...] = ()
+    contrast: Literal["any", "with", "without"] = "any"
+    contrast_phase_includes: tuple[Text, ...] = ()
+    orientation: tuple[Literal["axial", "coronal", "sagittal", "oblique"], ...] = ()
+    slice_thickness_mm: Range | None = None
+    minimum_slices: Annotated[int, Field(ge=1)] = 1
+    maximum_slices: Annotated[int, Field(ge=1)] = 100_000
+    prefer_body_part: tuple[Text, ...] = ()
+    prefer_description: tuple[Text, ...] = ()
+    prefer_kernel: tuple[Text, ...] = ()
+    prefer_thickness_mm: Annotated[float, Field(gt=0)] | None = None
+    values: Literal["modality", "suv_bw"] = "modality"
+    colour: Literal["grey", "rgb"] = "grey"
+    fill: float = 0.0
+    minimum_cover: Annotated[float, Field(ge=0, le=1)] = 0.8
+
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> Input:
+        for key in PATTERNS:
+            for pattern in getattr(self, key):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    raise ValueError(f"{key}: {pattern!r} is not a regular expression: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Input:
+        if self.values == "suv_bw" and set(self.modality) != {"PT"}:
+            raise ValueError('values = "suv_bw" is for modality = ["PT"]')
+        if self.minimum_slices > self.maximum_slices:
+            raise ValueError("minimum_slices is more than maximum_slices")
+        if self.slice_thickness_mm and self.slice_thickness_mm[0] > self.slice_thickness_mm[1]:
+            raise ValueError("slice_thickness_mm: the least is more than the most")
+        return self
+
+
+PATTERNS = (
+    "description_includes",
+    "description_excludes",
+    "kernel_includes",
+    "kernel_excludes",
+    "contrast_phase_includes",
+    "prefer_description",
+    "prefer_kernel",
+)
