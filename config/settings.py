@@ -138,7 +138,7 @@ class Settings(Section):
         for kind, names in (("peer", [p.name for p in self.peer]), ("route", [r.name for r in self.route])):
             if doubled := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"two [[{kind}]] are called {', '.join(doubled)}")
-        if self.receive.listen and not self.senders and not ipaddress.ip_address(self.receive.listen).is_loopback:
+        if self.receive.listen and not self._callers and not ipaddress.ip_address(self.receive.listen).is_loopback:
             raise ValueError(
                 f"receive.listen is {self.receive.listen}, but no [[peer]] has `may_send = true`: without one, anyone "
                 "who reaches that address could send"
@@ -158,9 +158,15 @@ class Settings(Section):
         return tuple(peer for peer in self.peer if peer.may_send or peer.may_send_labels)
 
     @property
+    def _callers(self) -> tuple[Peer, ...]:
+        """The peers that may call: to store, or to report on storage commitment."""
+        reporting = tuple(peer for peer in self.peer if peer.destination and peer.destination.commitment)
+        return self.senders + reporting
+
+    @property
     def listen(self) -> str:
-        """The address to listen on: loopback while no peer may send."""
-        return self.receive.listen or ("0.0.0.0" if self.senders else "127.0.0.1")  # noqa: S104 - only known peers get in
+        """The address to listen on: loopback while no peer may call."""
+        return self.receive.listen or ("0.0.0.0" if self._callers else "127.0.0.1")  # noqa: S104 - only known peers get in
 
     @property
     def home(self) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import job_orders, jobs
+from . import job_orders, jobs, results
 from .database import Clock, insert
 from .job_states import JobKind
 from .tables import delivery, input_set, job, outage, result, study
@@ -25,31 +25,58 @@ def queue(
     tx: Connection,
     input_set_id: int,
     study_id: int,
-    result_ids: Iterable[int],
+    result_ids: Sequence[int],
     destinations: Iterable[str],
     max_attempts: int,
+    *,
+    held_because: str = "",
 ) -> None:
     """Write the delivery rows that are not there yet; where any waits, ask for one `deliver` job per destination.
 
-    What was not sent any more, because something newer had taken its place, is to be sent after all.
+    What was not sent any more, because something newer had taken its place, is to be sent after all. What a destination
+    has refused in this form before, and was sent in another one, is not sent to it again.
+
+    Args:
+        held_because: why a person has to release them first; empty where they may go.
     """
-    ids = list(result_ids)
+    state, reason = ("held", held_because) if held_because else ("waiting", None)
     for destination in destinations:
-        for result_id in ids:
+        for result_id in result_ids:
+            if _fell_back(tx, result_id, destination):
+                continue
             tx.execute(
                 insert(tx, delivery)
-                .values(result_id=result_id, destination=destination, state="waiting", created=Clock())
+                .values(result_id=result_id, destination=destination, state=state, reason=reason, created=Clock())
                 .on_conflict_do_update(
                     index_elements=["result_id", "destination"],
-                    set_=dict(state="waiting", reason=None),
+                    set_=dict(state=state, reason=reason),
                     where=delivery.c.state == "superseded",
                 )
             )
         if waiting(tx, input_set_id, destination):
-            _ask(tx, destination, input_set_id, study_id, max_attempts)
+            ask(tx, destination, input_set_id, study_id, max_attempts)
 
 
-def _ask(tx: Connection, destination: str, input_set_id: int, study_id: int, max_attempts: int) -> None:
+def _fell_back(tx: Connection, result_id: int, destination: str) -> bool:
+    found = sa.select(delivery.c.id).where(delivery.c.fell_back_from == result_id)
+    return tx.execute(found.where(delivery.c.destination == destination)).first() is not None
+
+
+def fall_back(tx: Connection, delivery_id: int, result_id: int, reason: str) -> None:
+    """A destination refuses the form of a result: this delivery is of another form from now on, once and for all."""
+    waits = sa.and_(delivery.c.id == delivery_id, delivery.c.state == "waiting")
+    tx.execute(
+        sa.update(delivery)
+        .where(waits)
+        .values(
+            fell_back_from=sa.func.coalesce(delivery.c.fell_back_from, delivery.c.result_id),
+            result_id=result_id,
+            reason=reason,
+        )
+    )
+
+
+def ask(tx: Connection, destination: str, input_set_id: int, study_id: int, max_attempts: int) -> None:
     jobs.enqueue(
         tx,
         JobKind.DELIVER,
@@ -62,7 +89,7 @@ def _ask(tx: Connection, destination: str, input_set_id: int, study_id: int, max
 
 
 def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[RowMapping]:
-    """What is still to be sent of an input set to a destination, oldest result first."""
+    """What is still to be sent of an input set to a destination: rejection notes first, then the oldest result."""
     return (
         tx.execute(
             sa.select(
@@ -72,6 +99,10 @@ def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[Row
                 result.c.sop_class,
                 result.c.path,
                 result.c.kind,
+                result.c.options,
+                result.c.run,
+                result.c.revision,
+                delivery.c.result_id,
             )
             .join(result, result.c.id == delivery.c.result_id)
             .where(
@@ -80,7 +111,7 @@ def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[Row
                 delivery.c.state == "waiting",
                 result.c.state == "ready",
             )
-            .order_by(result.c.id)
+            .order_by(sa.case((result.c.kind == results.REJECTION, 0), else_=1), result.c.id)
         )
         .mappings()
         .all()
@@ -96,7 +127,7 @@ def settle(tx: Connection, delivery_id: int, state: str, status: int | None, rea
     values: dict[str, object] = dict(status=status, reason=reason, attempts=delivery.c.attempts + 1, state=state)
     if state == "delivered":
         values["delivered"] = Clock()
-    from_states = ["waiting", "superseded"] if state == "delivered" else ["waiting"]
+    from_states = ["waiting", "superseded", "withdrawn", "discarded"] if state == "delivered" else ["waiting"]
     tx.execute(
         sa.update(delivery).where(delivery.c.id == delivery_id, delivery.c.state.in_(from_states)).values(**values)
     )
@@ -213,7 +244,9 @@ def outages(tx: Connection) -> Sequence[RowMapping]:
 def listing(tx: Connection, study_id: int | None = None) -> Sequence[RowMapping]:
     """Deliveries, newest first, with their object and study."""
     query = (
-        sa.select(delivery, result.c.sop_uid, result.c.kind, study.c.study_uid, study.c.id.label("study_id"))
+        sa.select(
+            delivery, result.c.sop_uid, result.c.kind, result.c.options, study.c.study_uid, study.c.id.label("study_id")
+        )
         .join(result, result.c.id == delivery.c.result_id)
         .join(input_set, input_set.c.id == result.c.input_set_id)
         .join(study, study.c.id == input_set.c.study_id)

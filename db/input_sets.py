@@ -182,6 +182,16 @@ def superseded(tx: Connection, input_set_id: int) -> bool:
     return tx.execute(newer).first() is not None
 
 
+def line(input_set_id: int) -> sa.Select[tuple[int]]:
+    """The ids of an input set and of all whose place it took, as a query."""
+    first = sa.select(input_set.c.id, input_set.c.supersedes).where(input_set.c.id == input_set_id)
+    chain = first.cte("chain", recursive=True)
+    chain = chain.union_all(
+        sa.select(input_set.c.id, input_set.c.supersedes).join(chain, input_set.c.id == chain.c.supersedes)
+    )
+    return sa.select(chain.c.id)
+
+
 def live_destinations(tx: Connection, input_set_id: int) -> list[str]:
     """Where the results are to be sent: the destinations of its live routes, each once."""
     rows = tx.execute(

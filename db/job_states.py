@@ -43,6 +43,7 @@ class JobKind(StrEnum):
     SEGMENT = "segment"
     EXPLAIN = "explain"
     DELIVER = "deliver"
+    COMMIT = "commit"
     SWEEP = "sweep"
 
 

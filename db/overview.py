@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from .arrivals import Kind
+from .results import REJECTION
 from .tables import attempt, delivery, input_set, instance, job, model_version, refusal, result, study
 
-#: kind of a result that only says why there is none
-NOTICE = "NOTICE"
+#: kinds that only say why there is none, or that there is none any more
+NO_RESULT = ("NOTICE", REJECTION)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class StudyOverview:
     #: delivery state -> number, of results that stand
     deliveries: dict[str, int]
     results: int
+    #: what the self-check found of results that stand
+    faults: list[str]
     #: code and sentence of what went wrong or was refused, newest last
     reasons: list[tuple[str, str]]
 
@@ -53,13 +56,15 @@ def studies(tx: Connection, *, limit: int | None = None) -> list[StudyOverview]:
         standing,
     )
     reasons = _reasons(tx, ids)
+    faults = _faults(tx, ids, of_results, standing)
     return [
         StudyOverview(
             row=row,
             instances={kind: n for (kind,), n in instances.get(row["id"], {}).items()},
             jobs={(kind, state): n for (kind, state), n in jobs.get(row["id"], {}).items()},
             deliveries={state: n for (state,), n in deliveries.get(row["id"], {}).items()},
-            results=sum(n for (kind,), n in results.get(row["id"], {}).items() if kind != NOTICE),
+            results=sum(n for (kind,), n in results.get(row["id"], {}).items() if kind not in NO_RESULT),
+            faults=faults.get(row["id"], []),
             reasons=reasons.get(row["id"], []),
         )
         for row in rows
@@ -84,6 +89,16 @@ def _counted(
     for row in tx.execute(query):
         study_id, *key, count = tuple(row)
         found.setdefault(int(study_id), {})[tuple(str(part) for part in key)] = int(count)
+    return found
+
+
+def _faults(
+    tx: Connection, ids: list[int], of_results: sa.FromClause, standing: sa.ColumnElement[bool]
+) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    query = sa.select(input_set.c.study_id, result.c.reason).select_from(of_results).distinct()
+    for row in tx.execute(query.where(standing, result.c.state == "held", input_set.c.study_id.in_(ids))):
+        found.setdefault(row.study_id, []).append(row.reason or "")
     return found
 
 

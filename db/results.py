@@ -9,8 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from . import input_sets
 from .database import Clock
 from .tables import delivery, input_set, model_version, result, study
+
+#: kind of a note that tells a destination not to use older results; nothing takes its place
+REJECTION = "KOS"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +30,42 @@ class NewResult:
     path: str
     size: int
     content_time: float
+    run: str = ""
+    revision: int = 1
 
 
 def by_uid(tx: Connection, sop_uid: str) -> RowMapping | None:
     """The result with this SOP Instance UID, or None."""
     return tx.execute(sa.select(result).where(result.c.sop_uid == sop_uid)).mappings().one_or_none()
+
+
+def line(tx: Connection, input_set_id: int) -> Sequence[RowMapping]:
+    """All results of an input set and of those whose place it took, the newest revision first.
+
+    `rejected` says whether a destination was told not to use one of the same run any more.
+    """
+    noted = sa.select(delivery.c.id).where(delivery.c.result_id == result.c.id, delivery.c.rejected_by.is_not(None))
+    return (
+        tx.execute(
+            sa.select(result, noted.exists().label("rejected"))
+            .where(result.c.input_set_id.in_(input_sets.line(input_set_id)), result.c.kind != REJECTION)
+            .order_by(result.c.revision.desc(), result.c.id)
+        )
+        .mappings()
+        .all()
+    )
+
+
+def of_run(tx: Connection, result_id: int, kind: str, options: str) -> int | None:
+    """The result of another form that was made together with this one, and stands; None where there is none."""
+    one, other = result.alias("one"), result.alias("other")
+    same = sa.and_(
+        other.c.input_set_id == one.c.input_set_id, other.c.run == one.c.run, other.c.revision == one.c.revision
+    )
+    found = sa.select(other.c.id).join_from(one, other, same).where(one.c.id == result_id)
+    return tx.execute(
+        found.where(other.c.kind == kind, other.c.options == options, other.c.state == "ready")
+    ).scalar_one_or_none()
 
 
 def has_path(tx: Connection, path: str) -> bool:
@@ -47,7 +82,13 @@ def is_ours(tx: Connection, sop_uid: str, device_uids: Sequence[str]) -> bool:
 
 
 def record(
-    tx: Connection, input_set_id: int, model_version_id: int, new: Sequence[NewResult], *, outdated: bool
+    tx: Connection,
+    input_set_id: int,
+    model_version_id: int,
+    new: Sequence[NewResult],
+    *,
+    outdated: bool,
+    fault: str = "",
 ) -> list[int]:
     """Write the results of an input set, and let them replace what was there.
 
@@ -57,6 +98,7 @@ def record(
 
     Args:
         outdated: a newer input set has taken this one's place; then these are superseded from the start.
+        fault: what the self-check found; then these are held, and what was there stands.
 
     Returns:
         The ids, in the order of `new`.
@@ -67,7 +109,7 @@ def record(
         known = by_uid(tx, one.sop_uid)
         if known is not None:
             ids.append(int(known["id"]))
-            if not outdated and known["state"] == "superseded":
+            if not outdated and not fault and known["state"] == "superseded":
                 tx.execute(sa.update(result).where(result.c.id == ids[-1]).values(state="ready"))
             continue
         replaced = next((row.id for row in older if row.kind == one.kind and row.options == one.options), None)
@@ -87,7 +129,10 @@ def record(
                         path=one.path,
                         size=one.size,
                         content_time=one.content_time,
-                        state="superseded" if outdated else "ready",
+                        run=one.run,
+                        revision=one.revision,
+                        state="held" if fault else "superseded" if outdated else "ready",
+                        reason=fault or None,
                         supersedes=replaced,
                         created=Clock(),
                     )
@@ -95,28 +140,25 @@ def record(
                 ).scalar_one()
             )
         )
-    if not outdated and older:
+    if older and not outdated and not fault:
         _supersede(tx, [row.id for row in older])
     return ids
 
 
 def set_aside(tx: Connection, input_set_id: int) -> None:
     """What stands of an input set is superseded until it is made again; equal results then stand again."""
-    standing = sa.select(result.c.id).where(result.c.input_set_id == input_set_id, result.c.state == "ready")
+    mine = sa.and_(result.c.input_set_id == input_set_id, result.c.state == "ready", result.c.kind != REJECTION)
+    standing = sa.select(result.c.id).where(mine)
     _supersede(tx, list(tx.execute(standing).scalars()))
 
 
 def _older(tx: Connection, input_set_id: int, keep: list[str]) -> Sequence[Any]:
-    lineage = sa.select(input_set.c.id, input_set.c.supersedes).where(input_set.c.id == input_set_id)
-    chain = lineage.cte("chain", recursive=True)
-    chain = chain.union_all(
-        sa.select(input_set.c.id, input_set.c.supersedes).join(chain, input_set.c.id == chain.c.supersedes)
-    )
     return tx.execute(
         sa.select(result.c.id, result.c.kind, result.c.options)
         .where(
-            result.c.input_set_id.in_(sa.select(chain.c.id)),
+            result.c.input_set_id.in_(input_sets.line(input_set_id)),
             result.c.state.in_(["ready", "held"]),
+            result.c.kind != REJECTION,
             result.c.sop_uid.not_in(keep),
         )
         .order_by(result.c.id.desc())
@@ -127,8 +169,28 @@ def _supersede(tx: Connection, ids: list[int]) -> None:
     tx.execute(sa.update(result).where(result.c.id.in_(ids)).values(state="superseded"))
     tx.execute(
         sa.update(delivery)
-        .where(delivery.c.result_id.in_(ids), delivery.c.state == "waiting")
+        .where(delivery.c.result_id.in_(ids), delivery.c.state.in_(["waiting", "held"]))
         .values(state="superseded", reason="a newer result took its place before it was sent")
+    )
+
+
+def held(tx: Connection) -> Sequence[RowMapping]:
+    """The results that the self-check holds, one of each run, newest first."""
+    first = (
+        sa.select(sa.func.min(result.c.id))
+        .where(result.c.state == "held")
+        .group_by(result.c.input_set_id, result.c.run)
+    )
+    return (
+        tx.execute(
+            sa.select(result.c.id, result.c.reason, study.c.study_uid)
+            .join(input_set, input_set.c.id == result.c.input_set_id)
+            .join(study, study.c.id == input_set.c.study_id)
+            .where(result.c.id.in_(first))
+            .order_by(result.c.id.desc())
+        )
+        .mappings()
+        .all()
     )
 
 

@@ -8,6 +8,7 @@ before anything is parsed.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -68,6 +69,15 @@ class TrainedOn(Part):
     age_years: Range | None = None
     kernel: tuple[Text, ...] = ()
 
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> TrainedOn:
+        for pattern in self.kernel:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"kernel: {pattern!r} is not a regular expression: {error}") from None
+        return self
+
 
 class Card(Part):
     """A network's model card."""
@@ -88,6 +98,8 @@ class Card(Part):
     smallest_component_part: Annotated[float, Field(ge=0, lt=1)] = 0
     one_class_per_core_mm: Annotated[float, Field(ge=0)] = 0
     fill_holes_mm2: Annotated[float, Field(ge=0)] = 0
+    grow_mm: Annotated[float, Field(ge=0)] = 0
+    grow_below: float = 0
     input: Annotated[tuple[Input, ...], Field(min_length=1)]
     segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
     trained_on: TrainedOn = TrainedOn()

@@ -51,6 +51,8 @@ class Answer:
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
     device: str = ""
+    entropy: dict[int, float] = field(default_factory=dict)
+    """label value -> mean entropy inside it, 0 (sure) ... 1 (guessing); none where the bundle gives no probabilities"""
 
 
 def segment(
@@ -114,7 +116,8 @@ def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
     if message["say"] == "failed":
         raise HostFailed(message["sentence"])
     (labels,) = arrays
-    return Answer(labels.array, message["seconds"], message["peak_memory_mb"], message["device"])
+    entropy = {int(value): float(mean) for value, mean in message.get("entropy", {}).items()}  # JSON's keys are text
+    return Answer(labels.array, message["seconds"], message["peak_memory_mb"], message["device"], entropy)
 
 
 def _peer(connection: socket.socket) -> int:

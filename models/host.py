@@ -107,13 +107,14 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
     from .network import Unusable
 
     answer: dict[str, object]
+    entropy: dict[int, float] = {}
     labels = SharedArray.make(channels[0].array.shape[:3], np.uint8)
     # whoever asked ends a host that hangs, unless it has died itself meanwhile
     hangs = threading.Timer(float(message.get("limit") or LONGEST_SECONDS) + 5, os._exit, (EXIT_HUNG,))
     hangs.daemon = True
     hangs.start()
     try:
-        seconds = network.segment([one.array for one in channels], np.array(message["affine"]), labels.array)
+        seconds = network.segment([one.array for one in channels], np.array(message["affine"]), labels.array, entropy)
     except Unusable as error:
         answer = {"say": "refused", "code": error.code, "sentence": str(error)}
     except Exception as error:  # noqa: BLE001 - the edge of the process: a bundle may raise anything
@@ -129,6 +130,7 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
             "seconds": {key: round(value, 3) for key, value in seconds.items()},
             "peak_memory_mb": round(memory_kib / 1024, 1),
             "device": str(network.device),
+            "entropy": entropy,
         }
         send(connection, answer, (labels,))
         return

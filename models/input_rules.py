@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Code = tuple[Annotated[str, StringConstraints(min_length=1, max_length=16)], Text, Text]
@@ -19,7 +19,16 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
+def _in_order(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError("the least is more than the most")
+    return value
+
+
+Range = Annotated[
+    tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]],
+    AfterValidator(_in_order),
+]
 
 
 class Input(Part):
@@ -95,8 +104,6 @@ class Input(Part):
             raise ValueError('values = "suv_bw" is for modality = ["PT"]')
         if self.minimum_slices > self.maximum_slices:
             raise ValueError("minimum_slices is more than maximum_slices")
-        if self.slice_thickness_mm and self.slice_thickness_mm[0] > self.slice_thickness_mm[1]:
-            raise ValueError("slice_thickness_mm: the least is more than the most")
         return self
 
 

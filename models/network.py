@@ -20,8 +20,10 @@ from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 
+from . import entropy
 from .card import Bundle, verify
 from .clean import absorb_small_components, fill_holes, one_class_per_core
+from .grow import grow
 from .restore import label_map
 
 #: what a bundle does with files, logs and trackers has no place in a service
@@ -115,7 +117,11 @@ class Network:
         self._marks[name] = time.monotonic()
 
     def segment(
-        self, channels: list[NDArray[np.float32]], affine: NDArray[np.float64], out: NDArray[np.uint8]
+        self,
+        channels: list[NDArray[np.float32]],
+        affine: NDArray[np.float64],
+        out: NDArray[np.uint8],
+        doubt: dict[int, float] | None = None,
     ) -> dict[str, float]:
         """Run the network.
 
@@ -124,6 +130,8 @@ class Network:
                 inputs, on one grid.
             affine: 4x4, from (column, row, slice) index to DICOM patient coordinates (LPS, mm).
             out: of the same shape; filled with the label values.
+            doubt: filled with the mean entropy of each label value that is there (`entropy.means`), where the bundle
+                gives probabilities; nothing is computed without it.
 
         Returns:
             The seconds of each stage.
@@ -136,9 +144,14 @@ class Network:
         output = self._run_once(self._item(channels, ras))
         inferred = self._marks["end"]
         if self._restore:
-            self._restored(output["pred"], ras, out)
+            self._restored(output["pred"], ras, out, doubt)
         else:
             self._checked(output["pred"], ras, out)
+        if self.card.grow_mm:
+            across_mm, down_mm, _ = np.linalg.norm(affine[:3, :3], axis=0)
+            pixel_mm = float(down_mm), float(across_mm)
+            below, most_mm, holes_mm2 = self.card.grow_below, self.card.grow_mm, self.card.fill_holes_mm2
+            grow(out, channels[0], pixel_mm, below=below, most_mm=most_mm, holes_mm2=holes_mm2)
         self._only_known_values(out)
         return {
             "preprocess": self._marks["read"] - begun,
@@ -185,11 +198,26 @@ class Network:
             item[f"{one.channel}_meta_dict"] = dict(meta)
         return item
 
-    def _restored(self, pred: MetaTensor, ras: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
+    def _restored(
+        self,
+        pred: MetaTensor,
+        ras: NDArray[np.float64],
+        out: NDArray[np.uint8],
+        doubt: dict[int, float] | None,
+    ) -> None:
         probabilities = pred.as_tensor().float()
         if not bool(torch.isfinite(probabilities).all()):
             raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
         model_affine = np.asarray(pred.affine, np.float64)
+        of_voxels = None if doubt is None else entropy.of_softmax(probabilities)
+        self._mend(probabilities, model_affine)
+        if doubt is not None and of_voxels is not None:
+            doubt |= entropy.means(of_voxels, probabilities)
+        shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
+        label_map(probabilities, model_affine, shape, ras, out)
+
+    def _mend(self, probabilities: torch.Tensor, model_affine: NDArray[np.float64]) -> None:
+        """Apply the card's rules, in place."""
         spacing_mm = np.linalg.norm(model_affine[:3, :3], axis=0)
         if self.card.one_class_per_core_mm:
             one_class_per_core(probabilities, spacing_mm, self.card.one_class_per_core_mm)
@@ -199,8 +227,6 @@ class Network:
             absorb_small_components(probabilities, voxel_ml, least, part)
         if self.card.fill_holes_mm2:
             fill_holes(probabilities, float(spacing_mm[0] * spacing_mm[1]), self.card.fill_holes_mm2)
-        shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
-        label_map(probabilities, model_affine, shape, ras, out)
 
     def _checked(self, pred: Any, ras: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
         labels = np.asarray(pred.cpu())

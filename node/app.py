@@ -158,7 +158,7 @@ def _quiet_libraries() -> None:
     """Real headers break rules all the time; libraries would print them, patient's name and all."""
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     warnings.filterwarnings("ignore", module=r"(pydicom|highdicom|pynetdicom)(\..*)?$")
-    for name in ("pydicom", "pynetdicom", "highdicom"):
+    for name in ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "retrying"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -193,7 +193,9 @@ def doorkeeper(settings: Settings) -> Doorkeeper:
 
 def _known(peer: Peer) -> KnownPeer:
     network = ipaddress.ip_network(peer.address, strict=False) if peer.address else None
-    return KnownPeer(peer.name, peer.ae_title, network, peer.may_send, peer.may_send_labels)
+    to = peer.destination
+    reports_from = to.host if to is not None and to.commitment else ""
+    return KnownPeer(peer.name, peer.ae_title, network, peer.may_send, peer.may_send_labels, reports_from)
 
 
 def remember(home: Path, config: Path | None, database: str | None) -> None:

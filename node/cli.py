@@ -80,6 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("pause", "resume"):
         command = add(name, f"{name} an activity; without one, all three")
         command.add_argument("activity", nargs="?", choices=("receive", "work", "send"))
+    for name, text, needed in (
+        ("release", "send results that were held for a person", None),
+        ("discard", "put results away that were not sent", False),
+        ("withdraw", "take results back: every destination that has them is told not to use them", True),
+    ):
+        command = add(name, text)
+        command.add_argument(
+            "result", metavar="RESULT", help="id or SOP Instance UID of any object of it, see `status`"
+        )
+        if needed is not None:
+            command.add_argument("--reason", required=needed, default="", metavar="TEXT", help="kept with the decision")
     add("submit", "take in a file or a folder without the network").add_argument("path", type=Path, metavar="PATH")
     send = add("send", "send files to another node or PACS by C-STORE")
     send.add_argument("path", type=Path, metavar="PATH")

@@ -168,6 +168,26 @@ def _say(sentence: str) -> int:
     return 0
 
 
+def release(options: argparse.Namespace) -> int:
+    from .operations import verdicts
+
+    node = _node(options)
+    return _say(verdicts.release(node.database, options.result, who(), node.send.attempts))
+
+
+def discard(options: argparse.Namespace) -> int:
+    from .operations import verdicts
+
+    return _say(verdicts.discard(_node(options).database, options.result, who(), options.reason))
+
+
+def withdraw(options: argparse.Namespace) -> int:
+    from .operations import verdicts
+
+    node = _node(options)
+    return _say(verdicts.withdraw(node.database, options.result, who(), options.reason, node.send.attempts))
+
+
 def submit(options: argparse.Namespace) -> int:
     from .operations import submit as door
 
@@ -228,6 +248,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "close": close,
     "pause": pause,
     "resume": pause,
+    "release": release,
+    "discard": discard,
+    "withdraw": withdraw,
     "submit": submit,
     "send": send,
     "check": check,

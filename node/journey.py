@@ -3,9 +3,10 @@
 arrived   C-STORE  -> file durable, row committed, then Success            receiver, inbound.inbox
 settled   schedule -> study quiet: closed, its `choose` job queued         db.studies
 choose    worker   -> input sets and their jobs, or a refusal              study.candidates, study.series, routes
-segment   worker   -> volume, network, SEG + SR, checked, kept, queued     study.volume, prediction, objects
+segment   worker   -> volume, network, results, checked, kept, queued      prediction, making, objects
 explain   worker   -> a notice of what was refused, where it is wanted      notices
-deliver   worker   -> C-STORE to one destination, a receipt per object     outbound
+deliver   worker   -> C-STORE or STOW-RS, a receipt per object            delivering, outbound
+commit    worker   -> storage commitment: the destination takes over       commitment, outbound
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
 """
@@ -15,30 +16,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, results, studies
+from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, studies
 from db.job_states import Claim, JobKind, JobState, LostLease
 from models.card import Bundle
 
-from . import notices
+from . import commitment, delivering, making, notices, rejections
 from .app import Node
 from .attempt import Stages
-from .errors import Failed, Refused, Unavailable
+from .delivering import not_held
+from .errors import Refused, Unavailable
 from .failpoints import reach
-from .objects import keep
 from .objects.headers import fingerprint
-from .objects.identity import Provenance
-from .objects.results import make, mask_sha256
 from .operations.decide import decide
 from .operations.sweep import sweep_home
-from .outbound import scu
-from .outbound.scu import Parcel, Sender
-from .outbound.statuses import Answer
-from .prediction import predict
-from .study import candidates, channels, frames, series, volume
-from .study.channels import Channels
+from .prediction import predict, read
+from .study import candidates, series
 
-#: how often a job looks whether a person has released its study
-HELD_SECONDS = 30.0
 CHOOSING_SECONDS = 3.0
 
 # ------------------------------------------------------------------ choose
@@ -68,7 +61,7 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
                 job_orders.hurry(tx, JobKind.SEGMENT, str(input_set_id))  # it may wait for this very decision
         for before in input_sets.of_study(tx, job.study_id):
             if before["id"] not in chosen and _changed(before, input_sets.members(tx, before["id"])):
-                results.set_aside(tx, before["id"])  # nothing reads these images as they are now
+                rejections.set_aside(tx, node, before["id"], job.study_id)  # nothing reads these images as they are now
         chosen += notices.ask(tx, node, job.study_id, decision.unread)
         input_sets.forget_dispatches(tx, job.study_id, chosen)
         for refusal in decision.refused:
@@ -100,66 +93,34 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         return
     version, bundle = _pinned(node, job, input_set["network"])
     with stages("volume"):
-        built = _read(node, bundle, members)
+        built = read(node.archive, node.decoders, bundle, members)
     try:
         reach("volume-built")
-        with stages("objects"):
-            headers_sha256 = fingerprint(built.first.headers, built.first.geometry)
+        with stages("objects"):  # before the network runs: headers that cannot stand in a result are refused at once
+            fingerprint(built.first.headers, built.first.geometry)
         answer = predict(node.hosts, bundle, built, node.work.job_seconds, stages)
         reach("predicted")
-        provenance = Provenance(
-            card=bundle.card,
-            weights_sha256=bundle.weights_sha256,
-            card_sha256=bundle.card_sha256,
-            input_set_hash=input_set["members_hash"],
-            headers_sha256=headers_sha256,
-            mask_sha256=mask_sha256(answer.labels),
-            study_uid=input_set["study_uid"],
-            content_time=job.first_claimed,
-            node_version=node.version,
-            node_serial=node.serial,
-            uid_root=node.uid_root,
-        )
-        new = keep.known(node.database, provenance)
-        fresh = new is None
-        if new is None:
-            with stages("objects"):
-                made = make(built.first, answer.labels, provenance)
-            with stages("write"):
-                new = keep.write(node.archive, made, provenance.content_time)
+        with node.database.read() as tx:
+            to = input_sets.live_destinations(tx, job.input_set_id)
+        done = making.finish(node, job, input_set, version, bundle, built, answer, to, stages)
     finally:
         built.close()
     reach("before-results-commit")
     try:
         with node.database.write() as tx:
-            _not_held(studies.find(tx, input_set["study_uid"]))
+            not_held(studies.find(tx, input_set["study_uid"]))
             outdated = input_sets.superseded(tx, job.input_set_id)
-            ids = results.record(tx, job.input_set_id, version, new, outdated=outdated)
-            if not outdated:
-                to = input_sets.live_destinations(tx, job.input_set_id)
-                deliveries.queue(tx, job.input_set_id, input_set["study_id"], ids, to, node.send.attempts)
-            jobs.finish(tx, job, JobState.DONE, stages.report())
+            making.commit(tx, node, job, input_set, version, done, outdated=outdated)
+            if done.fault:
+                jobs.finish(tx, job, JobState.REFUSED, stages.report("self-check", done.fault))
+                notices.order(tx, node, job.input_set_id, job.study_id)
+            else:
+                jobs.finish(tx, job, JobState.DONE, stages.report())
     except (LostLease, Unavailable):
-        for one in new if fresh else ():
-            node.archive.discard(one.path)
+        for path in done.written:
+            node.archive.discard(path)
         raise
     reach("after-results-commit")
-
-
-def _read(node: Node, bundle: Bundle, members: Any) -> Channels:
-    """The volumes of every channel, on one grid."""
-    volumes: list[volume.Volume] = []
-    try:
-        for rule in bundle.card.input:
-            rows = [row for row in members if row["channel"] == rule.channel]
-            files = [node.archive.at(row["path"]) for row in rows]
-            of_each = [frames.from_text(row["frames"]) for row in rows]
-            volumes.append(volume.build(files, node.decoders, rule, of_each=of_each))
-        return channels.assemble(volumes, bundle.card.input)
-    except BaseException:
-        for one in volumes:
-            one.close()
-        raise
 
 
 def _pinned(node: Node, job: Claim, network: str) -> tuple[int, Bundle]:
@@ -179,7 +140,7 @@ def _as_chosen(input_set: Any, members: Any, study: Any, *, superseded: bool) ->
         Unavailable: a person or the next `choose` has to decide first.
         Refused: the images were changed, and nothing was chosen from them since.
     """
-    _not_held(study)
+    not_held(study)
     if superseded:
         return "newer images took their place before it began"
     if any(row["image_identity"] is None for row in members):
@@ -195,70 +156,6 @@ def _changed(input_set: Any, members: Any) -> bool:
     """Whether the images of an input set are others than those that were chosen."""
     found = [(row["channel"], row["sop_uid"], row["image_identity"], row["frames"]) for row in members]
     return series.members_hash(found) != input_set["members_hash"]
-
-
-def _not_held(study: Any) -> None:
-    if study["state"] == "held":
-        raise Unavailable("study-held", f"the study is held: {study['held_because']}", HELD_SECONDS)
-
-
-# ----------------------------------------------------------------- deliver
-
-
-def deliver(node: Node, job: Claim, stages: Stages) -> None:
-    """Send what waits of one input set to one destination; every object comes to an answer of its own."""
-    assert job.input_set_id is not None
-    destination = job.subject.rsplit("/", 1)[0]
-    target = node.targets.get(destination)
-    if target is None:
-        sentence = f"{destination} is no peer with a `destination` in the configuration any more"
-        raise Refused("unknown-destination", sentence)
-    with node.database.write() as tx:
-        study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
-        if input_sets.superseded(tx, job.input_set_id):
-            deliveries.outdate(tx, job.input_set_id, destination)
-        rows = deliveries.waiting(tx, job.input_set_id, destination)
-        wait, why = deliveries.wait_seconds(tx, destination)
-    if rows:
-        _not_held(study)
-    if rows and wait > 0:
-        raise Unavailable("unreachable", why, wait)
-    parcels = [Parcel(node.archive.at(row["path"]), row["sop_class"]) for row in rows]
-    reach("before-send")
-    if rows:
-        try:
-            with stages("send"), scu.connect(target, node.ae_title, parcels, node.send.timeout_seconds) as sender:
-                _send_all(node, sender, list(zip(rows, parcels, strict=True)))
-        except Unavailable as error:
-            with node.database.write() as tx:
-                deliveries.unreachable(tx, destination, error.sentence, node.send.unreachable_retry_seconds)
-                deliveries.note(tx, job.input_set_id, destination, error.sentence)
-            raise Unavailable(error.code, error.sentence, node.send.unreachable_retry_seconds) from error
-    with node.database.write() as tx:
-        deliveries.reachable(tx, destination)
-        left, dead = deliveries.outcome(tx, job.input_set_id, destination)
-        study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
-    if left:
-        _not_held(study)
-        raise Failed("not-delivered", left[0])
-    with node.database.write() as tx:
-        if dead:
-            jobs.finish(tx, job, JobState.DEAD, stages.report("not-deliverable", dead[0]))
-        else:
-            jobs.finish(tx, job, JobState.DONE, stages.report())
-    reach("after-delivery-commit")
-
-
-def _send_all(node: Node, sender: Sender, rows: list[tuple[Any, Parcel]]) -> None:
-    states = {Answer.DELIVERED: "delivered", Answer.RETRY: "waiting", Answer.DEAD: "dead"}
-    for row, parcel in rows:
-        with node.database.read() as tx:
-            if not deliveries.is_wanted(tx, row["id"]):
-                continue
-        receipt = sender.send(parcel)
-        reach("sent-before-row")
-        with node.database.write() as tx:
-            deliveries.settle(tx, row["id"], states[receipt.answer], receipt.status, receipt.sentence or None)
 
 
 # ------------------------------------------------------------------- sweep
@@ -280,13 +177,16 @@ def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
     if job.kind is JobKind.SEGMENT and job.input_set_id is not None:
         notices.order(tx, node, job.input_set_id, job.study_id)
     if job.kind is JobKind.DELIVER and job.input_set_id is not None:
-        deliveries.bury(tx, job.input_set_id, job.subject.rsplit("/", 1)[0], sentence)
+        destination = job.subject.rsplit("/", 1)[0]
+        deliveries.bury(tx, job.input_set_id, destination, sentence)
+        commitment.ask_for(tx, node, job.input_set_id, job.study_id, destination)
 
 
 STEPS: dict[JobKind, Step] = {
     JobKind.CHOOSE: choose,
     JobKind.SEGMENT: segment,
     JobKind.EXPLAIN: notices.explain,
-    JobKind.DELIVER: deliver,
+    JobKind.DELIVER: delivering.deliver,
+    JobKind.COMMIT: commitment.commit,
     JobKind.SWEEP: sweep,
 }

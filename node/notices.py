@@ -16,10 +16,12 @@ from db import deliveries, input_sets, job_orders, jobs, results
 from db.input_sets import Choice
 from db.job_states import Claim, JobKind, JobState
 
+from . import rejections
 from .app import Node
 from .attempt import Stages
 from .errors import Refused
 from .objects import keep, notice
+from .objects.forms import Form
 from .objects.headers import repaired
 from .objects.identity import Provenance
 from .objects.results import written
@@ -47,7 +49,7 @@ def ask(tx: Any, node: Node, study_id: int, refused: Sequence[Choice]) -> list[i
                 order(tx, node, input_set_id, study_id)
     for before in input_sets.of_study(tx, study_id, unread=True):
         if before["id"] not in made:
-            results.set_aside(tx, before["id"])
+            rejections.set_aside(tx, node, before["id"], study_id)
     return made
 
 
@@ -92,12 +94,12 @@ def explain(node: Node, job: Claim, stages: Stages) -> None:
             node_serial=node.serial,
             uid_root=node.uid_root,
         )
-        kinds = ((notice.KIND, notice.OPTIONS),)
-        new = keep.known(node.database, provenance, kinds)
-    if new is None:
+        known, _ = keep.known(node.database, provenance, [Form(notice.KIND, notice.OPTIONS)])
+    new = list(known.values())
+    if not new:
         made = written(notice.notice(source, sentence, provenance), notice.KIND, notice.OPTIONS)
         with stages("write"):
-            new = keep.write(node.archive, [made], provenance.content_time)
+            new = list(keep.write(node.archive, [made], provenance.content_time, provenance.run).values())
     with node.database.write() as tx:
         outdated = input_sets.superseded(tx, job.input_set_id)
         ids = results.record(tx, job.input_set_id, version, new, outdated=outdated)

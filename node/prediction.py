@@ -1,8 +1,10 @@
-"""Hand a volume to the warm host of a network, and say in the node's words what may go wrong with that."""
+"""Read what a network wants, hand it to its warm host, and say in the node's words what may go wrong with that."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from models import client
 from models.card import Bundle
@@ -11,9 +13,35 @@ from models.client import Answer
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
 from .hosts import ask
+from .study import channels, frames, volume
+from .study.archive import Archive
 from .study.channels import Channels
+from .study.decode import Decoders
 
 BUSY_RETRY_SECONDS = 1.0
+
+
+def read(archive: Archive, decoders: Decoders, bundle: Bundle, members: Sequence[Any]) -> Channels:
+    """The volumes of every channel of an input set, on one grid.
+
+    Args:
+        members: as `db.input_sets.members` gives them.
+
+    Raises:
+        Refused: with a code that says what the images are not.
+    """
+    volumes: list[volume.Volume] = []
+    try:
+        for rule in bundle.card.input:
+            rows = [row for row in members if row["channel"] == rule.channel]
+            files = [archive.at(row["path"]) for row in rows]
+            of_each = [frames.from_text(row["frames"]) for row in rows]
+            volumes.append(volume.build(files, decoders, rule, of_each=of_each))
+        return channels.assemble(volumes, bundle.card.input)
+    except BaseException:
+        for one in volumes:
+            one.close()
+        raise
 
 
 def predict(hosts: Path | None, bundle: Bundle, channels: Channels, limit_seconds: float, stages: Stages) -> Answer:

@@ -1,4 +1,4 @@
-"""The receiving process: C-ECHO and C-STORE SCP on pynetdicom."""
+"""The receiving process: C-ECHO and C-STORE SCP on pynetdicom; reports on storage commitment come here too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from .errors import Refused
 from .inbound import syntaxes
 from .inbound.inbox import Inbox, Source
 from .inbound.ledger import Ledger
-from .inbound.peers import Doorkeeper, printable
+from .inbound.peers import Doorkeeper, Verdict, printable
+from .outbound import commitment
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class Receiver:
                 (evt.EVT_REQUESTED, self._requested),
                 (evt.EVT_ACCEPTED, self._accepted),
                 (evt.EVT_C_STORE, self._store),
+                (evt.EVT_N_EVENT_REPORT, self._report),
             ],
             request_handler=_handler(self.ledger),
         )
@@ -125,17 +127,21 @@ class Receiver:
     def _requested(self, event: evt.Event) -> None:
         """Judge the caller before anything is negotiated."""
         assoc = event.assoc
-        address = assoc.requestor.address
+        verdict, ae_title = self._judge(assoc)
+        if not verdict.may_call:
+            self._turn_away(assoc, (1, 1, 3), ae_title, verdict.code, verdict.sentence)
+        elif self._paused and not (verdict.commits and _only_reports(assoc)):
+            sentence = "receiving is paused; `planimeter resume receive` ends that"
+            self._turn_away(assoc, (2, 3, 1), ae_title, "paused", sentence)
+        elif verdict.commits or not verdict.may_send:
+            offered = assoc.acceptor.supported_contexts if verdict.may_send else syntaxes.verification()
+            assoc.acceptor.supported_contexts = offered + (syntaxes.commitment() if verdict.commits else [])
+
+    def _judge(self, assoc: Any) -> tuple[Verdict, str]:
+        """What a caller may do, and its AE title as it can be shown."""
         primitive = assoc.requestor.primitive
         ae_title = str(primitive.calling_ae_title if primitive else "").strip()
-        verdict = self._doorkeeper.judge(address, ae_title)
-        if not verdict.may_call:
-            self._turn_away(assoc, (1, 1, 3), printable(ae_title), verdict.code, verdict.sentence)
-        elif self._paused:
-            sentence = "receiving is paused; `planimeter resume receive` ends that"
-            self._turn_away(assoc, (2, 3, 1), printable(ae_title), "paused", sentence)
-        elif not verdict.may_send:
-            assoc.acceptor.supported_contexts = syntaxes.verification()
+        return self._doorkeeper.judge(assoc.requestor.address, ae_title), printable(ae_title)
 
     def _turn_away(self, assoc: Any, reason: tuple[int, int, int], ae_title: str, code: str, sentence: str) -> None:
         self.ledger.count(assoc.requestor.address, ae_title, code, sentence)
@@ -186,6 +192,15 @@ class Receiver:
             logger.info("instance came again (%s) from %s", seen, source.calling_ae)
         return _status(SUCCESS)
 
+    def _report(self, event: evt.Event) -> tuple[int, None]:
+        """The N-EVENT-REPORT handler: a destination says whether it keeps what it was sent."""
+        verdict, ae_title = self._judge(event.assoc)
+        taken = commitment.take(self._database, event, verdict.commits)
+        if taken.code:
+            logger.warning("storage commitment: %s: %s: %s", ae_title, taken.code, taken.sentence)
+            self.ledger.count(event.assoc.requestor.address, ae_title, taken.code, taken.sentence)
+        return taken.status, None
+
     def _not_now(self, source: Source, code: str, sentence: str) -> Dataset:
         logger.warning("instance answered 0xA700: %s: %s", code, sentence)
         self.ledger.count(source.address, source.calling_ae, code, sentence)
@@ -196,6 +211,12 @@ class Receiver:
             self._inbox.refuse(source, subject, refusal)
         except DatabaseUnreachable:
             self.ledger.count(source.address, source.calling_ae, refusal.code, refusal.sentence)
+
+
+def _only_reports(assoc: Any) -> bool:
+    """Whether a caller proposes to report on storage commitment, and nothing that makes work."""
+    proposed = {context.abstract_syntax for context in assoc.requestor.primitive.presentation_context_definition_list}
+    return proposed - syntaxes.uids(syntaxes.verification()) == syntaxes.uids(syntaxes.commitment())
 
 
 class _Server(ThreadedAssociationServer):

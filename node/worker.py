@@ -1,7 +1,7 @@
 """The working process: claims jobs, keeps their leases, and says how each attempt ended.
 
 It knows nothing of DICOM or networks; the steps are in `journey`. Two loops run side by side, so that a result that is
-there is not kept waiting by the next study: one works (choose, segment, sweep), one sends (deliver).
+there is not kept waiting by the next study: one works (choose, segment, sweep), one sends (deliver, commit).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 LOOPS: dict[str, tuple[JobKind, ...]] = {
     "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.SWEEP),
-    "send": (JobKind.DELIVER,),
+    "send": (JobKind.DELIVER, JobKind.COMMIT),
 }
 POLL_SECONDS = 0.3
 RESCUE_SECONDS = 2.0
@@ -118,8 +118,7 @@ class Worker:
             logger.warning("job %s: its end could not be noted, its lease runs out: %s", claim.id, away)
 
     def _note(self, tx: Any, claim: Claim, stages: Stages, error: Exception) -> None:
-        send = claim.kind is JobKind.DELIVER
-        backoff = self.node.send.backoff if send else self.node.work.backoff
+        backoff = self.node.send.backoff if claim.kind in LOOPS["send"] else self.node.work.backoff
         if isinstance(error, Refused):
             logger.info("%s refused: job %s: %s", claim.kind, claim.id, error)
             state = jobs.finish(tx, claim, JobState.REFUSED, stages.report(error.code, error.sentence))

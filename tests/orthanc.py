@@ -25,10 +25,14 @@ def free_port() -> int:
 
 
 class Orthanc:
-    """Runs within a `with`; may be stopped and started in between, and keeps what it has."""
+    """Runs within a `with`; may be stopped and started in between, and keeps what it has.
 
-    def __init__(self, program: str) -> None:
-        self._program = program
+    Args:
+        settings: of its configuration file, over those below.
+    """
+
+    def __init__(self, program: str, **settings: Any) -> None:
+        self._program, self._settings = program, settings
         self.ae_title = "ORTHANC"
         self.port, self._http = free_port(), free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="planimeter-orthanc-"))
@@ -52,6 +56,7 @@ class Orthanc:
             "HttpPort": self._http,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
+            **self._settings,
         }
         file = self._folder / "orthanc.json"
         file.write_text(json.dumps(settings))
@@ -76,18 +81,36 @@ class Orthanc:
             return json.loads(response.read() or b"null")
 
     def _open(self, method: str, path: str, body: bytes | None = None) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{self._http}{path}", data=body, method=method)
+        request = urllib.request.Request(f"{self.url}{path}", data=body, method=method)
         return urllib.request.urlopen(request, timeout=30)
 
-    def instances(self) -> list[Dataset]:
+    def files(self) -> list[bytes]:
         """Everything that it has; one entry per stored instance."""
         found = []
         for name in self._ask("GET", "/instances"):
             with self._open("GET", f"/instances/{name}/file") as response:
-                found.append(dcmread(BytesIO(response.read())))
+                found.append(response.read())
         return found
+
+    def instances(self) -> list[Dataset]:
+        """Everything that it has, read."""
+        return [dcmread(BytesIO(file)) for file in self.files()]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http}"
+
+    def know(self, ae_title: str, port: int) -> None:
+        """Have another node among its modalities."""
+        self._ask("PUT", "/modalities/node", {"AET": ae_title, "Host": "127.0.0.1", "Port": port})
+
+    def forget(self, sop_uid: str) -> None:
+        """Delete an instance."""
+        found = self._ask("POST", "/tools/find", {"Level": "Instance", "Query": {"SOPInstanceUID": sop_uid}})
+        for name in found:
+            self._ask("DELETE", f"/instances/{name}")
 
     def send_everything_to(self, ae_title: str, port: int) -> None:
         """C-STORE of all that it has to another node."""
-        self._ask("PUT", "/modalities/node", {"AET": ae_title, "Host": "127.0.0.1", "Port": port})
+        self.know(ae_title, port)
         self._ask("POST", "/modalities/node/store", {"Resources": self._ask("GET", "/instances"), "Synchronous": True})

@@ -170,7 +170,7 @@ def _compared(built: Volume) -> str:
     bright = values > np.quantile(values[:: max(1, len(values) // 8)], 0.9)
     labels[bright] = 1
     labels[:, :, labels.shape[2] // 3 :][bright[:, :, labels.shape[2] // 3 :]] = 2
-    made = results.make(built, labels, provenance_of(built, labels))
+    made = results.make(results.run_of(built, labels, provenance_of(built, labels)))
     if not built.geometry.in_patient:
         return "an image"
     tilt = _tilt_degrees(built)

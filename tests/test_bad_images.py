@@ -47,7 +47,7 @@ from db.arrivals import Kind
 from db.tables import instance
 from node.app import Node
 from node.errors import Refused
-from node.objects.check import mask
+from node.objects.checks.masks import mask
 from node.operations.status import overview, print_tables
 from node.operations.submit import take_file
 from node.study.geometry import place

@@ -23,7 +23,7 @@ from models import card
 from models.network import Network
 from models.phantom import chest
 from node.demo.study import ct_series
-from node.objects.check import mask
+from node.objects.checks.masks import mask
 from node.study import volume
 from node.study.decode import Decoders
 from tests.orthanc import Orthanc

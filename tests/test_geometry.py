@@ -106,7 +106,9 @@ def test_the_segmentation_shows_the_ball_and_the_letter_where_they_are(
         built = built_of(kind, where, order, Path(folder), decoders)
         values = built.values.array
         labels = np.where(values > 400, 2, np.where(values > -250, 1, 0)).astype(np.uint8)
-        seg = dcmread(_file(results.make(built, labels, provenance_of(built, labels))[0].data, Path(folder)))
+        seg = dcmread(
+            _file(results.make(results.run_of(built, labels, provenance_of(built, labels)))[0].data, Path(folder))
+        )
         built.close()
     truth = where.labels()
     voxel = np.linalg.norm(where.affine[:3, :3], axis=0)

@@ -187,7 +187,10 @@ def without_a_word(built: Volume) -> list[Dataset]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", "The string .* is unlikely to represent", UserWarning)
-        return [dcmread(BytesIO(one.data)) for one in results.make(built, labels, provenance_of(built, labels))]
+        return [
+            dcmread(BytesIO(one.data))
+            for one in results.make(results.run_of(built, labels, provenance_of(built, labels)))
+        ]
 
 
 def said(ds: Dataset, keyword: str) -> str:

@@ -467,7 +467,7 @@ def test_a_network_changed_under_a_running_job_is_not_run_half_and_half(node: No
 
 
 def test_the_mask_that_comes_back_is_the_one_the_network_made(node: Node, pacs: FakePacs) -> None:
-    from node.objects.check import mask
+    from node.objects.checks.masks import mask
     from node.study import volume
 
     take_in(node, small_series())

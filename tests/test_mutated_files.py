@@ -527,7 +527,7 @@ class Pipeline:
             lies_where_its_files_say(built, paths)
             labels = threshold(built)
             provenance = provenance_of(built, labels, card=card, study_uid=arrivals[0].study_uid)
-            made = results.make(built, labels, provenance)
+            made = results.make(results.run_of(built, labels, provenance))
             assert [one.kind for one in made] == ["SEG", "SR"]
         finally:
             built.close()

@@ -77,7 +77,7 @@ def read(ds: Dataset, decoders: Decoders, folder: Path, rule: Input = PICTURE) -
 
 
 def objects(built: Volume, labels: NDArray[np.uint8]) -> tuple[Dataset, Dataset, list[Path]]:
-    made = results.make(built, labels, provenance_of(built, labels))
+    made = results.make(results.run_of(built, labels, provenance_of(built, labels)))
     return dcmread(BytesIO(made[0].data)), dcmread(BytesIO(made[1].data)), [one.data for one in made]  # type: ignore[misc]
 
 

@@ -68,7 +68,7 @@ def make(tmp_path: Path, decoders: Decoders) -> Callable[..., tuple[Volume, NDAr
         files = images if isinstance(images[0], Path) else as_files(images, tmp_path / "in")  # type: ignore[arg-type]
         built = volume.build(files, decoders)  # type: ignore[arg-type]
         mask = threshold(built.values.array) if labels is None else labels
-        made = results.make(built, mask, provenance_of(built, mask))
+        made = results.make(results.run_of(built, mask, provenance_of(built, mask)))
         paths = []
         for one in made:
             paths.append(tmp_path / f"{one.kind}.dcm")
@@ -209,8 +209,8 @@ def test_the_same_run_gives_the_same_bytes_and_another_gives_other_uids(tmp_path
     built = volume.build(as_files(small_series(), tmp_path), decoders)
     labels = threshold(built.values.array)
     known = provenance_of(built, labels, content_time=1_800_000_000.25)
-    first = results.make(built, labels, known)
-    assert [one.data for one in results.make(built, labels, known)] == [one.data for one in first]
+    first = results.make(results.run_of(built, labels, known))
+    assert [one.data for one in results.make(results.run_of(built, labels, known))] == [one.data for one in first]
     for change in (
         {"weights_sha256": "other"},
         {"card_sha256": "other"},
@@ -449,7 +449,7 @@ def test_the_self_check_catches_a_planted_fault(tmp_path: Path, decoders: Decode
     built = volume.build(as_files(small_series(), tmp_path), decoders)
     labels = threshold(built.values.array)
     labels[2, 5:9, 5:8] = 2  # nothing symmetric about it
-    made = results.make(built, labels, provenance_of(built, labels))
+    made = results.make(results.run_of(built, labels, provenance_of(built, labels)))
     seg, sr = (dcmread(BytesIO(one.data)) for one in made)
     sources = repaired(built.headers, built.geometry)
 
@@ -476,7 +476,7 @@ def test_images_without_a_model_name_give_results(tmp_path: Path, decoders: Deco
         del ds.ManufacturerModelName
     built = volume.build(as_files(images, tmp_path), decoders)
     labels = threshold(built.values.array)
-    assert len(results.make(built, labels, provenance_of(built, labels))) == 2
+    assert len(results.make(results.run_of(built, labels, provenance_of(built, labels)))) == 2
     built.close()
 
 
@@ -488,7 +488,7 @@ def test_times_are_in_the_zone_of_the_study(tmp_path: Path, decoders: Decoders, 
             ds.TimezoneOffsetFromUTC = offset
     built = volume.build(as_files(images, tmp_path), decoders)
     labels = threshold(built.values.array)
-    made = results.make(built, labels, provenance_of(built, labels, content_time=1790000000.0))
+    made = results.make(results.run_of(built, labels, provenance_of(built, labels, content_time=1790000000.0)))
     for one in made:
         ds = dcmread(BytesIO(one.data))
         assert ds.get("TimezoneOffsetFromUTC") == offset
@@ -508,6 +508,6 @@ def test_another_accession_number_gives_other_uids(tmp_path: Path, decoders: Dec
             ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
         built = volume.build(as_files(images, tmp_path / accession), decoders)
         labels = threshold(built.values.array)
-        uids.add(results.make(built, labels, provenance_of(built, labels, content_time=0.0))[0].sop_uid)
+        uids.add(results.make(results.run_of(built, labels, provenance_of(built, labels, content_time=0.0)))[0].sop_uid)
         built.close()
     assert len(uids) == 2

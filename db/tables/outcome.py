@@ -42,6 +42,8 @@ measurement = sa.Table(
     id_column(),
     reference("input_set_id", "input_set"),
     reference("model_version_id", "model_version", index=False),
+    # StudyDate and StudyTime of the images: what was before what
+    sa.Column("study_date", sa.Text, nullable=False),
     # per segment: label value, volume, axes, and the resolution that a change is judged by
     sa.Column("segments", sa.JSON, nullable=False),
     # quality flags: code, segment, sentence

@@ -24,8 +24,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from ..errors import Failed, Refused
-from ..objects.check import mask
-from ..objects.preview import Outlined, picture
+from ..objects.checks.masks import mask
+from ..objects.pictures.preview import Outlined, picture
 from ..outbound import scu
 from ..outbound.scu import Parcel
 from ..outbound.statuses import Answer

@@ -3,53 +3,109 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+#: how long the addresses of a host name are taken for its addresses
+RESOLVED_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class KnownPeer:
-    """A peer as the receiver knows it."""
+    """A peer as the receiver knows it.
+
+    Attributes:
+        network: it calls from there.
+        commitment_host: where it is sent results, if it is asked for storage commitment: it may then call to report.
+    """
 
     name: str
     ae_title: str
     network: Network | None
     may_send: bool
     may_send_labels: bool
+    commitment_host: str = ""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a caller may do."""
+    """What a caller may do.
+
+    Attributes:
+        commits: names of the peers as which it may report on storage commitment.
+    """
 
     may_call: bool
     may_send: bool = False
+    commits: frozenset[str] = frozenset()
     code: str = ""
     sentence: str = ""
 
 
-class Doorkeeper:
-    """Judges callers. With no sending peer configured every caller is welcome (and only loopback is listened on)."""
+def resolve(host: str) -> frozenset[Address]:
+    """The addresses of a host name; none where it has none."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return frozenset()
+    return frozenset(_plain(str(entry[4][0])) for entry in found)
 
-    def __init__(self, peers: tuple[KnownPeer, ...]) -> None:
-        self._peers = peers
+
+class Doorkeeper:
+    """Judges callers. With no sending peer configured every caller of this machine is welcome.
+
+    Args:
+        resolve: the addresses of a host name; asked for the AE titles of peers that may report, once a minute.
+    """
+
+    def __init__(
+        self,
+        peers: tuple[KnownPeer, ...],
+        resolve: Callable[[str], frozenset[Address]] = resolve,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._peers, self._resolve, self._clock = peers, resolve, clock
+        self._resolved: dict[str, tuple[float, frozenset[Address]]] = {}
         self.open = not any(peer.may_send or peer.may_send_labels for peer in peers)
 
     def judge(self, address: str, ae_title: str) -> Verdict:
-        """Whether this AE title at this address may open an association, and whether it may store."""
-        if self.open:
-            return Verdict(may_call=True, may_send=True)
+        """Whether this AE title at this address may open an association, whether it may store, and report on what."""
         at = _plain(address)
+        commits = frozenset(
+            peer.name for peer in self._peers if peer.ae_title == ae_title and self._reports_from(peer, at)
+        )
+        if self.open and at.is_loopback:
+            return Verdict(may_call=True, may_send=True, commits=commits)
         here = [peer for peer in self._peers if peer.network is not None and at in peer.network]
         known = [peer for peer in here if peer.ae_title == ae_title]
-        if known:
-            return Verdict(may_call=True, may_send=any(peer.may_send or peer.may_send_labels for peer in known))
+        if known or commits:
+            may_send = any(peer.may_send or peer.may_send_labels for peer in known)
+            return Verdict(may_call=True, may_send=may_send, commits=commits)
         return Verdict(may_call=False, code="unknown-caller", sentence=self._how_to_let_in(at, ae_title, here))
+
+    def _reports_from(self, peer: KnownPeer, at: Address) -> bool:
+        """Whether a peer that is asked for storage commitment may report from an address."""
+        if not peer.commitment_host:
+            return False
+        return at in peer.network if peer.network is not None else at in self._addresses(peer.commitment_host)
+
+    def _addresses(self, host: str) -> frozenset[Address]:
+        now = self._clock()
+        until, found = self._resolved.get(host, (now, frozenset()))
+        if now >= until:
+            found = self._resolve(host)
+            self._resolved[host] = (now + RESOLVED_SECONDS, found)
+        return found
 
     def _how_to_let_in(self, at: Address, ae_title: str, here: list[KnownPeer]) -> str:
         elsewhere = [peer for peer in self._peers if peer.ae_title == ae_title]
+        if reporting := [peer for peer in elsewhere if peer.commitment_host]:
+            return self._how_to_let_report(at, reporting[0])
         if elsewhere:
             said = f"{ae_title} is peer {elsewhere[0].name}, but may not call from {at}"
         elif here:
@@ -60,6 +116,19 @@ class Doorkeeper:
         return (
             f'{said}; to let it send, add to the configuration: [[peer]]\nname = "{name}"\nae_title = "{ae_title}"\n'
             f'address = "{at}"\nmay_send = true'
+        )
+
+    def _how_to_let_report(self, at: Address, peer: KnownPeer) -> str:
+        """A peer that is asked for storage commitment calls from another address than we know of."""
+        if peer.network is not None:
+            known = f"its address is {peer.network}"
+        elif addresses := self._addresses(peer.commitment_host):
+            known = f"its destination {peer.commitment_host} is {', '.join(sorted(map(str, addresses)))}"
+        else:
+            known = f"the host name {peer.commitment_host} of its destination cannot be resolved"
+        return (
+            f"{peer.ae_title} is peer {peer.name}, but may not call from {at}: {known}; if it answers storage "
+            f'commitment from there, set in the [[peer]] called "{peer.name}": address = "{at}"'
         )
 
 

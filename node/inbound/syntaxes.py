@@ -1,4 +1,4 @@
-"""What the C-STORE SCP offers: all storage SOP classes, in the transfer syntaxes that can be stored as they are."""
+"""What the receiver offers: all storage SOP classes, in the transfer syntaxes that can be stored as they are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AllStoragePresentationContexts, build_context
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 # Deflated data sets are not offered: a few bytes of one can unpack to gigabytes, and the whole file must be unpacked to
 # know that it is whole.
@@ -50,7 +50,23 @@ def verification() -> list[PresentationContext]:
     return [build_context(Verification)]
 
 
+def commitment() -> list[PresentationContext]:
+    """N-EVENT-REPORT of storage commitment, from a caller that is the SCP of it (PS3.4 J.3.3).
+
+    Both roles stand here so that every proposal is answered: without role selection, as Orthanc makes it, and with, as
+    dcm4chee does.
+    """
+    context = build_context(StorageCommitmentPushModel)
+    context.scu_role = context.scp_role = True
+    return [context]
+
+
 def storage() -> list[PresentationContext]:
     """C-ECHO and C-STORE of every storage SOP class that pynetdicom knows."""
-    classes = [context.abstract_syntax for context in AllStoragePresentationContexts]
-    return verification() + [build_context(uid, list(ACCEPTED)) for uid in classes if uid is not None]
+    classes = sorted(uids(AllStoragePresentationContexts))
+    return verification() + [build_context(uid, list(ACCEPTED)) for uid in classes]
+
+
+def uids(contexts: list[PresentationContext]) -> set[UID]:
+    """The SOP classes of presentation contexts."""
+    return {context.abstract_syntax for context in contexts if context.abstract_syntax is not None}

@@ -27,7 +27,7 @@ from rich.progress import track
 from models.phantom import chest, no_chest
 
 from ..errors import Refused
-from ..objects.preview import Outlined, picture
+from ..objects.pictures.preview import Outlined, picture
 from ..study import volume
 from ..study.decode import Decoders
 from ..study.geometry import Geometry

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from importlib.metadata import version
 
 import highdicom as hd
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
@@ -22,7 +22,7 @@ from .uids import derive
 MANUFACTURER = "Planimeter"
 MODEL_NAME = "Planimeter"
 #: what writes the bytes beside ourselves
-LIBRARIES = f"highdicom {hd.__version__} pydicom {pydicom.__version__}"
+LIBRARIES = " ".join(f"{name} {version(name)}" for name in ("highdicom", "pydicom", "pillow", "reportlab"))
 #: SeriesNumber of what we write: a block of its own, behind what scanners use
 SEG_SERIES_NUMBER = 9001
 LABEL_MAP_SERIES_NUMBER = 9002
@@ -124,13 +124,15 @@ class Provenance:
         return self.card.name
 
     def described(self, what: str, *, marked: bool = False) -> str:
-        """A series description: at most 64 characters, the title cut where it is too long.
+        """A series description: at most 64 characters; title and version are cut where they are too long.
 
         Args:
             marked: a person should look at this result before trusting it.
         """
-        head, tail = f"{'CHECK! ' if marked else ''}AI {what} ", f" {self.card.version} rev {self.revision} [RESEARCH]"
-        return (head + self.card.title[: max(0, 64 - len(head) - len(tail))] + tail)[:64]
+        head, tail = f"{'CHECK! ' if marked else ''}AI {what} ", f" rev {self.revision} [RESEARCH]"
+        left = 64 - len(head) - len(tail)
+        version = self.card.version[: left - 2]
+        return f"{head}{self.card.title[: left - 1 - len(version)].rstrip()} {version}{tail}"
 
     def general_equipment(self) -> dict[str, str]:
         """Enhanced General Equipment, as highdicom's arguments."""
@@ -159,15 +161,7 @@ class Provenance:
         Args:
             source: an image it was made from; the object's times are in its zone, as the study's are.
         """
-        offset = source.get("TimezoneOffsetFromUTC")
-        if offset:
-            ds.TimezoneOffsetFromUTC = offset
-        moment = datetime.fromtimestamp(self.content_time, UTC).astimezone(_zone(offset))
-        date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
-        for keyword in ("ContentDate", "InstanceCreationDate", "SeriesDate"):
-            setattr(ds, keyword, date)
-        for keyword in ("ContentTime", "InstanceCreationTime", "SeriesTime"):
-            setattr(ds, keyword, time)
+        stamp_times(ds, source, self.content_time)
         organization = derive(self.uid_root, "dimensions", str(ds.SOPInstanceUID))
         for item in (*ds.get("DimensionOrganizationSequence", ()), *ds.get("DimensionIndexSequence", ())):
             item.DimensionOrganizationUID = organization
@@ -175,6 +169,24 @@ class Provenance:
         ds.ContributingEquipmentSequence = [
             item for item in ds.ContributingEquipmentSequence if item.get("ManufacturerModelName") != "highdicom"
         ]
+
+
+def stamp_times(ds: Dataset, source: Dataset, content_time: float) -> None:
+    """Content, creation and series times of a new object.
+
+    Args:
+        source: an object of the same study: the times are in its zone.
+        content_time: seconds since 1970.
+    """
+    offset = source.get("TimezoneOffsetFromUTC")
+    if offset:
+        ds.TimezoneOffsetFromUTC = offset
+    moment = datetime.fromtimestamp(content_time, UTC).astimezone(_zone(offset))
+    date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+    for keyword in ("ContentDate", "InstanceCreationDate", "SeriesDate"):
+        setattr(ds, keyword, date)
+    for keyword in ("ContentTime", "InstanceCreationTime", "SeriesTime"):
+        setattr(ds, keyword, time)
 
 
 def _zone(offset: str | None) -> tzinfo | None:

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from .identity import SR_SERIES_NUMBER, Provenance
-from .report import observer
+from .reports.document import observer
 
 KIND, OPTIONS = "NOTICE", "not-processed"
 

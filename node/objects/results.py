@@ -1,24 +1,28 @@
-"""All results of one run: made, read back and compared, ready to be kept."""
+"""All objects of one run as bytes, in the forms that are asked for."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from ..measurements.measure import measure
 from ..study.volume import Volume
-from . import report, seg
-from .check import check
+from . import forms
+from .forms import COMPREHENSIVE, DIAMETERS, LABEL_MAP, MARKED, PLAIN, SEG, SR, VOLUMES, Form
 from .headers import repaired
 from .identity import Provenance
-from .measure import measure
-
-#: kind and options of every result of a run, in the order in which they are made and sent
-KINDS = ((seg.KIND, seg.OPTIONS), (report.KIND, report.OPTIONS))
+from .outlines import rtstruct, stl
+from .pictures import key_images, pdf
+from .reports import diameters, variants, volumes
+from .run import Run, SegReference
+from .segments import writer
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class Made:
     data: bytes
 
     @property
+    def form(self) -> Form:
+        return Form(self.kind, self.options)
+
+    @property
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
 
@@ -44,23 +52,93 @@ def mask_sha256(labels: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def make(volume: Volume, labels: NDArray[np.uint8], provenance: Provenance) -> list[Made]:
-    """Write the SEG and the SR of a label map and check both.
+def run_of(volume: Volume, labels: NDArray[np.uint8], provenance: Provenance) -> Run:
+    """A run without doubts and without a prior.
 
     Raises:
         Refused: the headers cannot stand in a conformant object.
-        Failed: `self-check`.
     """
     sources = repaired(volume.headers, volume.geometry)
-    segmentation = seg.segmentation(sources, labels, provenance, volume.frames)
-    values = [segment.value for segment in provenance.card.segment]
-    measured = measure(volume.values.array, labels, values, volume.geometry)
-    structured_report = report.report(sources, segmentation, measured, provenance, volume)
-    made = [
-        written(ds, kind, options) for ds, (kind, options) in zip((segmentation, structured_report), KINDS, strict=True)
-    ]
-    check(made[0].data, made[1].data, labels, volume, sources, provenance.card)
-    return made
+    measured = measure(volume, labels, provenance.card.segment)
+    return Run(volume=volume, sources=sources, labels=labels, measured=measured, provenance=provenance)
+
+
+def make(run: Run, asked: Sequence[Form] = PLAIN) -> list[Made]:
+    """Write the objects of a run, in the order in which they are asked for."""
+    return _Desk(run).all(asked)
+
+
+class _Desk:
+    """What is written once and used by several objects of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._segmentations: dict[Form, tuple[bytes, SegReference]] = {}
+        self._reports: dict[Form, Dataset] = {}
+        self._key_images: dict[bool, list[bytes]] = {}
+
+    def all(self, asked: Sequence[Form]) -> list[Made]:
+        return [self._one(form) for form in asked]
+
+    def _one(self, form: Form) -> Made:
+        if form.kind == SR:
+            return written(self._report(form), *form)
+        return _named(form, self._bytes(form))
+
+    def _bytes(self, form: Form) -> bytes:
+        marked = form.has(MARKED)
+        match form.kind:
+            case forms.SEG:
+                return self._segmentation(form)[0]
+            case forms.SC:
+                pictures = self._key_images.get(marked)
+                if pictures is None:
+                    pictures = self._key_images[marked] = key_images.key_images(self._run, marked=marked)
+                return pictures[int(form.base.removeprefix("KEY")) - 1]
+            case forms.PDF:
+                return pdf.pdf_report(self._run, marked=marked)
+            case forms.RTSTRUCT:
+                return rtstruct.rtstruct(self._run, marked=marked)
+            case forms.STL:
+                return stl.stl(self._run, int(form.base.removeprefix("SEGMENT")), marked=marked)
+        raise LookupError(f"there is no writer for {form.kind}")
+
+    def _segmentation(self, form: Form) -> tuple[bytes, SegReference]:
+        if form not in self._segmentations:
+            made = writer.segmentation(self._run, label_map=form.has(LABEL_MAP), marked=form.has(MARKED))
+            self._segmentations[form] = made
+        return self._segmentations[form]
+
+    def _report(self, form: Form) -> Dataset:
+        """A report; those that say the same of another segmentation, or in another class, are made from the first."""
+        marks = [MARKED] if form.has(MARKED) else []
+        first = Form(SR, "-".join([form.base, *marks]))
+        if first not in self._reports:
+            write = {VOLUMES: volumes.report, DIAMETERS: diameters.report}[form.base]
+            seg = self._segmentation(Form(SEG, "-".join([forms.BINARY, *marks])))[1]
+            self._reports[first] = write(self._run, seg, first.options, marked=bool(marks))
+        if form == first:
+            return self._reports[first]
+        label_map = Form(SEG, "-".join([LABEL_MAP, *marks]))
+        return variants.variant(
+            self._reports[first],
+            self._run,
+            form.options,
+            seg=self._segmentation(label_map)[1] if form.has(LABEL_MAP) else None,
+            comprehensive=form.has(COMPREHENSIVE),
+        )
+
+
+def _named(form: Form, data: bytes) -> Made:
+    head = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+    meta = head.file_meta
+    return Made(
+        *form,
+        str(meta.MediaStorageSOPInstanceUID),
+        str(meta.MediaStorageSOPClassUID),
+        str(head.SeriesInstanceUID),
+        data,
+    )
 
 
 def written(ds: Dataset, kind: str, options: str) -> Made:

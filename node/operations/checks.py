@@ -21,7 +21,7 @@ from models.card import CardError
 
 from ..errors import NodeError
 from ..inbound import syntaxes
-from ..outbound import scu
+from ..outbound import scu, stow
 from ..outbound.target import Target
 
 ECHO_SECONDS = 10.0
@@ -161,8 +161,8 @@ def _decoders() -> Iterator[Finding]:
 def _destinations(targets: Sequence[Target], ae_title: str) -> Iterator[Finding]:
     for target in targets:
         try:
-            scu.echo(target, ae_title, ECHO_SECONDS)
+            (stow if target.web else scu).echo(target, ae_title, ECHO_SECONDS)
         except NodeError as error:
             yield Finding("destination", False, error.sentence)
         else:
-            yield Finding("destination", True, f"{target.name} answers C-ECHO")
+            yield Finding("destination", True, f"{target.name} answers {'QIDO-RS' if target.web else 'C-ECHO'}")

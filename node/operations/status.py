@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from db import deliveries, pauses, refusals
+from db import deliveries, pauses, refusals, results
 from db import overview as rows
 from db.database import Database
 from db.job_states import JobState
@@ -25,6 +25,9 @@ STYLES = {
     "sending": "magenta",
     "done": "green",
     "delivered": "green",
+    "committed": "green",
+    "withdrawn": "yellow",
+    "discarded": "dim",
     "refused": "red",
     "failed": "bold red",
     "dead": "bold red",
@@ -41,6 +44,7 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
         jobs = rows.jobs(tx)
         callers = refusals.callers(tx)
         sent = deliveries.listing(tx)
+        held = results.held(tx)
     return {
         "studies": [_study(study, no_images.get(study.row["id"], set())) for study in studies],
         "jobs": [
@@ -68,9 +72,11 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
         ],
         "deliveries": [
             {
+                "result": one["result_id"],
                 "sop_uid": one["sop_uid"],
                 "study_uid": one["study_uid"],
                 "kind": one["kind"],
+                "options": one["options"],
                 "destination": one["destination"],
                 "state": one["state"],
                 "attempts": one["attempts"],
@@ -78,6 +84,7 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
             }
             for one in sent
         ],
+        "held": [{"result": one["id"], "study_uid": one["study_uid"], "reason": one["reason"]} for one in held],
     }
 
 
@@ -111,6 +118,8 @@ def state_of(study: StudyOverview, other_classes: set[str]) -> tuple[str, str | 
         return "running", reasons
     if JobState.WAITING in computing:
         return "waiting", reasons
+    if held := _held(study):
+        return "held", held
     if study.deliveries.get("waiting"):
         return "sending", reasons
     if JobState.DEAD in in_state or study.deliveries.get("dead"):
@@ -118,6 +127,13 @@ def state_of(study: StudyOverview, other_classes: set[str]) -> tuple[str, str | 
     if study.results:
         return "done", reasons
     return ("refused" if JobState.REFUSED in in_state else "done"), reasons
+
+
+def _held(study: StudyOverview) -> str:
+    """Why results of a study wait for a person, or ""."""
+    if study.faults:
+        return f"self-check: {'; '.join(study.faults)}; nothing of it is sent"
+    return "flagged results wait for `planimeter release` or `discard`" if study.deliveries.get("held") else ""
 
 
 def print_json(everything: dict[str, list[dict[str, Any]]]) -> None:
@@ -138,10 +154,11 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
     columns = {
         "studies": ("state", "images", "study_uid", "reason"),
         "jobs": ("id", "kind", "state", "attempts", "model", "study_uid", "reason"),
-        "deliveries": ("state", "kind", "destination", "attempts", "sop_uid", "reason"),
+        "deliveries": ("result", "state", "kind", "options", "destination", "attempts", "reason"),
+        "held": ("result", "study_uid", "reason"),
         "callers": ("address", "ae_title", "count", "last", "reason"),
     }
-    titles = {"callers": "turned away at the door"}
+    titles = {"callers": "turned away at the door", "held": "held by the self-check: never sent"}
     for name, keys in columns.items():
         _print_table(console, titles.get(name, name), keys, everything[name])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, _config, build_context
 from pynetdicom.sop_class import Verification
 
@@ -51,18 +51,14 @@ class Sender:
     def send(self, parcel: Parcel) -> Receipt:
         """Send one object. A broken association answers RETRY for it and for all that follow."""
         accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in self._assoc.accepted_contexts}
-        if (parcel.sop_class, parcel.transfer_syntax) in accepted:
-            what: Path | Dataset = parcel.file
-        elif (
-            parcel.transfer_syntax == ExplicitVRLittleEndian and (parcel.sop_class, ImplicitVRLittleEndian) in accepted
-        ):
-            what = _implicit(parcel.file)
-        else:
+        syntax = next((one for one in _syntaxes(parcel) if (parcel.sop_class, one) in accepted), None)
+        if syntax is None:
             name = UID(parcel.sop_class).name
             return Receipt(Answer.DEAD, None, f"{self._target.name} does not accept {name}")
         if not self._assoc.is_established:
             return Receipt(Answer.RETRY, None, "the association had ended before this object")
         try:
+            what = parcel.file if syntax == parcel.transfer_syntax else _in_syntax(parcel.file, syntax)
             response = self._assoc.send_c_store(what)
         except (ValueError, RuntimeError, OSError) as error:
             return Receipt(Answer.RETRY, None, f"the object was not sent: {error}".split("\n")[0])
@@ -73,12 +69,23 @@ class Sender:
         return Receipt(answer, int(response.Status), ": ".join(part for part in (sentence, comment) if part))
 
 
-def _implicit(file: Path) -> Dataset:
-    """The same data set in the one transfer syntax that every SCP must know (PS3.5 10.1)."""
+def _syntaxes(parcel: Parcel) -> tuple[UID, ...]:
+    """What an object can be sent in, as it is stored first; lossless compression can be undone for its destination."""
+    if parcel.transfer_syntax == RLELossless:
+        return RLELossless, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    if parcel.transfer_syntax == ExplicitVRLittleEndian:
+        return ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    return (parcel.transfer_syntax,)
+
+
+def _in_syntax(file: Path, syntax: UID) -> Dataset:
+    """The same data set, uncompressed; in the end in the one transfer syntax that every SCP must know (PS3.5 10.1)."""
     ds = dcmread(file)
-    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    if ds.file_meta.TransferSyntaxUID.is_encapsulated:
+        ds.decompress(generate_instance_uid=False)
+    ds.file_meta.TransferSyntaxUID = syntax
     stream = BytesIO()
-    ds.save_as(stream, implicit_vr=True, little_endian=True)
+    ds.save_as(stream, implicit_vr=syntax.is_implicit_VR, little_endian=True)
     stream.seek(0)
     return dcmread(stream)
 
@@ -92,10 +99,8 @@ def connect(target: Target, ae_title: str, parcels: Sequence[Parcel], timeout_se
     """
     wanted: set[tuple[str, UID]] = set()
     for parcel in parcels:
-        wanted.add((parcel.sop_class, parcel.transfer_syntax))
-        if parcel.transfer_syntax == ExplicitVRLittleEndian:
-            wanted.add((parcel.sop_class, ImplicitVRLittleEndian))
-    assoc = _associate(target, ae_title, sorted(wanted), timeout_seconds)
+        wanted |= {(parcel.sop_class, syntax) for syntax in _syntaxes(parcel)}
+    assoc = associate(target, ae_title, sorted(wanted), timeout_seconds)
     try:
         yield Sender(assoc, target)
     finally:
@@ -109,7 +114,7 @@ def echo(target: Target, ae_title: str, timeout_seconds: float) -> None:
     Raises:
         Unavailable: with the reason.
     """
-    assoc = _associate(target, ae_title, [(Verification, ImplicitVRLittleEndian)], timeout_seconds)
+    assoc = associate(target, ae_title, [(Verification, ImplicitVRLittleEndian)], timeout_seconds)
     try:
         response = assoc.send_c_echo()
     finally:
@@ -119,7 +124,25 @@ def echo(target: Target, ae_title: str, timeout_seconds: float) -> None:
         raise Unavailable("unreachable", f"{target.name} did not answer C-ECHO with Success")
 
 
-def _associate(target: Target, ae_title: str, contexts: Sequence[tuple[str, UID]], timeout_seconds: float) -> Any:
+def associate(
+    target: Target,
+    ae_title: str,
+    contexts: Sequence[tuple[str, UID]],
+    timeout_seconds: float,
+    handlers: Sequence[tuple[Any, Callable[..., Any]]] = (),
+) -> Any:
+    """Open an association.
+
+    Args:
+        contexts: SOP class and transfer syntax, each a presentation context of its own.
+        handlers: pynetdicom's events and what is called for them: for what the peer asks of us meanwhile.
+
+    Returns:
+        An association that is established, or one that has ended because no context was accepted.
+
+    Raises:
+        Unavailable: `unreachable`, `rejected`.
+    """
     _config.LOG_HANDLER_LEVEL = "none"
     _config.STORE_SEND_CHUNKED_DATASET = True  # stored bytes go out as they are
     ae = AE(ae_title)
@@ -128,7 +151,9 @@ def _associate(target: Target, ae_title: str, contexts: Sequence[tuple[str, UID]
     where = f"{target.ae_title} at {target.host}:{target.port}"
     proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
     try:
-        assoc = ae.associate(target.host, target.port, contexts=proposed, ae_title=target.ae_title)
+        assoc = ae.associate(
+            target.host, target.port, contexts=proposed, ae_title=target.ae_title, evt_handlers=list(handlers)
+        )
     except OSError as error:  # the name does not resolve
         raise Unavailable("unreachable", f"{where} cannot be found: {error.strerror or error}") from None
     if assoc.is_established or assoc.rejected_contexts:

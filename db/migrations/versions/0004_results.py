@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False),
         sa.Column("input_set_id", ID, nullable=False),
         sa.Column("model_version_id", ID, nullable=False),
+        sa.Column("study_date", sa.Text(), nullable=False),
         sa.Column("segments", sa.JSON(), nullable=False),
         sa.Column("flags", sa.JSON(), nullable=False),
         sa.Column("created", sa.Double(), nullable=False),

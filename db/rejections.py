@@ -1,0 +1,87 @@
+"""What destinations have to be told not to use any more: results that were sent, and replaced or withdrawn since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from . import input_sets
+from .database import Clock
+from .results import REJECTION, NewResult
+from .tables import delivery, result
+
+
+def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) -> Sequence[RowMapping]:
+    """What a destination holds of an input set, and of those whose place it took, and should not use any more.
+
+    Args:
+        replaced: whether it wants to be told of replaced results too; of withdrawn ones it always is.
+    """
+    return (
+        tx.execute(
+            sa.select(result, delivery.c.id.label("delivery_id"))
+            .join(delivery, delivery.c.result_id == result.c.id)
+            .where(_wrong(destination, replaced=replaced))
+            .where(result.c.input_set_id.in_(input_sets.line(input_set_id)))
+            .order_by(result.c.id)
+        )
+        .mappings()
+        .all()
+    )
+
+
+def _wrong(destination: str | None, *, replaced: bool) -> sa.ColumnElement[bool]:
+    states = ["withdrawn", "superseded"] if replaced else ["withdrawn"]
+    sent = sa.and_(delivery.c.delivered.is_not(None), delivery.c.rejected_by.is_(None), result.c.kind != REJECTION)
+    here = delivery.c.destination == destination if destination is not None else sa.true()
+    return sa.and_(sent, here, result.c.state.in_(states))
+
+
+def holders(tx: Connection, input_set_id: int) -> list[str]:
+    """The destinations that hold results of an input set which were replaced or withdrawn, and were not told so."""
+    rows = tx.execute(
+        sa.select(delivery.c.destination)
+        .join(result, result.c.id == delivery.c.result_id)
+        .where(_wrong(None, replaced=True), result.c.input_set_id == input_set_id)
+        .distinct()
+        .order_by(delivery.c.destination)
+    )
+    return [row.destination for row in rows]
+
+
+def record(
+    tx: Connection, input_set_id: int, destination: str, note: NewResult, rejected: Sequence[RowMapping]
+) -> bool:
+    """Write a rejection note, queue it, and mark the deliveries that it is about; False where it was there already."""
+    found = tx.execute(sa.select(result.c.id).where(result.c.sop_uid == note.sop_uid)).scalar()
+    fresh = found is None
+    if fresh:
+        found = tx.execute(
+            sa.insert(result)
+            .values(
+                input_set_id=input_set_id,
+                model_version_id=rejected[0]["model_version_id"],
+                kind=REJECTION,
+                options=note.options,
+                sop_uid=note.sop_uid,
+                sop_class=note.sop_class,
+                series_uid=note.series_uid,
+                sha256=note.sha256,
+                path=note.path,
+                size=note.size,
+                content_time=note.content_time,
+                run=rejected[0]["run"],
+                revision=rejected[0]["revision"],
+                state="ready",
+                created=Clock(),
+            )
+            .returning(result.c.id)
+        ).scalar_one()
+        tx.execute(
+            sa.insert(delivery).values(result_id=found, destination=destination, state="waiting", created=Clock())
+        )
+    about = [row["delivery_id"] for row in rejected]
+    tx.execute(sa.update(delivery).where(delivery.c.id.in_(about)).values(rejected_by=found))
+    return fresh

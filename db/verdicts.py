@@ -1,0 +1,106 @@
+"""What a person decides about results: released, discarded, withdrawn. The objects of one run go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from .database import Clock
+from .results import REJECTION
+from .tables import delivery, input_set, result, study, verdict
+
+
+@dataclass(frozen=True)
+class RunOfResults:
+    """The objects that were made together.
+
+    Attributes:
+        named: the result that the person named.
+        ids: of all of them.
+        delivered: destinations that hold any of them.
+        held: destinations for which they wait for a person.
+    """
+
+    named: RowMapping
+    ids: tuple[int, ...]
+    delivered: tuple[str, ...]
+    held: tuple[str, ...]
+
+
+def find(tx: Connection, name: str) -> RunOfResults | None:
+    """The run of the result with this id or SOP Instance UID, or None."""
+    key = result.c.id == int(name) if name.isdigit() and len(name) < 16 else result.c.sop_uid == name
+    named = (
+        tx.execute(
+            sa.select(result, input_set.c.study_id, study.c.study_uid)
+            .join(input_set, input_set.c.id == result.c.input_set_id)
+            .join(study, study.c.id == input_set.c.study_id)
+            .where(key, result.c.kind != REJECTION)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if named is None:
+        return None
+    together = sa.and_(
+        result.c.input_set_id == named["input_set_id"],
+        result.c.run == named["run"],
+        result.c.revision == named["revision"],
+        result.c.kind != REJECTION,
+    )
+    ids = tuple(tx.execute(sa.select(result.c.id).where(together)).scalars())
+    rows = tx.execute(
+        sa.select(delivery.c.destination, delivery.c.state, delivery.c.delivered).where(delivery.c.result_id.in_(ids))
+    ).all()
+    return RunOfResults(
+        named,
+        ids,
+        tuple(sorted({row.destination for row in rows if row.delivered is not None})),
+        tuple(sorted({row.destination for row in rows if row.state == "held"})),
+    )
+
+
+def note(tx: Connection, run: RunOfResults, what: str, who: str, why: str) -> None:
+    """Write down who decided what."""
+    tx.execute(sa.insert(verdict).values(result_id=run.named["id"], what=what, at=Clock(), who=who, why=why))
+
+
+def release(tx: Connection, run: RunOfResults) -> None:
+    """What was held for a person may go."""
+    _deliveries(tx, run, ["held"], "waiting", None)
+
+
+def discard(tx: Connection, run: RunOfResults) -> None:
+    """What was not sent is never sent."""
+    _deliveries(tx, run, ["held", "waiting", "dead"], "discarded", "a person discarded it")
+    tx.execute(sa.update(result).where(result.c.id.in_(run.ids)).values(state="discarded"))
+
+
+def withdraw(tx: Connection, run: RunOfResults, why: str) -> None:
+    """Nothing of it counts any more, wherever it is."""
+    states = ["held", "waiting", "dead", "delivered", "committed", "superseded"]
+    _deliveries(tx, run, states, "withdrawn", f"withdrawn: {why}")
+    tx.execute(sa.update(result).where(result.c.id.in_(run.ids)).values(state="withdrawn"))
+
+
+def _deliveries(tx: Connection, run: RunOfResults, states: list[str], state: str, reason: str | None) -> None:
+    mine = sa.and_(delivery.c.result_id.in_(run.ids), delivery.c.state.in_(states))
+    tx.execute(sa.update(delivery).where(mine).values(state=state, reason=reason))
+
+
+def of_study(tx: Connection, study_id: int) -> Sequence[RowMapping]:
+    """What people decided about the results of a study, oldest first."""
+    return (
+        tx.execute(
+            sa.select(verdict, result.c.sop_uid)
+            .join(result, result.c.id == verdict.c.result_id)
+            .join(input_set, input_set.c.id == result.c.input_set_id)
+            .where(input_set.c.study_id == study_id)
+            .order_by(verdict.c.id)
+        )
+        .mappings()
+        .all()
+    )

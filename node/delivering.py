@@ -1,0 +1,139 @@
+"""Send what waits of one input set to one destination: the `deliver` step. Every object comes to an answer of its own.
+
+A destination that refuses the form of a result gets another form of it, once and for all: a binary segmentation for a
+label map, a Comprehensive SR for a Comprehensive 3D SR. The SOP class is what counts: refused when the association is
+negotiated, or by a status that says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from db import deliveries, input_sets, jobs, results, studies
+from db.job_states import Claim, JobState
+
+from . import commitment, rejections
+from .app import Node
+from .attempt import Stages
+from .errors import Failed, Refused, Unavailable
+from .failpoints import reach
+from .objects import forms
+from .objects.forms import Form
+from .outbound import scu, stow
+from .outbound.scu import Parcel, Receipt
+from .outbound.statuses import Answer
+from .outbound.target import Target
+
+#: how often a job looks whether a person has released its study
+HELD_SECONDS = 30.0
+#: by C-STORE; by STOW-RS some servers say it in the range of "cannot understand"
+SOP_CLASS_NOT_SUPPORTED = (0x0122, 0xC122)
+STATES = {Answer.DELIVERED: "delivered", Answer.RETRY: "waiting", Answer.DEAD: "dead"}
+
+
+def deliver(node: Node, job: Claim, stages: Stages) -> None:
+    """Send it."""
+    assert job.input_set_id is not None
+    destination = job.subject.rsplit("/", 1)[0]
+    target = node.targets.get(destination)
+    if target is None:
+        sentence = f"{destination} is no peer with a `destination` in the configuration any more"
+        raise Refused("unknown-destination", sentence)
+    rejections.prepare(node, job, target)
+    with node.database.write() as tx:
+        study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
+        if input_sets.superseded(tx, job.input_set_id):
+            deliveries.outdate(tx, job.input_set_id, destination)
+        rows = deliveries.waiting(tx, job.input_set_id, destination)
+        wait, why = deliveries.wait_seconds(tx, destination)
+    if rows:
+        not_held(study)
+    if rows and wait > 0:
+        raise Unavailable("unreachable", why, wait)
+    reach("before-send")
+    if rows:
+        try:
+            with stages("send"), _connected(node, target, [_parcel(node, row) for row in rows]) as sender:
+                _send_all(node, job.input_set_id, destination, sender)
+        except Unavailable as error:
+            with node.database.write() as tx:
+                deliveries.unreachable(tx, destination, error.sentence, node.send.unreachable_retry_seconds)
+                deliveries.note(tx, job.input_set_id, destination, error.sentence)
+            raise Unavailable(error.code, error.sentence, node.send.unreachable_retry_seconds) from error
+    with node.database.write() as tx:
+        deliveries.reachable(tx, destination)
+        left, dead = deliveries.outcome(tx, job.input_set_id, destination)
+        study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
+    if left:
+        not_held(study)
+        raise Failed("not-delivered", left[0])
+    with node.database.write() as tx:
+        commitment.ask_for(tx, node, job.input_set_id, job.study_id, destination)
+        if dead:
+            jobs.finish(tx, job, JobState.DEAD, stages.report("not-deliverable", dead[0]))
+        else:
+            jobs.finish(tx, job, JobState.DONE, stages.report())
+    reach("after-delivery-commit")
+
+
+def not_held(study: Any) -> None:
+    """Raises:
+    Unavailable: a person has to decide about the study first.
+    """
+    if study is not None and study["state"] == "held":
+        raise Unavailable("study-held", f"the study is held: {study['held_because']}", HELD_SECONDS)
+
+
+def _parcel(node: Node, row: Any) -> Parcel:
+    return Parcel(node.archive.at(row["path"]), row["sop_class"], Form(row["kind"], row["options"]).transfer_syntax)
+
+
+@contextlib.contextmanager
+def _connected(node: Node, target: Target, parcels: list[Parcel]) -> Iterator[Any]:
+    """A sender to the destination, by C-STORE or STOW-RS, that can send what waits and what may take its place."""
+    if target.web is not None:
+        with stow.connect(target, node.ae_title, parcels, node.send.timeout_seconds) as sender:
+            yield sender
+        return
+    classes = [parcel.sop_class for parcel in parcels]
+    others = [Parcel(parcels[0].file, sop_class) for sop_class in forms.classes_in_place_of(classes)]
+    with scu.connect(target, node.ae_title, [*parcels, *others], node.send.timeout_seconds) as sender:
+        yield sender
+
+
+def _send_all(node: Node, input_set_id: int, destination: str, sender: Any) -> None:
+    """Send what waits, each row once; a row whose form is refused comes once more in the form that takes its place."""
+    tried: set[tuple[int, int]] = set()
+    while True:
+        with node.database.read() as tx:
+            waiting = deliveries.waiting(tx, input_set_id, destination)
+        row = next((row for row in waiting if (row["id"], row["result_id"]) not in tried), None)
+        if row is None:
+            return
+        tried.add((row["id"], row["result_id"]))
+        with node.database.read() as tx:
+            if not deliveries.is_wanted(tx, row["id"]):
+                continue
+        receipt = sender.send(_parcel(node, row))
+        reach("sent-before-row")
+        with node.database.write() as tx:
+            if not (_class_refused(receipt) and _fell_back(tx, row, waiting, receipt)):
+                deliveries.settle(tx, row["id"], STATES[receipt.answer], receipt.status, receipt.sentence or None)
+
+
+def _class_refused(receipt: Receipt) -> bool:
+    return receipt.answer is Answer.DEAD and (receipt.status is None or receipt.status in SOP_CLASS_NOT_SUPPORTED)
+
+
+def _fell_back(tx: Any, refused: Any, waiting: Any, receipt: Receipt) -> bool:
+    """Give every delivery that the refusal concerns the form that takes its place; False where there is none for it."""
+    fell = False
+    for row in waiting:
+        other = forms.in_place_of(Form(row["kind"], row["options"]), Form(refused["kind"], refused["options"]))
+        instead = results.of_run(tx, row["result_id"], *other) if other is not None else None
+        if instead is not None:
+            deliveries.fall_back(tx, row["id"], instead, f"as {other.options if other else ''}: {receipt.sentence}")
+            fell = fell or row["id"] == refused["id"]
+    return fell

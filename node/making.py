@@ -1,0 +1,231 @@
+"""From a label map to results that are kept: measured, compared, written, read back, put in line with older ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from db import deliveries, measurements, results
+from db.job_states import Claim
+from db.results import NewResult
+from models.card import Bundle
+from models.client import Answer
+
+from . import priors
+from .app import Node
+from .attempt import Stages
+from .measurements.measure import measure
+from .measurements.quality import flags
+from .measurements.values import Change, Flag
+from .objects import forms, keep
+from .objects.checks.whole import faults
+from .objects.forms import SEG, SR, Form, Wish
+from .objects.headers import fingerprint, repaired
+from .objects.identity import Predecessor, Provenance
+from .objects.outlines import rtstruct, stl
+from .objects.pictures.choice import number_of_key_images
+from .objects.results import make, mask_sha256
+from .objects.run import Run
+from .outbound.target import Target
+from .study.channels import Channels
+
+NEVER_AGAIN = ("withdrawn", "discarded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The results of one run, their files in the archive.
+
+    Attributes:
+        new: form -> result.
+        written: paths that no row names yet.
+        fault: what the self-check found; then nothing of it may be sent.
+        for_destination: name -> the forms that go there, and why a person has to release them first, or "".
+        flags, segments, study_date: to be kept with it.
+    """
+
+    new: dict[Form, NewResult]
+    written: tuple[str, ...]
+    fault: str
+    for_destination: dict[str, tuple[list[Form], str]]
+    flags: tuple[Flag, ...]
+    segments: list[dict[str, Any]]
+    study_date: str
+
+
+def finish(
+    node: Node,
+    job: Claim,
+    input_set: Any,
+    version: int,
+    bundle: Bundle,
+    built: Channels,
+    answer: Answer,
+    destinations: Sequence[str],
+    stages: Stages,
+) -> Finished:
+    """Make, or find again, everything that comes of a label map.
+
+    Raises:
+        Refused: the headers cannot stand in a conformant object.
+        Unavailable: the prior images could not be measured now.
+    """
+    assert job.input_set_id is not None
+    volume, card = built.first, bundle.card
+    with stages("measure"):
+        sources = repaired(volume.headers, volume.geometry)
+        measured = measure(volume, answer.labels, card.segment)
+        doubts = flags(measured, card, volume.headers[0], volume.geometry, answer.entropy)
+    segments, date = priors.records(measured, volume), priors.study_date(volume)
+    with stages("prior"):
+        changes = priors.compare(node, job.input_set_id, version, bundle, segments, date, stages)
+    with node.database.read() as tx:
+        patient = measurements.patient_of(tx, input_set["study_id"])
+        older = results.line(tx, job.input_set_id)
+    provenance = Provenance(
+        card=card,
+        weights_sha256=bundle.weights_sha256,
+        card_sha256=bundle.card_sha256,
+        input_set_hash=input_set["members_hash"],
+        headers_sha256=fingerprint(volume.headers, volume.geometry),
+        mask_sha256=mask_sha256(answer.labels),
+        study_uid=input_set["study_uid"],
+        content_time=job.first_claimed,
+        node_version=node.version,
+        node_serial=node.serial,
+        uid_root=node.uid_root,
+        patient_key=_patient_key(patient),
+    )
+    provenance = in_line(provenance, older, doubts, changes)
+    run = Run(
+        volume=volume,
+        sources=sources,
+        labels=answer.labels,
+        measured=measured,
+        flags=doubts,
+        changes=changes,
+        provenance=provenance,
+    )
+    per_destination = {name: _for(node.targets.get(name), run) for name in destinations}
+    asked = forms.with_what_may_take_their_place(form for some, _ in per_destination.values() for form in some)
+    new, written, fault = _kept(node, run, asked, stages)
+    return Finished(
+        new=new,
+        written=written,
+        fault=fault,
+        for_destination=per_destination,
+        flags=doubts,
+        segments=segments,
+        study_date=date,
+    )
+
+
+def _patient_key(patient: Any) -> str:
+    """Which patient, without saying who; empty for images that name nobody."""
+    if not patient["patient_id"]:
+        return ""
+    return hashlib.sha256(f"{patient['issuer']}\n{patient['patient_id']}".encode()).hexdigest()
+
+
+def in_line(
+    provenance: Provenance, older: Sequence[Any], doubts: Sequence[Flag], changes: Sequence[Change]
+) -> Provenance:
+    """The same with its revision, the reports whose place it takes, and the hash of all that it says beside the mask.
+
+    A run that says what the newest results say is that run again, with their UIDs; unless these were withdrawn,
+    discarded, or rejected at a destination: what comes then is new.
+
+    Args:
+        older: the results of the same line of input sets, the newest revision first.
+    """
+    newest = max((row["revision"] for row in older), default=0)
+    latest = [row for row in older if row["revision"] == newest]
+    if latest and not any(row["rejected"] or row["state"] in NEVER_AGAIN for row in latest):
+        again = _as_revision(provenance, newest, older, doubts, changes)
+        if again.result_uid(SEG, forms.BINARY) in {row["sop_uid"] for row in latest}:
+            return again
+    return _as_revision(provenance, newest + 1, older, doubts, changes)
+
+
+def _as_revision(
+    provenance: Provenance, revision: int, older: Sequence[Any], doubts: Sequence[Flag], changes: Sequence[Change]
+) -> Provenance:
+    before = max((row["revision"] for row in older if row["revision"] < revision), default=0)
+    predecessors = tuple(
+        Predecessor(Form(SR, row["options"]).base, row["sop_class"], row["sop_uid"], row["series_uid"])
+        for row in older
+        if row["kind"] == SR and row["revision"] == before and row["state"] not in ("held", "discarded")
+    )
+    said = [revision, *([dataclasses.asdict(one) for one in some] for some in (predecessors, doubts, changes))]
+    context = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return dataclasses.replace(provenance, revision=revision, predecessors=predecessors, context_sha256=context)
+
+
+def _for(target: Target | None, run: Run) -> tuple[list[Form], str]:
+    """What a destination gets of a run, and why it is held back there, or ""."""
+    card, wish, held = run.provenance.card, Wish(), ""
+    if target is not None:
+        wish = Wish(
+            objects=target.objects,
+            label_map=target.label_map,
+            marked=target.flagged == "mark" and bool(run.flags),
+            surfaces=_surfaces(target, run),
+        )
+        held = "; ".join(flag.sentence for flag in run.flags) if target.flagged == "hold" else ""
+    pictures = number_of_key_images(run.labels, card) if forms.SC in wish.objects else 0
+    return forms.wanted(wish, pictures, has_contours=rtstruct.can_have(run)), held
+
+
+def _surfaces(target: Target, run: Run) -> tuple[int, ...]:
+    """The segments that a destination gets as surfaces: those it names, where there is anything of them."""
+    return tuple(
+        number
+        for number, segment in enumerate(run.provenance.card.segment, 1)
+        if (not target.stl_segments or segment.label in target.stl_segments) and stl.has_surface(run, number)
+    )
+
+
+def _kept(
+    node: Node, run: Run, asked: Sequence[Form], stages: Stages
+) -> tuple[dict[Form, NewResult], tuple[str, ...], str]:
+    """The results of a run as files and rows-to-be, the paths that were written for it, and its fault."""
+    known, fault = keep.known(node.database, run.provenance, asked)
+    missing = [form for form in asked if form not in known]
+    if not missing:
+        return known, (), fault
+    if known:  # a destination wants more of it than before: the times are those of the first attempt
+        first = next(iter(known.values())).content_time
+        run = dataclasses.replace(run, provenance=dataclasses.replace(run.provenance, content_time=first))
+    with stages("objects"):
+        made = make(run, asked)
+    with stages("self-check"):
+        fault = "; ".join(faults(made, run))
+    unwritten = [one for one in made if one.form in missing]
+    with stages("write"):
+        new = keep.write(
+            node.archive, unwritten, run.provenance.content_time, run.provenance.run, run.provenance.revision
+        )
+    return known | new, tuple(one.path for one in new.values()), fault
+
+
+def commit(tx: Any, node: Node, job: Claim, input_set: Any, version: int, done: Finished, *, outdated: bool) -> None:
+    """Write the rows of a run: results, what was measured, and what is to be sent where."""
+    assert job.input_set_id is not None
+    order = list(done.new)
+    new = [done.new[form] for form in order]
+    ids = results.record(tx, job.input_set_id, version, new, outdated=outdated, fault=done.fault)
+    if done.fault:
+        return
+    doubts = [dataclasses.asdict(flag) for flag in done.flags]
+    measurements.record(tx, job.input_set_id, version, done.study_date, done.segments, doubts)
+    if outdated:
+        return
+    id_of = dict(zip(order, ids, strict=True))
+    for name, (wanted, held) in done.for_destination.items():
+        to_send = [id_of[form] for form in wanted]
+        attempts = node.send.attempts
+        deliveries.queue(tx, job.input_set_id, input_set["study_id"], to_send, [name], attempts, held_because=held)

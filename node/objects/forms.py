@@ -1,0 +1,147 @@
+"""Which objects a run has: the forms that destinations want, and what takes the place of a form that one refuses.
+
+A form is the kind of a result and its options; together with the run it is the result's identity (promise 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    SegmentationStorage,
+)
+
+SEG, SR, SC, PDF, RTSTRUCT, STL, KOS = "SEG", "SR", "SC", "PDF", "RTSTRUCT", "STL", "KOS"
+BINARY, LABEL_MAP, COMPREHENSIVE, MARKED = "BINARY", "LABELMAP", "COMPREHENSIVE", "MARKED"
+VOLUMES, DIAMETERS = "TID1411", "TID1501"
+
+
+class Form(NamedTuple):
+    """One object of a run.
+
+    Attributes:
+        kind: SEG, SR, SC, PDF, RTSTRUCT, STL.
+        options: words joined by "-", the first of which names the object within its kind.
+    """
+
+    kind: str
+    options: str
+
+    @property
+    def words(self) -> list[str]:
+        return self.options.split("-")
+
+    @property
+    def base(self) -> str:
+        return self.words[0]
+
+    def has(self, word: str) -> bool:
+        return word in self.words
+
+    @property
+    def transfer_syntax(self) -> UID:
+        """Of the stored bytes. Label maps would be large without compression; a contour may be longer than the 64 KiB
+        that a value has in explicit VR (PS3.5 7.1.2)."""
+        if self.kind == RTSTRUCT:
+            return ImplicitVRLittleEndian
+        return RLELossless if self.kind == SEG and self.has(LABEL_MAP) else ExplicitVRLittleEndian
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one destination wants of a run.
+
+    Attributes:
+        objects: kinds.
+        label_map: it shows label maps; then it gets no binary segmentation.
+        marked: people are to be warned in series descriptions and pictures.
+        surfaces: numbers of the segments that it gets as STL.
+    """
+
+    objects: frozenset[str] = frozenset({SEG, SR})
+    label_map: bool = False
+    marked: bool = False
+    surfaces: tuple[int, ...] = ()
+
+
+def _form(kind: str, *words: str, marked: bool) -> Form:
+    return Form(kind, "-".join((*words, MARKED) if marked else words))
+
+
+#: Label Map Segmentation -> Segmentation, Comprehensive 3D SR -> Comprehensive SR
+OTHER_CLASS = {
+    "1.2.840.10008.5.1.4.1.1.66.7": str(SegmentationStorage),
+    str(Comprehensive3DSRStorage): str(ComprehensiveSRStorage),
+}
+#: what is made of every run, whoever wants it
+PLAIN = (Form(SEG, BINARY), Form(SR, VOLUMES), Form(SR, DIAMETERS))
+
+
+def wanted(wish: Wish, key_images: int, *, has_contours: bool) -> list[Form]:
+    """What a destination gets, in the order of sending: what others refer to goes first.
+
+    Args:
+        key_images: how many there are.
+        has_contours: whether the images are a volume, whose contours lie in the patient.
+    """
+    marked = wish.marked
+    edition = [LABEL_MAP] if wish.label_map else []
+    forms = []
+    if SEG in wish.objects:
+        forms.append(_form(SEG, LABEL_MAP if wish.label_map else BINARY, marked=marked))
+    if SR in wish.objects:
+        forms += [_form(SR, template, *edition, marked=marked) for template in (VOLUMES, DIAMETERS)]
+    if SC in wish.objects:
+        forms += [_form(SC, f"KEY{number:02d}", marked=marked) for number in range(1, key_images + 1)]
+    if PDF in wish.objects:
+        forms.append(_form(PDF, "REPORT", marked=marked))
+    if RTSTRUCT in wish.objects and has_contours:
+        forms.append(_form(RTSTRUCT, "CONTOURS", marked=marked))
+    if STL in wish.objects and has_contours:
+        forms += [_form(STL, f"SEGMENT{number}", marked=marked) for number in wish.surfaces]
+    return forms
+
+
+def in_place_of(form: Form, refused: Form) -> Form | None:
+    """What is sent instead of a form where the destination refuses the SOP class of another, or of this one.
+
+    A label map that is refused takes its reports with it: they go to the binary segmentation that comes instead. A
+    Comprehensive 3D SR that is refused becomes a Comprehensive SR. Nothing goes back.
+
+    Returns:
+        None where the form stays as it is, or where nothing can take its place.
+    """
+    if refused.kind == SEG and refused.has(LABEL_MAP) and form.has(LABEL_MAP):
+        instead = [BINARY] if form.kind == SEG else []
+        words = [each for word in form.words for each in (instead if word == LABEL_MAP else [word])]
+        return Form(form.kind, "-".join(words))
+    if refused.kind == SR and form.kind == SR and not refused.has(COMPREHENSIVE) and not form.has(COMPREHENSIVE):
+        marked = form.has(MARKED)
+        words = [word for word in form.words if word != MARKED]
+        return _form(SR, *words, COMPREHENSIVE, marked=marked)
+    return None
+
+
+def with_what_may_take_their_place(forms: Iterable[Form]) -> list[Form]:
+    """Everything that has to be made, so that no destination has to wait for a form that it can take."""
+    made = set(forms)
+    for refused in (Form(SEG, LABEL_MAP), Form(SR, VOLUMES)):
+        made |= {other for form in made if (other := in_place_of(form, refused)) is not None}
+    return sorted(made.union(PLAIN), key=_order)
+
+
+def _order(form: Form) -> tuple[int, str]:
+    return (SEG, SR, SC, PDF, RTSTRUCT, STL).index(form.kind), form.options
+
+
+def classes_in_place_of(classes: Iterable[str]) -> list[str]:
+    """The SOP classes of what may take the place of objects of these classes, to be proposed with them."""
+    return sorted({OTHER_CLASS[one] for one in classes if one in OTHER_CLASS})

@@ -1,0 +1,83 @@
+"""What a person decides about results: release, discard, withdraw. Each answers with a sentence, or refuses with one.
+
+The objects that were made together are decided on together: a report without its segmentation would help nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from db import deliveries, verdicts
+from db.database import Database
+from db.verdicts import RunOfResults
+
+from ..errors import Refused
+
+
+def release(database: Database, name: str, who: str, attempts: int) -> str:
+    """Let results go that were held for a person.
+
+    Args:
+        name: id or SOP Instance UID of any object of the results.
+        attempts: of the jobs that deliver them.
+    """
+    with database.write() as tx:
+        run = _find(tx, name)
+        if run.named["state"] == "held":
+            raise Refused(
+                "not-releasable",
+                f"the self-check found a fault in it, and it is never sent: {run.named['reason']}; "
+                "`planimeter reprocess` makes it again, `planimeter discard` puts it away",
+            )
+        if not run.held:
+            raise Refused("not-held", "no destination's results of it wait for a person")
+        verdicts.release(tx, run)
+        verdicts.note(tx, run, "release", who, "")
+        for destination in run.held:
+            deliveries.ask(tx, destination, run.named["input_set_id"], run.named["study_id"], attempts)
+    return f"the results of study {run.named['study_uid']} go to {', '.join(run.held)}"
+
+
+def discard(database: Database, name: str, who: str, why: str) -> str:
+    """Put results away that were not sent."""
+    with database.write() as tx:
+        run = _find(tx, name)
+        _not_decided(run)
+        if run.delivered:
+            raise Refused(
+                "already-delivered",
+                f"{', '.join(run.delivered)} has it; `planimeter withdraw` says there that it is wrong",
+            )
+        verdicts.discard(tx, run)
+        verdicts.note(tx, run, "discard", who, why)
+    return f"the results of study {run.named['study_uid']} are discarded and will not be sent"
+
+
+def withdraw(database: Database, name: str, who: str, why: str, attempts: int) -> str:
+    """Take results back wherever they are: every destination that has them is sent a rejection note."""
+    if not why.strip():
+        raise Refused("no-reason", "a withdrawal needs a reason: --reason TEXT")
+    with database.write() as tx:
+        run = _find(tx, name)
+        _not_decided(run)
+        verdicts.withdraw(tx, run, why.strip())
+        verdicts.note(tx, run, "withdraw", who, why.strip())
+        for destination in run.delivered:
+            deliveries.ask(tx, destination, run.named["input_set_id"], run.named["study_id"], attempts)
+    told = f"; {', '.join(run.delivered)} is told so" if run.delivered else "; it had not been sent anywhere"
+    return f"the results of study {run.named['study_uid']} are withdrawn{told}"
+
+
+def _find(tx: Any, name: str) -> RunOfResults:
+    run = verdicts.find(tx, name.strip())
+    if run is None:
+        raise Refused(
+            "no-such-result", f"there is no result {name}; `planimeter status` lists them with their deliveries"
+        )
+    return run
+
+
+def _not_decided(run: RunOfResults) -> None:
+    state = run.named["state"]
+    if state in ("withdrawn", "discarded"):
+        raise Refused("decided-already", f"it was {state} before")

@@ -1,0 +1,178 @@
+"""Ask a destination for storage commitment, and read what it reports (PS3.4 Annex J, Push Model).
+
+The report comes as an N-EVENT-REPORT on the association of the request, or on a new one to any receiver of the node.
+Only a row that was written before the request connects the two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+
+from db import commitments
+from db.database import Database, DatabaseUnreachable
+
+from ..errors import Refused, Unavailable
+from .scu import associate
+from .statuses import named
+from .target import Target
+
+logger = logging.getLogger(__name__)
+
+REQUEST_STORAGE_COMMITMENT = 1
+#: everything is kept; something is not
+EVENT_TYPES = (1, 2)
+
+SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
+NO_SUCH_INSTANCE = 0x0112
+NO_SUCH_EVENT_TYPE = 0x0113
+INVALID_ARGUMENT = 0x0115
+#: of an N-ACTION response: the same request may be accepted later
+PASSING = frozenset({0x0110, 0x0131, 0x0213})
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a destination says of one transaction: SOP Instance UIDs that it keeps, and the others with the reason."""
+
+    transaction_uid: str
+    committed: frozenset[str]
+    failed: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a report: the status of the response, and what is to be told where it is not Success."""
+
+    status: int
+    code: str = ""
+    sentence: str = ""
+
+
+def take(database: Database, event: evt.Event, of: Collection[str]) -> Taken:
+    """Take in an N-EVENT-REPORT: Success means that it is committed to the database.
+
+    Args:
+        of: the destinations that the caller may speak for.
+    """
+    if event.request.AffectedSOPInstanceUID != StorageCommitmentPushModelInstance:
+        sentence = "the report is not about the Storage Commitment Push Model's one instance"
+        return Taken(NO_SUCH_INSTANCE, "commitment-unreadable", sentence)
+    if event.event_type not in EVENT_TYPES:
+        sentence = f"event type {event.event_type} is none of storage commitment"
+        return Taken(NO_SUCH_EVENT_TYPE, "commitment-unreadable", sentence)
+    try:
+        report = read(event.event_information)
+    except Exception as error:  # noqa: BLE001 - the edge of a handler: pydicom raises whatever garbage leads it to
+        sentence = f"the report on a storage commitment cannot be read ({type(error).__name__})"
+        return Taken(INVALID_ARGUMENT, "commitment-unreadable", sentence)
+    try:
+        with database.write() as tx:
+            known = commitments.settle(tx, report.transaction_uid, of, report.committed, report.failed)
+    except DatabaseUnreachable as error:
+        return Taken(PROCESSING_FAILURE, "not-stored", str(error))
+    if not known:
+        sentence = "the report is about a storage commitment that was not asked of this peer"
+        return Taken(NO_SUCH_INSTANCE, "unknown-transaction", sentence)
+    logger.info("storage commitment: %s kept, %s not", len(report.committed - set(report.failed)), len(report.failed))
+    return Taken(SUCCESS)
+
+
+def read(ds: Dataset) -> Report:
+    """Read the event information (PS3.4 table J.3-2). What the event type says is not relied on: the lists are.
+
+    Raises:
+        ValueError: there is no transaction UID.
+        Exception: whatever else pydicom raises on data that are no data set.
+    """
+    transaction_uid = str(ds.get("TransactionUID") or "")
+    if not transaction_uid:
+        raise ValueError("no Transaction UID")
+    failed = {}
+    for item in ds.get("FailedSOPSequence") or ():
+        reason = item.get("FailureReason")
+        why = named(int(reason)) if reason is not None else "it gives no reason"
+        failed[str(item.get("ReferencedSOPInstanceUID", ""))] = f"not committed: {why}"
+    kept = (str(item.get("ReferencedSOPInstanceUID", "")) for item in ds.get("ReferencedSOPSequence") or ())
+    return Report(transaction_uid, frozenset(kept), failed)
+
+
+@contextlib.contextmanager
+def connect(target: Target, ae_title: str, database: Database, timeout_seconds: float) -> Iterator[Requester]:
+    """Open an association to ask for storage commitment; a report that comes on it is taken in meanwhile.
+
+    Raises:
+        Unavailable: `unreachable`, `rejected`.
+        Refused: `commitment-refused`: the destination does not accept the SOP class.
+    """
+
+    def reported(event: evt.Event) -> tuple[int, None]:
+        taken = take(database, event, (target.name,))
+        if taken.code:
+            logger.warning("storage commitment: %s: %s: %s", target.name, taken.code, taken.sentence)
+        return taken.status, None
+
+    contexts = [(StorageCommitmentPushModel, syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)]
+    handlers = [(evt.EVT_N_EVENT_REPORT, reported)]
+    assoc = associate(target, ae_title, contexts, timeout_seconds, handlers)
+    if not assoc.is_established:
+        raise Refused("commitment-refused", f"{target.name} does not offer storage commitment")
+    try:
+        yield Requester(assoc, target)
+    finally:
+        if assoc.is_established:
+            assoc.release()
+
+
+class Requester:
+    """An association to one destination that takes requests for storage commitment; made by `connect`."""
+
+    def __init__(self, assoc: Any, target: Target) -> None:
+        self._assoc, self._target = assoc, target
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a report can still come on this association."""
+        return bool(self._assoc.is_established)
+
+    def ask(self, transaction_uid: str, objects: Sequence[tuple[str, str]]) -> None:
+        """N-ACTION. Without a response it may have been heard all the same: then a report may come.
+
+        Args:
+            objects: SOP Class and SOP Instance UIDs.
+
+        Raises:
+            Refused: `commitment-refused`: it is not done here.
+            Unavailable: `commitment-refused-now`: it may be done later.
+        """
+        ds = Dataset()
+        ds.TransactionUID = transaction_uid
+        ds.ReferencedSOPSequence = [_reference(*one) for one in objects]
+        try:
+            response, _ = self._assoc.send_n_action(
+                ds, REQUEST_STORAGE_COMMITMENT, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            )
+        except RuntimeError as error:  # the association ended before
+            raise Unavailable("unreachable", f"{self._target.name} ended the association") from error
+        status = int(response.get("Status", SUCCESS))
+        if status == SUCCESS or 0xB000 <= status <= 0xBFFF:
+            return
+        sentence = f"{self._target.name} refused to be asked for storage commitment: {named(status)}"
+        if status in PASSING:
+            raise Unavailable("commitment-refused-now", sentence)
+        raise Refused("commitment-refused", sentence)
+
+
+def _reference(sop_class: str, sop_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_uid
+    return item

@@ -1,0 +1,137 @@
+"""What the answer to a STOW-RS request means for the one object in it (PS3.18 10.5.3 and I.2)."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+
+from ..errors import Unavailable
+from .scu import Receipt
+from .statuses import ALREADY_THERE, Answer, meaning, named
+from .target import Target
+
+#: is it a failure, the list of such objects, the reason of each; what failed is looked for first
+LISTS = ((True, "FailedSOPSequence", "FailureReason"), (False, "ReferencedSOPSequence", "WarningReason"))
+
+#: HTTP statuses that say nothing about the object: it waits, for somebody who changes something or for better times
+NOT_NOW = {
+    401: ("not-authorised", "does not accept our credentials; see user and password_file, or token_file"),
+    403: ("not-authorised", "does not allow this; see user and password_file, or token_file"),
+    404: ("wrong-url", "has no such DICOMweb service at the configured url"),
+    405: ("wrong-url", "has no such DICOMweb service at the configured url"),
+    407: ("not-authorised", "cannot be reached: a proxy wants credentials"),
+    429: ("unreachable", "has too many requests at the moment"),
+    502: ("unreachable", "cannot be reached behind its gateway"),
+    503: ("unreachable", "is not available at the moment"),
+    504: ("unreachable", "cannot be reached behind its gateway"),
+}
+#: what other statuses mean for the object, where the answer names no reason
+MEANINGS = {
+    400: "the request cannot be understood",
+    406: "it cannot answer in JSON or XML",
+    408: "the object did not come in time",
+    409: "the object was not stored, and no reason is given",
+    413: "the object is too large",
+    415: "this kind of object is not supported",
+}
+#: these have an answer for each object
+WITH_RESPONSE = (200, 202, 409)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a Store Instances Response says of the one object.
+
+    Attributes:
+        failed: it was not stored.
+        reason: Failure Reason or Warning Reason, if any.
+    """
+
+    failed: bool
+    reason: int | None = None
+
+
+def not_now(target: Target, status: int) -> Unavailable | None:
+    """What an HTTP status says about the server and not about the object; None where it does not."""
+    if status not in NOT_NOW:
+        return None
+    code, said = NOT_NOW[status]
+    return Unavailable(code, f"{target.name} {said} (HTTP {status})")
+
+
+def receipt(target: Target, status: int, location: str, answer: bytes) -> Receipt:
+    """What came of the object.
+
+    Args:
+        status: of HTTP.
+        location: where a redirect leads; its host alone is told.
+
+    Raises:
+        Unavailable: `unreachable`, `not-authorised`, `wrong-url`.
+    """
+    if (away := not_now(target, status)) is not None:
+        raise away
+    if 300 <= status < 400:
+        there = urlsplit(location).hostname or "another place"
+        raise Unavailable("wrong-url", f"{target.name} redirects to {there} (HTTP {status}); set its url to that")
+    if status not in WITH_RESPONSE:
+        passing = status >= 500 or status == 408
+        said = MEANINGS.get(status, "the object was not stored")
+        return Receipt(Answer.RETRY if passing else Answer.DEAD, None, f"HTTP {status}: {said}")
+    stored = read(answer)
+    if stored is None:
+        return _without_reasons(status)
+    if not stored.failed:
+        return Receipt(Answer.DELIVERED, stored.reason or 0x0000, named(stored.reason) if stored.reason else "")
+    if stored.reason is None:
+        return Receipt(Answer.DEAD, None, "not stored, and no reason is given")
+    return Receipt(_of_failure(stored.reason), stored.reason, named(stored.reason))
+
+
+def _without_reasons(status: int) -> Receipt:
+    if status == 200:
+        return Receipt(Answer.DELIVERED, 0x0000, "")
+    if status == 409:
+        return Receipt(Answer.DEAD, None, f"HTTP 409: {MEANINGS[409]}")
+    return Receipt(Answer.RETRY, None, f"HTTP {status}, and no readable answer that says whether it was stored")
+
+
+def _of_failure(reason: int) -> Answer:
+    """What a failure reason means: what counts as stored elsewhere stands here for an object that was not."""
+    outcome = meaning(reason)[0]
+    return Answer.DEAD if outcome is Answer.DELIVERED and reason not in ALREADY_THERE else outcome
+
+
+def read(answer: bytes) -> Stored | None:
+    """Read a Store Instances Response, JSON or XML; None where it names no object."""
+    try:
+        return _from_xml(answer) if answer.lstrip().startswith(b"<") else _from_json(answer)
+    except (ValueError, KeyError, TypeError, AttributeError, ET.ParseError):
+        return None  # something else, as a proxy's page of HTML
+
+
+def _from_json(answer: bytes) -> Stored | None:
+    ds = Dataset.from_json(answer.decode("utf-8"))
+    for is_failure, sequence, reason in LISTS:
+        for item in ds.get(sequence) or ():
+            return Stored(is_failure, int(item[reason].value) if reason in item else None)
+    return None
+
+
+def _from_xml(answer: bytes) -> Stored | None:
+    """The Native DICOM Model (PS3.19 A.1), which older servers answer in."""
+    root = ET.fromstring(answer)  # noqa: S314 - expat since 2.4.1 stops entities that grow
+    for is_failure, sequence, reason in LISTS:
+        item = root.find(f"./{_attribute(sequence)}/{{*}}Item")
+        if item is not None:
+            value = item.findtext(f"./{_attribute(reason)}/{{*}}Value")
+            return Stored(is_failure, int(value) if value else None)
+    return None
+
+
+def _attribute(keyword: str) -> str:
+    return f"{{*}}DicomAttribute[@tag='{tag_for_keyword(keyword):08X}']"

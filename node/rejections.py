@@ -1,0 +1,54 @@
+"""Tell a destination which results it should not use any more: an IHE IOCM rejection note goes before what is new."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from db import deliveries, rejections, results
+from db.job_states import Claim
+
+from .app import Node
+from .objects import keep, rejection
+from .objects.rejection import Title
+from .objects.results import written
+from .outbound.target import Target
+
+
+def set_aside(tx: Any, node: Node, input_set_id: int, study_id: int) -> None:
+    """What was made of an input set counts no more; destinations that hold it and want to know are told."""
+    results.set_aside(tx, input_set_id)
+    for destination in rejections.holders(tx, input_set_id):
+        target = node.targets.get(destination)
+        if target is not None and target.rejection_notes:
+            deliveries.ask(tx, destination, input_set_id, study_id, node.send.attempts)
+
+
+def prepare(node: Node, job: Claim, target: Target) -> None:
+    """Write and queue the notes that a destination is to get before anything else of this input set."""
+    assert job.input_set_id is not None
+    with node.database.read() as tx:
+        due = rejections.due(tx, job.input_set_id, target.name, replaced=target.rejection_notes)
+    for _, rows in groupby(due, key=lambda row: (row["input_set_id"], row["revision"], row["state"])):
+        _note(node, job, target, list(rows))
+
+
+def _note(node: Node, job: Claim, target: Target, rejected: list[Any]) -> None:
+    assert job.input_set_id is not None
+    title = Title.WITHDRAWN if rejected[0]["state"] == "withdrawn" else Title.REPLACED
+    ds = rejection.note(
+        [node.archive.at(row["path"]) for row in rejected],
+        title,
+        target.name,
+        node_version=node.version,
+        node_serial=node.serial,
+        uid_root=node.uid_root,
+        content_time=job.first_claimed,
+    )
+    run, revision = rejected[0]["run"], rejected[0]["revision"]
+    new = keep.write(node.archive, [written(ds, rejection.KIND, title.code)], job.first_claimed, run, revision)
+    (made,) = new.values()
+    with node.database.write() as tx:
+        fresh = rejections.record(tx, job.input_set_id, target.name, made, rejected)
+    if not fresh:
+        node.archive.discard(made.path)

@@ -1,0 +1,284 @@
+"""What people decide about results, and what the PACS is told of results that are replaced or taken back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import KeyObjectSelectionDocumentStorage
+
+from db.job_states import JobKind
+from db.tables import delivery, result, verdict
+from node.app import Node
+from node.errors import Refused
+from node.operations import control, verdicts
+from node.operations.status import overview
+from tests.driving import only_study, take_in, work_off
+from tests.fake_pacs import FakePacs
+from tests.orthanc import Orthanc
+from tests.peers_tools import dciodvfy, save
+from tests.synthetic import small_series
+from tests.threshold_host import ThresholdHosts, threshold
+
+
+def configure(node: Node, **changes: Any) -> None:
+    node.targets["pacs"] = dataclasses.replace(node.targets["pacs"], **changes)
+
+
+def deliveries_of(node: Node) -> list[dict[str, Any]]:
+    return overview(node.database)["deliveries"]
+
+
+def states(node: Node) -> set[str]:
+    return {one["state"] for one in deliveries_of(node)}
+
+
+def a_result(node: Node) -> str:
+    return str(max(one["result"] for one in deliveries_of(node)))
+
+
+def rows(node: Node, table: sa.Table) -> list[Any]:
+    with node.database.read() as tx:
+        return list(tx.execute(sa.select(table).order_by(table.c.id)).mappings())
+
+
+def notes(pacs: FakePacs) -> list[Dataset]:
+    return [ds for ds in pacs.objects if ds.SOPClassUID == KeyObjectSelectionDocumentStorage]
+
+
+def named_by(note: Dataset) -> set[str]:
+    items = [item for item in note.ContentSequence if "ReferencedSOPSequence" in item]
+    return {item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in items}
+
+
+def another_answer(hosts: ThresholdHosts) -> None:
+    def without_the_last_slice(volume: Any) -> Any:
+        labels = threshold(volume)
+        labels[4:] = 0
+        return labels
+
+    hosts.answer = without_the_last_slice
+
+
+# ------------------------------------------------------------- flagged results
+
+
+def test_flagged_results_are_held_where_the_destination_says_so(node: Node, pacs: FakePacs) -> None:
+    """The box of the synthetic series is far smaller than any lung."""
+    configure(node, flagged="hold")
+    take_in(node, small_series())
+    work_off(node)
+    assert states(node) == {"held"}
+    assert not pacs.objects
+    assert only_study(node)["state"] == "held"
+    assert "ml" in deliveries_of(node)[0]["reason"]
+
+
+def test_a_person_releases_them_together(node: Node, pacs: FakePacs) -> None:
+    configure(node, flagged="hold")
+    take_in(node, small_series())
+    work_off(node)
+    assert "go to pacs" in verdicts.release(node.database, a_result(node), "ann", 3)
+    work_off(node)
+    assert states(node) == {"delivered"}
+    assert {ds.Modality for ds in pacs.objects} == {"SEG", "SR"}
+    assert only_study(node)["state"] == "done"
+    assert [(row["what"], row["who"]) for row in rows(node, verdict)] == [("release", "ann")]
+    with pytest.raises(Refused, match="not-held"):
+        verdicts.release(node.database, a_result(node), "ann", 3)
+
+
+def test_a_person_discards_them(node: Node, pacs: FakePacs) -> None:
+    configure(node, flagged="hold")
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    uid = deliveries_of(node)[0]["sop_uid"]
+    verdicts.discard(node.database, uid, "ann", "wrong side")
+    work_off(node)
+    assert (states(node), pacs.objects) == ({"discarded"}, [])
+    assert {row["state"] for row in rows(node, result)} == {"discarded"}
+    for decide in (verdicts.discard, lambda *a: verdicts.withdraw(*a, 3)):
+        with pytest.raises(Refused, match="decided-already"):
+            decide(node.database, uid, "ann", "again")
+    configure(node, flagged="send")
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node)
+    assert uid not in pacs.calls, "what was discarded came back"
+    assert len(pacs.objects) == 3
+
+
+@pytest.mark.parametrize(("flagged", "marked"), [("send", False), ("mark", True)])
+def test_flagged_results_are_sent_plain_or_marked(node: Node, pacs: FakePacs, flagged: str, marked: bool) -> None:
+    configure(node, flagged=flagged, objects=frozenset({"SEG", "SR", "SC", "PDF"}))
+    take_in(node, small_series())
+    work_off(node)
+    assert pacs.objects
+    assert {"CHECK" in ds.SeriesDescription for ds in pacs.objects} == {marked}
+
+
+def test_what_is_sent_already_is_withdrawn_not_discarded(node: Node, pacs: FakePacs) -> None:
+    take_in(node, small_series())
+    work_off(node)
+    with pytest.raises(Refused, match="already-delivered"):
+        verdicts.discard(node.database, a_result(node), "ann", "")
+
+
+@pytest.mark.parametrize("name", ["", "0", "99999", "1.2.3", "x" * 100, "9" * 40])
+def test_a_result_that_there_is_not(node: Node, name: str) -> None:
+    with pytest.raises(Refused, match="no-such-result"):
+        verdicts.release(node.database, name, "ann", 3)
+
+
+# ----------------------------------------------------------------- withdrawn
+
+
+def test_withdrawn_results_are_rejected_at_every_pacs_that_has_them(node: Node, pacs: FakePacs, tmp_path: Path) -> None:
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    sent = {ds.SOPInstanceUID for ds in pacs.objects}
+    with pytest.raises(Refused, match="no-reason"):
+        verdicts.withdraw(node.database, a_result(node), "ann", "  ", 3)
+    assert "pacs is told so" in verdicts.withdraw(node.database, a_result(node), "ann", "left and right swapped", 3)
+    work_off(node)
+    (note,) = notes(pacs)
+    title = note.ConceptNameCodeSequence[0]
+    assert (title.CodeValue, title.CodingSchemeDesignator) == ("113037", "DCM")
+    assert named_by(note) == sent
+    assert note.PatientID == images[0].PatientID
+    assert {row["state"] for row in rows(node, delivery) if row["rejected_by"]} == {"withdrawn"}
+    assert [(row["what"], row["why"]) for row in rows(node, verdict)] == [("withdraw", "left and right swapped")]
+    assert dciodvfy(save(note, tmp_path / "note.dcm")) == []
+    work_off(node)
+    assert len(notes(pacs)) == 1
+
+
+def test_what_was_withdrawn_is_made_again_under_new_uids(node: Node, pacs: FakePacs) -> None:
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    before = {ds.SOPInstanceUID for ds in pacs.objects}
+    verdicts.withdraw(node.database, a_result(node), "ann", "a mistake", 3)
+    work_off(node)
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node)
+    again = [ds for ds in pacs.objects if ds.SOPInstanceUID not in before and ds not in notes(pacs)]
+    assert len(again) == 3
+    assert all("rev 2" in ds.SeriesDescription for ds in again)
+
+
+def test_a_withdrawal_waits_for_a_pacs_that_is_away(node: Node, pacs: FakePacs) -> None:
+    take_in(node, small_series())
+    work_off(node)
+    pacs.stop()
+    verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    work_off(node)
+    assert not notes(pacs)
+    pacs.start()
+    with node.database.write() as tx:
+        tx.exec_driver_sql("UPDATE outage SET retry_after = 0")
+        tx.exec_driver_sql("UPDATE job SET run_after = 0 WHERE state = 'waiting'")
+    work_off(node)
+    assert len(notes(pacs)) == 1
+
+
+def test_nothing_is_rejected_where_nothing_had_come(node: Node, pacs: FakePacs) -> None:
+    pacs.stop()
+    take_in(node, small_series())
+    work_off(node)
+    assert "had not been sent" in verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    pacs.start()
+    with node.database.write() as tx:
+        tx.exec_driver_sql("UPDATE outage SET retry_after = 0")
+        tx.exec_driver_sql("UPDATE job SET run_after = 0 WHERE state = 'waiting'")
+    work_off(node)
+    assert not pacs.objects
+
+
+# ------------------------------------------------------------------ replaced
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_new_revision_says_what_it_replaces_and_a_note_goes_before_it_where_wanted(
+    node: Node, pacs: FakePacs, threshold_hosts: ThresholdHosts, wanted: bool, tmp_path: Path
+) -> None:
+    configure(node, rejection_notes=wanted)
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    first = list(pacs.objects)
+    another_answer(threshold_hosts)
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node)
+    new = pacs.objects[len(first) :]
+    assert [ds.SOPClassUID == KeyObjectSelectionDocumentStorage for ds in new] == [True] * wanted + [False] * 3
+    if wanted:
+        assert new[0].ConceptNameCodeSequence[0].CodeValue == "113001"
+        assert named_by(new[0]) == {ds.SOPInstanceUID for ds in first}
+        assert dciodvfy(save(new[0], tmp_path / "note.dcm")) == []
+    assert all("rev 1" in ds.SeriesDescription for ds in first)
+    assert all("rev 2" in ds.SeriesDescription for ds in new[wanted:])
+    old, reports = ([ds for ds in some if ds.Modality == "SR"] for some in (first, new))
+    for before, after in zip(old, reports, strict=True):
+        (study,) = after.PredecessorDocumentsSequence
+        items = [item for series in study.ReferencedSeriesSequence for item in series.ReferencedSOPSequence]
+        named = {item.ReferencedSOPInstanceUID for item in items}
+        assert before.SOPInstanceUID in named
+
+
+def test_results_of_images_that_nothing_reads_any_more_are_rejected_too(node: Node, pacs: FakePacs) -> None:
+    configure(node, rejection_notes=True)
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    for ds in images:
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        ds.ImagePositionPatient[2] += 1
+    take_in(node, images)
+    work_off(node)
+    assert only_study(node)["state"] == "refused"
+    (note,) = notes(pacs)
+    assert len(named_by(note)) == 3
+
+
+# ------------------------------------------------------- held by the self-check
+
+
+def test_a_result_that_fails_its_self_check_is_held_shown_and_never_sent(
+    node: Node, pacs: FakePacs, threshold_hosts: ThresholdHosts
+) -> None:
+    images = small_series()
+    take_in(node, images)
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    (first,) = {row["run"] for row in rows(node, result)}
+    with node.database.write() as tx:  # as if the self-check had found a fault
+        tx.execute(sa.update(result).values(state="held", reason="3 voxels differ"))
+        tx.execute(sa.delete(delivery))
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node)
+    assert not pacs.objects
+    assert only_study(node)["state"] == "held"
+    assert "3 voxels differ" in only_study(node)["reason"]
+    (held,) = overview(node.database)["held"]
+    with pytest.raises(Refused, match="not-releasable"):
+        verdicts.release(node.database, str(held["result"]), "ann", 3)
+    verdicts.discard(node.database, str(held["result"]), "ann", "")
+    assert overview(node.database)["held"] == []
+    assert {row["run"] for row in rows(node, result)} == {first}
+
+
+def test_orthanc_takes_a_rejection_note(node: Node, orthanc: Orthanc, tmp_path: Path) -> None:
+    configure(node, ae_title="ORTHANC", host="127.0.0.1", port=orthanc.port, rejection_notes=True)
+    take_in(node, small_series())
+    work_off(node)
+    verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    work_off(node)
+    assert states(node) == {"withdrawn", "delivered"}
+    kept = [row["path"] for row in rows(node, result) if row["kind"] == "KOS"]
+    assert dcmread(node.archive.at(kept[0])).SOPInstanceUID in {ds.SOPInstanceUID for ds in orthanc.instances()}
