@@ -63,17 +63,18 @@ def _fell_back(tx: Connection, result_id: int, destination: str) -> bool:
 
 
 def fall_back(tx: Connection, delivery_id: int, result_id: int, reason: str) -> None:
-    """A destination refuses the form of a result: this delivery is of another form from now on, once and for all."""
-    waits = sa.and_(delivery.c.id == delivery_id, delivery.c.state == "waiting")
-    tx.execute(
-        sa.update(delivery)
-        .where(waits)
-        .values(
-            fell_back_from=sa.func.coalesce(delivery.c.fell_back_from, delivery.c.result_id),
-            result_id=result_id,
-            reason=reason,
-        )
-    )
+    """A destination refuses the form of a result: this delivery is of another form from now on, once and for all.
+
+    Where the destination was to get that other form already, this delivery is not needed.
+    """
+    mine = sa.and_(delivery.c.id == delivery_id, delivery.c.state == "waiting")
+    destination = sa.select(delivery.c.destination).where(delivery.c.id == delivery_id).scalar_subquery()
+    there = sa.select(delivery.c.id).where(delivery.c.result_id == result_id, delivery.c.destination == destination)
+    instead: dict[str, object] = dict(result_id=result_id)
+    if tx.execute(there).first() is not None:
+        instead = dict(state="superseded")
+    first = sa.func.coalesce(delivery.c.fell_back_from, delivery.c.result_id)
+    tx.execute(sa.update(delivery).where(mine).values(fell_back_from=first, reason=reason, **instead))
 
 
 def ask(tx: Connection, destination: str, input_set_id: int, study_id: int, max_attempts: int) -> None:

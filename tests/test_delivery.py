@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, ImplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, ImplicitVRLittleEndian, SegmentationStorage
 
 from db import deliveries, job_orders
 from db.job_states import JobKind
@@ -19,9 +19,16 @@ from tests.fake_pacs import FakePacs
 from tests.synthetic import small_series
 from tests.waiting import wait_until
 
+SEG, VOLUMES, DIAMETERS = ("SEG", "BINARY"), ("SR", "TID1411"), ("SR", "TID1501")
+OLDER_VOLUMES, OLDER_DIAMETERS = ("SR", "TID1411-COMPREHENSIVE"), ("SR", "TID1501-COMPREHENSIVE")
 
-def sent(node: Node) -> dict[str, dict[str, Any]]:
-    return {one["kind"]: one for one in overview(node.database)["deliveries"]}
+
+def sent(node: Node) -> dict[tuple[str, str], dict[str, Any]]:
+    """The deliveries by kind and options; there must be a SEG and two reports, each once."""
+    listed = overview(node.database)["deliveries"]
+    found = {(one["kind"], one["options"]): one for one in listed}
+    assert len(found) == len(listed) == 3
+    return found
 
 
 def deliver_job(node: Node) -> dict[str, Any]:
@@ -76,8 +83,8 @@ def test_a_warning_and_a_duplicate_are_delivered_and_shown(node: Node, pacs: Fak
     take_in(node, small_series())
     work_off(node)
     assert {one["state"] for one in sent(node).values()} == {"delivered"}
-    assert f"0x{status:04X}" in sent(node)["SEG"]["reason"]
-    assert sent(node)["SR"]["reason"] is None
+    assert f"0x{status:04X}" in sent(node)[SEG]["reason"]
+    assert sent(node)[VOLUMES]["reason"] is sent(node)[DIAMETERS]["reason"] is None
 
 
 @pytest.mark.parametrize("status", [0xA700, 0x0110, 0x0213])
@@ -85,7 +92,7 @@ def test_a_passing_failure_is_tried_again_for_that_object_alone(node: Node, pacs
     pacs.statuses = [status]
     take_in(node, small_series())
     work_off_until(node, "done")
-    assert (sent(node)["SEG"]["attempts"], sent(node)["SR"]["attempts"]) == (2, 1)
+    assert {form: one["attempts"] for form, one in sent(node).items()} == {SEG: 2, VOLUMES: 1, DIAMETERS: 1}
     assert set(pacs.calls.values()) == {1}
 
 
@@ -94,8 +101,12 @@ def test_a_lasting_failure_is_a_dead_letter_of_that_object_alone(node: Node, pac
     pacs.statuses = [status]
     take_in(node, small_series())
     work_off(node)
-    assert (sent(node)["SEG"]["state"], sent(node)["SR"]["state"]) == ("dead", "delivered")
-    assert f"0x{status:04X}" in sent(node)["SEG"]["reason"]
+    assert {form: one["state"] for form, one in sent(node).items()} == {
+        SEG: "dead",
+        VOLUMES: "delivered",
+        DIAMETERS: "delivered",
+    }
+    assert f"0x{status:04X}" in sent(node)[SEG]["reason"]
     assert only_study(node)["state"] == "failed"
     assert deliver_job(node)["state"] == "dead"
 
@@ -112,15 +123,46 @@ def test_a_dead_letter_is_sent_when_a_person_says_so(node: Node, pacs: FakePacs)
 
 
 def test_a_refused_class_is_a_dead_letter_and_the_rest_goes(node: Node, pacs: FakePacs) -> None:
+    pacs.refuse = {SegmentationStorage}
+    take_in(node, small_series())
+    work_off(node)
+    assert {form: one["state"] for form, one in sent(node).items()} == {
+        SEG: "dead",
+        VOLUMES: "delivered",
+        DIAMETERS: "delivered",
+    }
+    assert "does not accept Segmentation" in sent(node)[SEG]["reason"]
+    assert only_study(node)["state"] == "failed"
+
+
+def test_where_comprehensive_3d_sr_is_refused_comprehensive_sr_goes_instead(node: Node, pacs: FakePacs) -> None:
     pacs.refuse = {Comprehensive3DSRStorage}
     take_in(node, small_series())
     work_off(node)
-    assert (sent(node)["SEG"]["state"], sent(node)["SR"]["state"]) == ("delivered", "dead")
-    assert "does not accept Comprehensive 3D SR" in sent(node)["SR"]["reason"]
+    assert set(sent(node)) == {SEG, OLDER_VOLUMES, OLDER_DIAMETERS}
+    assert {one["state"] for one in sent(node).values()} == {"delivered"}
+    assert [ds.SOPClassUID for ds in pacs.of_modality("SR")] == [ComprehensiveSRStorage] * 2
+    assert set(pacs.calls.values()) == {1}
+    assert only_study(node)["state"] == "done"
+
+
+def test_where_both_classes_of_a_report_are_refused_it_is_a_dead_letter(node: Node, pacs: FakePacs) -> None:
+    pacs.refuse = {Comprehensive3DSRStorage, ComprehensiveSRStorage}
+    take_in(node, small_series())
+    work_off(node)
+    assert {form: one["state"] for form, one in sent(node).items()} == {
+        SEG: "delivered",
+        OLDER_VOLUMES: "dead",
+        OLDER_DIAMETERS: "dead",
+    }
+    for form in (OLDER_VOLUMES, OLDER_DIAMETERS):
+        assert "does not accept Comprehensive SR" in sent(node)[form]["reason"]
+    assert deliver_job(node)["state"] == "dead"
+    assert only_study(node)["state"] == "failed"
 
 
 def test_a_pacs_that_takes_none_of_it_is_not_taken_for_one_that_is_away(node: Node, pacs: FakePacs) -> None:
-    pacs.refuse = {Comprehensive3DSRStorage, SegmentationStorage}
+    pacs.refuse = {Comprehensive3DSRStorage, ComprehensiveSRStorage, SegmentationStorage}
     take_in(node, small_series())
     work_off(node)
     assert {one["state"] for one in sent(node).values()} == {"dead"}
@@ -142,7 +184,7 @@ def test_an_abort_is_tried_again(node: Node, pacs: FakePacs) -> None:
     take_in(node, small_series())
     work_off_until(node, "done")
     assert set(pacs.calls.values()) == {1}
-    assert len(pacs.calls) == 2
+    assert len(pacs.calls) == 3
 
 
 def test_attempts_are_bounded_and_then_the_object_is_dead(node: Node, pacs: FakePacs) -> None:
@@ -163,7 +205,7 @@ def test_a_pacs_that_is_away_uses_up_no_attempt_and_gets_everything_when_it_is_b
     assert only_study(node)["state"] == "sending"
     assert deliver_job(node)["attempts"] == 0
     assert {one["attempts"] for one in sent(node).values()} == {0}
-    assert "cannot be reached" in sent(node)["SEG"]["reason"]
+    assert "cannot be reached" in sent(node)[SEG]["reason"]
     with node.database.read() as tx:
         (outage,) = deliveries.outages(tx)
     assert outage["failures"] == 3
@@ -178,7 +220,7 @@ def test_a_pacs_that_rejects_us_is_waited_for_and_says_why(node: Node, pacs: Fak
     pacs.reject = True
     take_in(node, small_series())
     work_off(node)
-    assert "Called AE title not recognised" in sent(node)["SEG"]["reason"]
+    assert "Called AE title not recognised" in sent(node)[SEG]["reason"]
     assert deliver_job(node)["attempts"] == 0
     pacs.reject = False
     work_off_until(node, "done")
@@ -201,7 +243,7 @@ def test_while_it_is_away_a_pacs_is_not_tried_for_every_study(node: Node, pacs: 
         return {study["state"] for study in overview(node.database)["studies"]} == {"done"}
 
     wait_until("everything was delivered", all_done)
-    assert len(pacs.calls) == 6
+    assert len(pacs.calls) == 9
 
 
 def test_a_destination_that_left_the_configuration_is_said(node: Node, pacs: FakePacs) -> None:
@@ -211,7 +253,7 @@ def test_a_destination_that_left_the_configuration_is_said(node: Node, pacs: Fak
     node.targets.clear()
     work_off(node)
     assert {one["state"] for one in sent(node).values()} == {"dead"}
-    assert "no peer" in sent(node)["SEG"]["reason"]
+    assert "no peer" in sent(node)[SEG]["reason"]
     node.targets.update(targets)
     control.retry(node.database, deliver_job(node)["id"])
     work_off(node)

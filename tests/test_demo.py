@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import highdicom as hd
 from PIL import Image
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from models.phantom import chest
 from node.demo.study import ct_series
 from tests.running import planimeter
 from tests.synthetic import as_files, small_series
+
+UNITS = {"milliliter": "ml", "millimeter": "mm", "Hounsfield unit": "HU"}
+
+
+def rows_of(ds: Dataset) -> list[list[str]]:
+    """What the table should show of an object, as highdicom reads it."""
+    if ds.Modality == "SEG":
+        return [[f"2 segments, {ds.NumberOfFrames} frames", "", "", "", ""]]
+    content = hd.sr.Comprehensive3DSR.from_dataset(ds).content
+    rows = []
+    for group in (*content.get_volumetric_roi_measurement_groups(), *content.get_image_measurement_groups()):
+        cells = [f"{one.value:.1f} {UNITS[one.unit.meaning]}" for one in group.get_measurements() if is_shown(one)]
+        blank = ["", ""]
+        rows.append([group.tracking_identifier, *([*cells, *blank] if "ml" in cells[0] else [*blank, *cells])])
+    return rows
+
+
+def is_shown(one: hd.sr.Measurement) -> bool:
+    name = one.name.meaning
+    return name in ("Volume", "Long axis", "Short axis") or (
+        one.derivation is not None and one.derivation.meaning == "Mean"
+    )
 
 
 def test_a_study_of_ones_own_is_shown_with_its_contours(tmp_path: Path) -> None:
@@ -22,9 +47,14 @@ def test_a_study_of_ones_own_is_shown_with_its_contours(tmp_path: Path) -> None:
     assert done.returncode == 0
     for said in ("Study done, 24 images", "Left lung", "Right lung", " ml", " HU", "Seconds per stage", "network"):
         assert said in done.stdout, said
-    assert "2 results came to the toy PACS" in done.stdout
-    results = {dcmread(file).Modality for file in (tmp_path / "out").glob("*.dcm")}
-    assert results == {"SEG", "SR"}
+    assert "3 results came to the toy PACS" in done.stdout
+    results = {file.name: dcmread(file) for file in (tmp_path / "out").glob("*.dcm")}
+    assert sorted(ds.Modality for ds in results.values()) == ["SEG", "SR", "SR"]
+    shown = [re.split(r"\s*│\s*", line)[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
+    for name, ds in results.items():
+        (first,) = [n for n, row in enumerate(shown) if row[0] == name]
+        for n, wanted in enumerate(rows_of(ds)):
+            assert shown[first + n] == ["" if n else name, *wanted]
     (picture,) = (tmp_path / "out").glob("*.png")
     image = Image.open(picture)
     assert image.width > 600

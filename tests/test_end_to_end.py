@@ -67,8 +67,8 @@ def test_a_real_chest_goes_from_dcmtk_to_orthanc(
     study = node.wait_for(source.StudyInstanceUID, "done")
     assert study["images"] == len(files)
     received = orthanc.instances()
-    assert Counter(ds.Modality for ds in received) == {"SEG": 1, "SR": 1}
-    assert len({ds.SOPInstanceUID for ds in received}) == 2
+    assert Counter(ds.Modality for ds in received) == {"SEG": 1, "SR": 2}
+    assert len({ds.SOPInstanceUID for ds in received}) == 3
     for ds in received:
         for keyword in (
             "PatientID",
@@ -83,10 +83,9 @@ def test_a_real_chest_goes_from_dcmtk_to_orthanc(
         ):
             assert str(ds.get(keyword) or "") == str(source.get(keyword) or ""), keyword
     (seg,) = [ds for ds in received if ds.Modality == "SEG"]
-    (sr,) = [ds for ds in received if ds.Modality == "SR"]
-    seg_file, sr_file = save(seg, tmp_path / "seg.dcm"), save(sr, tmp_path / "sr.dcm")
-    assert dciodvfy(seg_file) == []
-    assert dciodvfy(sr_file) == []
+    reports = sorted((ds for ds in received if ds.Modality == "SR"), key=lambda ds: ds.SeriesNumber)
+    seg_file, sr_file, diameters_file = (save(ds, tmp_path / f"{n}.dcm") for n, ds in enumerate((seg, *reports)))
+    assert [dciodvfy(file) for file in (seg_file, sr_file, diameters_file)] == [[], [], []]
     pool = Decoders(1)
     built = volume.build(files, pool)
     pool.close()
@@ -129,7 +128,7 @@ def test_results_that_come_back_and_late_objects_make_no_job(
     wait_until("the localizer is there", lambda: node.study(source.StudyInstanceUID)["images"] == len(files) + 1)
     node.wait_for(source.StudyInstanceUID, "done")
     assert [(job["id"], job["kind"]) for job in node.status()["jobs"]] == before
-    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 1}
+    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 2}
 
 
 def test_killed_inside_the_quiet_period_the_study_still_settles(
@@ -143,7 +142,7 @@ def test_killed_inside_the_quiet_period_the_study_still_settles(
     node.kill()
     node.start()
     node.wait_for(study_uid, "done")
-    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 1}
+    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 2}
 
 
 def test_ten_studies_over_postgresql_with_two_workers_arrive_once_each(
@@ -159,7 +158,7 @@ def test_ten_studies_over_postgresql_with_two_workers_arrive_once_each(
         node.wait_for(study_uid, "done", 240)
     received = orthanc.instances()
     assert Counter((ds.StudyInstanceUID, ds.Modality) for ds in received) == {
-        (study_uid, modality): 1 for study_uid in studies for modality in ("SEG", "SR")
+        (study_uid, modality): count for study_uid in studies for modality, count in (("SEG", 1), ("SR", 2))
     }
     segments = [job for job in node.status()["jobs"] if job["kind"] == "segment"]
     assert len(segments) == 10
@@ -200,7 +199,7 @@ def away(orthanc: Orthanc, start_node: Start, dcmtk: Tool, tmp_path: Path, secon
     for study_uid in studies:
         node.wait_for(study_uid, "done")
     assert {one["state"] for one in node.status()["deliveries"]} == {"delivered"}
-    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 3, "SR": 3}
+    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 3, "SR": 6}
 
 
 def test_killed_processes_are_started_again_and_the_study_is_done(
@@ -222,7 +221,7 @@ def test_killed_processes_are_started_again_and_the_study_is_done(
     wait_until("its job waits or runs again", lambda: "wait again" in node.log, 20)
     assert time.monotonic() - begun < 8, "at once, not when the lease runs out"
     node.wait_for(study_uid, "done")
-    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 1}
+    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 2}
 
 
 def test_sigterm_ends_everything_cleanly(start_node: Start, tmp_path: Path) -> None:
@@ -275,5 +274,5 @@ def test_what_is_bad_is_said_and_the_rest_goes_on(
     reasons = {caller["reason"].split(":")[0]: caller for caller in node.status()["callers"]}
     assert {"not-dicom", "truncated", "transfer-syntax-refused"} <= set(reasons)
     assert reasons["transfer-syntax-refused"]["ae_title"] == "CT9"
-    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 1}
-    assert set(node.status()) == {"studies", "jobs", "callers", "deliveries"}
+    assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 2}
+    assert set(node.status()) == {"studies", "jobs", "callers", "deliveries", "held"}

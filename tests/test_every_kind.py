@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.test_journey import copied_network
 from tests.test_pictures import disc, picture
 from tests.threshold_host import ThresholdHosts
 
+LONG_AXIS = "Long axis"
 WHERE = scenes.grid((1, 0, 0), (0, 1, 0), (3, 3, 6))
 
 
@@ -43,18 +45,32 @@ def test_a_volume_of_any_kind_comes_back_as_a_segmentation(
     (seg,) = pacs.of_modality("SEG")
     assert seg.pixel_array.sum() == (WHERE.labels() == 2).sum()
     assert seg.FrameOfReferenceUID == images[0].FrameOfReferenceUID
-    (sr,) = pacs.of_modality("SR")
+    volumes, diameters = reports(pacs)
     millilitres = (WHERE.labels() == 2).sum() * 3 * 3 * 6 / 1000
-    assert f"{millilitres:.2f}" in {f"{value:.2f}" for value in _numbers(sr)}
+    assert f"{millilitres:.2f}" in {f"{value:.2f}" for value in _numbers(volumes)}
+    assert LONG_AXIS in _names(diameters)
+
+
+def reports(pacs: FakePacs) -> tuple[Dataset, Dataset]:
+    """On volumes (or areas) and on diameters: only the latter draws lines."""
+    volumes, diameters = sorted(pacs.of_modality("SR"), key=lambda ds: LONG_AXIS in _names(ds))
+    assert LONG_AXIS not in _names(volumes)
+    return volumes, diameters
+
+
+def _measured(ds: Dataset) -> Iterator[Dataset]:
+    for item in ds.get("ContentSequence") or ():
+        if item.ValueType == "NUM":
+            yield item
+        yield from _measured(item)
 
 
 def _numbers(ds: Dataset) -> list[float]:
-    found = []
-    for item in ds.get("ContentSequence") or ():
-        if item.ValueType == "NUM":
-            found.append(float(item.MeasuredValueSequence[0].NumericValue))
-        found += _numbers(item)
-    return found
+    return [float(item.MeasuredValueSequence[0].NumericValue) for item in _measured(ds)]
+
+
+def _names(ds: Dataset) -> set[str]:
+    return {str(item.ConceptNameCodeSequence[0].CodeMeaning) for item in _measured(ds)}
 
 
 @pytest.mark.parametrize(
@@ -69,9 +85,11 @@ def test_a_2d_image_comes_back_with_its_area(
     take_in(node, [picture(sop_class, modality, disc(frames))])
     work_off(node)
     assert only_study(node)["state"] == "done", only_study(node)["reason"]
-    (seg,), (sr,) = pacs.of_modality("SEG"), pacs.of_modality("SR")
+    (seg,) = pacs.of_modality("SEG")
+    volumes, diameters = reports(pacs)
     assert "FrameOfReferenceUID" not in seg
-    assert float((disc() > 100).sum()) in _numbers(sr)
+    assert float((disc() > 100).sum()) in _numbers(volumes)
+    assert LONG_AXIS in _names(diameters)
 
 
 TWO = ('channel = "t1"\nmodality = ["MR"]\ndescription_includes = ["t1"]', 'channel = "flair"\nmodality = ["MR"]\n')

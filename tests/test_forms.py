@@ -127,6 +127,23 @@ def test_a_refused_label_map_becomes_a_binary_segmentation_once(node: Node, pacs
     assert dict(pacs.calls) == before, "it went back to the label map"
 
 
+def test_a_pacs_that_has_the_binary_form_and_refuses_the_label_map_gets_nothing_twice(
+    node: Node, pacs: FakePacs
+) -> None:
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    wish(node, label_map=True)
+    pacs.refuse = {LABEL_MAP_SEGMENTATION_STORAGE}
+    for _ in range(2):
+        control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+        work_off(node)
+    assert set(pacs.calls.values()) == {1}
+    assert len(pacs.calls) == 3
+    assert only_study(node)["state"] == "done"
+    assert sorted(set(sent(node).values())) == ["delivered", "superseded"]
+
+
 def test_where_comprehensive_3d_sr_is_refused_the_same_goes_as_comprehensive_sr(node: Node, pacs: FakePacs) -> None:
     pacs.refuse = {Comprehensive3DSRStorage}
     take_in(node, small_series())

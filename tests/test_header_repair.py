@@ -150,7 +150,7 @@ class Made:
     volume: Volume
     headers: list[Dataset]
     seg: Dataset
-    sr: Dataset
+    reports: tuple[Dataset, ...]
 
 
 @pytest.fixture
@@ -163,21 +163,22 @@ def make(tmp_path: Path, decoders: Decoders) -> Callable[[Change], Made]:
         change(images)
         built = volume.build(files(images, tmp_path / "in"), decoders)
         try:
-            seg, sr = made(built, tmp_path)
+            seg, *reports = made(built, tmp_path)
         finally:
             built.close()
-        return Made(built, repaired(built.headers, built.geometry), seg, sr)
+        return Made(built, repaired(built.headers, built.geometry), seg, tuple(reports))
 
     return run
 
 
-def made(built: Volume, folder: Path) -> tuple[Dataset, Dataset]:
-    paths = [folder / "SEG.dcm", folder / "SR.dcm"]
+def made(built: Volume, folder: Path) -> tuple[Dataset, ...]:
+    """The segmentation, and the reports on volumes and on diameters."""
+    paths = [folder / name for name in ("SEG.dcm", "volumes.dcm", "diameters.dcm")]
     for path, ds in zip(paths, without_a_word(built), strict=True):
         ds.save_as(path)
     with ThreadPoolExecutor(2) as two:
-        assert list(two.map(dciodvfy, paths)) == [[], []]
-    return hd.seg.segread(paths[0]), hd.sr.srread(paths[1])
+        assert list(two.map(dciodvfy, paths)) == [[], [], []]
+    return hd.seg.segread(paths[0]), *(hd.sr.srread(path) for path in paths[1:])
 
 
 def without_a_word(built: Volume) -> list[Dataset]:
@@ -229,7 +230,6 @@ WELL_FORMED = {
     "PatientWeight": "70",
     "PatientBirthTime": "0915",
     "PatientComments": "none",
-    "OtherPatientIDs": "A-1\\B-2",
     "TypeOfPatientID": "TEXT",
     "StudyTime": "091500.123456",
     "TimezoneOffsetFromUTC": "+0530",
@@ -382,7 +382,7 @@ def test_a_spoilt_header_is_repaired(make: Callable[[Change], Made], variant: st
     for keyword, value in wanted.items():
         assert said(found.headers[0], keyword) == value, keyword
     assert found.seg.FrameOfReferenceUID == wanted["FrameOfReferenceUID"]
-    for ds in (found.seg, found.sr):
+    for ds in (found.seg, *found.reports):
         assert ds.SpecificCharacterSet == "ISO_IR 192"
         repeated = (set(carried) & {element.keyword for element in ds}) - OWN
         for keyword in {*REPEATED, *repeated}:
@@ -449,8 +449,7 @@ AS_IF: dict[str, tuple[Change, Change]] = {
     **other("TypeOfPatientID", b"TEXT", in_lower_case=b"text"),
     **other("PatientID", b"MRN-1", padded=b"  MRN-1 \0\0"),
     **other("AccessionNumber", b"ACC-1", padded=b" ACC-1\0"),
-    **other("OtherPatientIDs", b"A-1", with_one_too_long=b"A-1\\" + b"9" * 65, with_an_empty_one=b"\\A-1"),
-    **other("OtherPatientIDs", None, too_long=LONG.encode(), undecodable=b"\xfc1"),
+    **other("OtherPatientIDs", None, retired=b"A-1\\B-2", too_long=LONG.encode(), undecodable=b"\xfc1"),
     **other("InstanceNumber", b"4", with_decimals=b"4.0", with_zeros=b"+00004"),
     **other("InstanceNumber", None, not_a_number=b"first", huge=b"99999999999", of_two_to_the_31=b"2147483648"),
     **other("SeriesNumber", None, not_a_number=b"two", with_a_fraction=b"2.5"),
@@ -697,7 +696,7 @@ def written_in(charset: str) -> Change:
 def test_every_character_set_survives_to_the_results(make: Callable[[Change], Made], charset: str) -> None:
     name, text = SCRIPTS[charset].name, SCRIPTS[charset].text
     found = make(written_in(charset))
-    for ds in (found.seg, found.sr):
+    for ds in (found.seg, *found.reports):
         assert ds.SpecificCharacterSet == "ISO_IR 192"
         assert str(ds.PatientName) == str(ds.ReferringPhysicianName) == name.rstrip("=")
         assert ds.PatientID == ds.StudyDescription == text
@@ -705,7 +704,7 @@ def test_every_character_set_survives_to_the_results(make: Callable[[Change], Ma
         scanner = ds.ContributingEquipmentSequence[0]
         assert scanner.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Acquisition Equipment"
         assert scanner.InstitutionName == text
-    assert _procedure(found.sr) == text
+    assert [_procedure(sr) for sr in found.reports] == [text, text]
 
 
 def _procedure(sr: Dataset) -> str:
@@ -774,7 +773,7 @@ def test_a_name_shows_what_does_not_decode_and_nothing_else(variant: str) -> Non
 def test_a_damaged_name_stands_in_conformant_results(make: Callable[[Change], Made], variant: str) -> None:
     charset, written, carried = DAMAGED[variant]
     found = make(raw(SpecificCharacterSet=charset.encode(), PatientName=written))
-    for ds in (found.seg, found.sr):
+    for ds in (found.seg, *found.reports):
         assert str(ds.PatientName) == carried
 
 
@@ -789,7 +788,7 @@ def test_an_item_may_have_a_character_set_of_its_own() -> None:
     ]
 
 
-CARRIED = [*TYPE_2, *OPTIONAL, "PatientAge", "PatientWeight", "PatientComments", "OtherPatientIDs", "CodeValue"]
+CARRIED = [*TYPE_2, *OPTIONAL, "PatientAge", "PatientWeight", "PatientComments", "CodeValue"]
 
 
 @given(

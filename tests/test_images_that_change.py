@@ -53,13 +53,17 @@ def test_under_a_corrected_patient_the_results_are_made_again_when_a_person_says
     take_in(node, under_another_patient(images))
     work_off(node)
     assert only_study(node)["state"] == "held"
-    assert sum(pacs.calls.values()) == 2
+    assert sum(pacs.calls.values()) == 3
     control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
     work_off(node)
     assert only_study(node)["state"] == "done"
-    assert [(ds.PatientID, ds.Modality) for ds in pacs.objects[2:]] == [("CORRECTED", "SEG"), ("CORRECTED", "SR")]
-    assert len({ds.SOPInstanceUID for ds in pacs.objects}) == 4
-    assert [row["state"] for row in rows(node, result)] == ["superseded", "superseded", "ready", "ready"]
+    assert [(ds.PatientID, ds.Modality) for ds in pacs.objects[3:]] == [
+        ("CORRECTED", "SEG"),
+        ("CORRECTED", "SR"),
+        ("CORRECTED", "SR"),
+    ]
+    assert len({ds.SOPInstanceUID for ds in pacs.objects}) == 6
+    assert [row["state"] for row in rows(node, result)] == ["superseded"] * 5 + ["ready"] * 5
     assert len(rows(node, input_set)) == 1
 
 
@@ -81,7 +85,7 @@ def test_a_held_study_waits_for_a_person_at_every_step(node: Node, pacs: FakePac
     work_off(node)
     assert only_study(node)["state"] == "done"
     assert {(ds.PatientID, str(ds.PatientName)) for ds in pacs.objects} == {("CORRECTED", "Right^Patient")}
-    assert sorted(ds.Modality for ds in pacs.objects) == ["SEG", "SR"]
+    assert sorted(ds.Modality for ds in pacs.objects) == ["SEG", "SR", "SR"]
 
 
 def test_images_of_two_patients_are_never_one_volume(node: Node, pacs: FakePacs) -> None:
@@ -130,7 +134,7 @@ def test_images_changed_before_the_network_ran_are_chosen_from_again(node: Node,
     make_due(node)
     work_off(node)
     assert [one["state"] for one in jobs_of(node, JobKind.SEGMENT)] == ["cancelled", "done"]
-    assert len(pacs.calls) == 2
+    assert len(pacs.calls) == 3
     assert only_study(node)["state"] == "done"
 
 
@@ -174,9 +178,9 @@ def test_what_waits_for_a_pacs_is_not_sent_when_newer_images_came(node: Node, pa
     work_off(node, JobKind.DELIVER)
     assert not pacs.calls
     work_off(node)
-    assert len(pacs.calls) == 2
+    assert len(pacs.calls) == 3
     states = [one["state"] for one in reversed(overview(node.database)["deliveries"])]
-    assert states == ["superseded", "superseded", "delivered", "delivered"]
+    assert states == ["superseded"] * 3 + ["delivered"] * 3
     assert only_study(node)["state"] == "done"
 
 
@@ -189,7 +193,7 @@ def test_what_was_outdated_before_it_was_sent_is_sent_when_it_is_right_after_all
     assert not pacs.calls
     control.reprocess(node.database, only_study(node)["study_uid"], "me", 3)
     work_off(node)
-    assert len(pacs.calls) == 2
+    assert len(pacs.calls) == 3
     assert only_study(node)["state"] == "done"
 
 
@@ -199,9 +203,9 @@ def test_reprocessing_goes_where_the_routes_send_it_now(node: Node, pacs: FakePa
     silent = dataclasses.replace(node, routes=(dataclasses.replace(route, live=False),))
     take_in(silent, small_series())
     work_off(silent)
-    assert len(rows(node, result)) == 2
+    assert len(rows(node, result)) == 3
     assert not pacs.calls
-    for now, sent in ((node, 2), (silent, 2)):
+    for now, sent in ((node, 3), (silent, 3)):
         control.reprocess(now.database, only_study(now)["study_uid"], "me", 3)
         make_due(now)
         work_off(now)

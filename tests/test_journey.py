@@ -39,20 +39,27 @@ def sent(node: Node) -> list[dict[str, Any]]:
     return list(reversed(overview(node.database)["deliveries"]))
 
 
+#: what is sent of a run, and everything that is kept of it: with what goes where Comprehensive 3D SR is refused
+SENT = [("SEG", "BINARY"), ("SR", "TID1411"), ("SR", "TID1501")]
+KEPT = [SENT[0], SENT[1], ("SR", "TID1411-COMPREHENSIVE"), SENT[2], ("SR", "TID1501-COMPREHENSIVE")]
+
+
 def rows(node: Node, table: sa.Table) -> list[Any]:
     with node.database.read() as tx:
         return list(tx.execute(sa.select(table).order_by(table.c.id)).mappings())
 
 
-def test_a_study_comes_in_and_a_seg_and_a_report_go_back_once(node: Node, pacs: FakePacs) -> None:
+def test_a_study_comes_in_and_a_seg_and_two_reports_go_back_once(node: Node, pacs: FakePacs) -> None:
     images = small_series()
     take_in(node, images)
     work_off(node)
     assert only_study(node)["state"] == "done"
-    assert [one["state"] for one in sent(node)] == ["delivered", "delivered"]
-    (seg,), (sr,) = pacs.of_modality("SEG"), pacs.of_modality("SR")
+    assert [(one["kind"], one["options"]) for one in sent(node)] == SENT
+    assert {one["state"] for one in sent(node)} == {"delivered"}
+    (seg,), (volumes, diameters) = pacs.of_modality("SEG"), pacs.of_modality("SR")
+    assert len(pacs.objects) == len(pacs.calls) == 3
     assert set(pacs.calls.values()) == {1}
-    for ds in (seg, sr):
+    for ds in (seg, volumes, diameters):
         assert ds.StudyInstanceUID == images[0].StudyInstanceUID
         assert (ds.PatientID, str(ds.PatientName)) == (images[0].PatientID, str(images[0].PatientName))
     assert seg.FrameOfReferenceUID == images[0].FrameOfReferenceUID
@@ -61,7 +68,11 @@ def test_a_study_comes_in_and_a_seg_and_a_report_go_back_once(node: Node, pacs: 
 def test_what_is_sent_is_what_was_kept_byte_for_byte(node: Node, pacs: FakePacs) -> None:
     take_in(node, small_series())
     work_off(node)
-    for row in rows(node, result):
+    kept_rows = rows(node, result)
+    assert [(row["kind"], row["options"]) for row in kept_rows] == KEPT
+    sent_rows = [row for row in kept_rows if row["sop_uid"] in pacs.calls]
+    assert [(row["kind"], row["options"]) for row in sent_rows] == SENT
+    for row in sent_rows:
         kept = dcmread(node.archive.at(row["path"]))
         (got,) = [ds for ds in pacs.objects if ds.SOPInstanceUID == row["sop_uid"]]
         first, second = BytesIO(), BytesIO()
@@ -92,7 +103,7 @@ def test_results_of_ours_that_another_system_renumbered_are_known_by_their_devic
     take_in(node, pacs.objects)
     from db.tables import instance
 
-    assert [row["kind"] for row in rows(node, instance)].count("ours") == 2
+    assert [row["kind"] for row in rows(node, instance)].count("ours") == 3
 
 
 def test_a_late_report_and_a_late_localizer_start_nothing(node: Node, pacs: FakePacs) -> None:
@@ -113,7 +124,7 @@ def test_a_late_report_and_a_late_localizer_start_nothing(node: Node, pacs: Fake
     take_in(node, [dose, scout])
     work_off(node)
     assert [(job["id"], job["kind"]) for job in jobs_of(node)] == before
-    assert sum(pacs.calls.values()) == 2
+    assert sum(pacs.calls.values()) == 3
     assert only_study(node)["state"] == "done"
 
 
@@ -126,9 +137,10 @@ def test_a_late_slice_makes_a_new_result_that_supersedes_the_old(node: Node, pac
     sets = rows(node, input_set)
     assert [row["supersedes"] for row in sets] == [None, sets[0]["id"]]
     kept = rows(node, result)
-    assert [row["state"] for row in kept] == ["superseded", "superseded", "ready", "ready"]
-    assert [row["supersedes"] for row in kept[2:]] == [row["id"] for row in kept[:2]]
-    assert len(pacs.calls) == 4
+    assert [(row["kind"], row["options"]) for row in kept] == KEPT * 2
+    assert [row["state"] for row in kept] == ["superseded"] * 5 + ["ready"] * 5
+    assert [row["supersedes"] for row in kept[5:]] == [row["id"] for row in kept[:5]]
+    assert len(pacs.calls) == 6
     assert set(pacs.calls.values()) == {1}
 
 
@@ -139,8 +151,8 @@ def test_a_result_that_was_superseded_before_it_was_sent_is_not_sent(node: Node,
     take_in(node, images[-1:])
     work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
     work_off(node)
-    assert [one["state"] for one in sent(node)] == ["superseded", "superseded", "delivered", "delivered"]
-    assert len(pacs.calls) == 2
+    assert [one["state"] for one in sent(node)] == ["superseded"] * 3 + ["delivered"] * 3
+    assert len(pacs.calls) == 3
 
 
 def test_a_run_that_ends_after_its_images_were_outdated_sends_nothing(
@@ -150,17 +162,24 @@ def test_a_run_that_ends_after_its_images_were_outdated_sends_nothing(
     take_in(node, images[:-1])
     usual = threshold_hosts.answer
 
-    def late(volume: Any) -> Any:
+    def overtaken(volume: Any) -> Any:
         if threshold_hosts.asked == 1:
             take_in(node, images[-1:])
             work_off(node, JobKind.CHOOSE)
         return usual(volume)
 
-    threshold_hosts.answer = late
+    threshold_hosts.answer = overtaken
     work_off(node)
     kept = rows(node, result)
-    assert sorted(row["state"] for row in kept) == ["ready", "ready", "superseded", "superseded"]
-    assert len(pacs.calls) == 2
+    newest = rows(node, input_set)[-1]["id"]
+    late = [row for row in kept if row["input_set_id"] != newest]
+    assert [(row["kind"], row["options"]) for row in late] == SENT, "it goes nowhere, so nothing takes its place"
+    assert {row["state"] for row in late} == {"superseded"}
+    right = [row for row in kept if row["input_set_id"] == newest]
+    assert [(row["kind"], row["options"]) for row in right] == KEPT
+    assert {row["state"] for row in right} == {"ready"}
+    assert set(pacs.calls) < {row["sop_uid"] for row in right}
+    assert len(pacs.calls) == 3
 
 
 def test_the_same_image_in_another_transfer_syntax_starts_nothing(node: Node, pacs: FakePacs) -> None:
@@ -172,7 +191,7 @@ def test_the_same_image_in_another_transfer_syntax_starts_nothing(node: Node, pa
     assert take_in(node, images) == [Seen.REVISION] * len(images)
     work_off(node)
     assert len(rows(node, input_set)) == 1
-    assert sum(pacs.calls.values()) == 2
+    assert sum(pacs.calls.values()) == 3
 
 
 def test_a_corrected_header_starts_nothing_and_is_used_from_then_on(node: Node, pacs: FakePacs) -> None:
@@ -184,7 +203,7 @@ def test_a_corrected_header_starts_nothing_and_is_used_from_then_on(node: Node, 
     take_in(node, images)
     work_off(node)
     assert len(rows(node, input_set)) == 1
-    assert sum(pacs.calls.values()) == 2
+    assert sum(pacs.calls.values()) == 3
 
 
 def test_changed_pixels_make_a_new_input_set(node: Node, pacs: FakePacs) -> None:
@@ -195,7 +214,7 @@ def test_changed_pixels_make_a_new_input_set(node: Node, pacs: FakePacs) -> None
     take_in(node, images[3:4])
     work_off(node)
     assert len(rows(node, input_set)) == 2
-    assert len(pacs.calls) == 4
+    assert len(pacs.calls) == 6
 
 
 def test_a_changed_position_makes_a_new_input_set(node: Node) -> None:
@@ -243,12 +262,14 @@ def test_one_changed_colour_in_the_card_gives_new_uids_and_supersedes(node: Node
     control.reprocess(node.database, only_study(node)["study_uid"], "me", 3)
     work_off(node)
     kept = rows(node, result)
-    assert [row["state"] for row in kept] == ["superseded", "superseded", "ready", "ready"]
-    assert len({row["sop_uid"] for row in kept}) == 4
-    assert len(pacs.calls) == 4
+    assert [row["state"] for row in kept] == ["superseded"] * 5 + ["ready"] * 5
+    assert [row["revision"] for row in kept] == [1] * 5 + [2] * 5
+    assert len({row["sop_uid"] for row in kept}) == 10
+    assert len(pacs.calls) == 6
 
 
-def test_going_back_to_the_old_card_makes_the_old_results_stand_again(node: Node, pacs: FakePacs) -> None:
+def test_going_back_to_the_old_card_makes_a_third_revision_that_names_the_second(node: Node, pacs: FakePacs) -> None:
+    """The old results would look older than those that they replace: nobody could tell which ones count."""
     take_in(node, small_series())
     work_off(node)
     study_uid = only_study(node)["study_uid"]
@@ -258,8 +279,35 @@ def test_going_back_to_the_old_card_makes_the_old_results_stand_again(node: Node
     copied_network(node, colour=("[0, 165, 145]", "[197, 165, 145]"))
     control.reprocess(node.database, study_uid, "me", 3)
     work_off(node)
-    assert [row["state"] for row in rows(node, result)] == ["ready", "ready", "superseded", "superseded"]
+    kept = rows(node, result)
+    assert [row["state"] for row in kept] == ["superseded"] * 10 + ["ready"] * 5
+    assert [row["revision"] for row in kept] == [1] * 5 + [2] * 5 + [3] * 5
+    assert [row["supersedes"] for row in kept[5:]] == [row["id"] for row in kept[:10]]
+    assert len({row["sop_uid"] for row in kept}) == 15
+    assert len(pacs.calls) == 9
     assert set(pacs.calls.values()) == {1}
+    for ds in pacs.objects[-3:]:
+        assert " rev 3 " in ds.SeriesDescription
+        if ds.Modality == "SR":
+            assert replaced_by(ds) == other_reports(kept[5:10], kept[10:], ds)
+    control.reprocess(node.database, study_uid, "me", 3)
+    work_off(node)
+    assert rows(node, result) == kept, "the newest results say the same: they stand"
+    assert len(pacs.calls) == 9
+
+
+def replaced_by(report: Dataset) -> set[str]:
+    """The SOP Instance UIDs of the reports that a report says it takes the place of."""
+    (study,) = report.PredecessorDocumentsSequence
+    assert study.StudyInstanceUID == report.StudyInstanceUID
+    series = study.ReferencedSeriesSequence
+    return {item.ReferencedSOPInstanceUID for each in series for item in each.ReferencedSOPSequence}
+
+
+def other_reports(before: list[Any], now: list[Any], report: Dataset) -> set[str]:
+    """The reports of an earlier revision on the same as this one, in both its classes."""
+    (row,) = [row for row in now if row["sop_uid"] == report.SOPInstanceUID]
+    return {one["sop_uid"] for one in before if one["options"].startswith(row["options"])}
 
 
 def test_every_series_on_its_own_grid_where_the_card_says_every(node: Node, pacs: FakePacs) -> None:
@@ -289,10 +337,12 @@ def test_a_network_that_sees_nothing_still_answers(node: Node, pacs: FakePacs, t
     threshold_hosts.answer = lambda volume: np.zeros(volume.shape, np.uint8)
     take_in(node, small_series())
     work_off(node)
-    (seg,), (sr,) = pacs.of_modality("SEG"), pacs.of_modality("SR")
+    (seg,), reports = pacs.of_modality("SEG"), pacs.of_modality("SR")
+    assert len(reports) == 2
     assert not seg.pixel_array.any()
     assert [item.SegmentLabel for item in seg.SegmentSequence] == ["Left lung", "Right lung"]
-    assert "0.0" in str(sr) or "'0'" in str(sr)
+    for sr in reports:
+        assert "0.0" in str(sr) or "'0'" in str(sr)
     assert only_study(node)["state"] == "done"
 
 
@@ -316,7 +366,7 @@ def test_a_silent_route_runs_and_keeps_and_sends_nothing(
     node = routed(settings, tmp_path, threshold_hosts, route)
     take_in(node, small_series())
     work_off(node)
-    assert len(rows(node, result)) == 2
+    assert [(row["kind"], row["options"]) for row in rows(node, result)] == SENT
     assert rows(node, delivery) == []
     assert not pacs.objects
     assert only_study(node)["state"] == "done"
@@ -358,7 +408,7 @@ def test_two_routes_to_one_network_make_one_run_and_the_urgent_one_sets_the_pace
     take_in(node, small_series())
     work_off(node)
     assert threshold_hosts.asked == 1
-    assert len(pacs.objects) == 2
+    assert len(pacs.objects) == 3
     from db.tables import job
 
     (segment,) = [row for row in rows(node, job) if row["kind"] == "segment"]

@@ -528,7 +528,7 @@ class Pipeline:
             labels = threshold(built)
             provenance = provenance_of(built, labels, card=card, study_uid=arrivals[0].study_uid)
             made = results.make(results.run_of(built, labels, provenance))
-            assert [one.kind for one in made] == ["SEG", "SR"]
+            assert [one.kind for one in made] == ["SEG", "SR", "SR"]
         finally:
             built.close()
         return ["a volume" if rule.kind == "volume" else "an image"]

@@ -83,6 +83,6 @@ def test_a_notice_that_waits_is_not_sent_when_the_study_is_read_after_all(node: 
     take_in(told, images[3:4])
     work_off(told, JobKind.CHOOSE, JobKind.SEGMENT)
     work_off(told)
-    assert sorted(ds.Modality for ds in pacs.objects) == ["SEG", "SR"]
+    assert sorted(ds.Modality for ds in pacs.objects) == ["SEG", "SR", "SR"]
     assert EnhancedSRStorage not in {ds.SOPClassUID for ds in pacs.objects}
     assert only_study(node)["state"] == "done"

@@ -28,6 +28,7 @@ from node.objects.checks.masks import mask
 from node.objects.checks.whole import faults
 from node.objects.forms import Form
 from node.objects.identity import Predecessor
+from node.objects.pictures.choice import number_of_key_images
 from node.objects.results import Made, make
 from node.objects.run import Run
 from node.study import volume
@@ -198,6 +199,27 @@ def test_nothing_is_found_in_what_is_marked_doubted_and_takes_the_place_of_anoth
     assert faults(make(replace(run, flags=()), [SIZES]), run) == [
         "SR TID1411: it does not say what is doubtful (touches-edge)"
     ]
+
+
+def test_a_text_that_is_burnt_into_an_image_is_said_of_the_pictures_that_show_it(
+    tmp_path: Path, decoders: Decoders
+) -> None:
+    images = small_series()
+    images[6].BurnedInAnnotation = "YES"
+    built = volume.build(as_files(images, tmp_path), decoders)
+    named = next(k for k, header in enumerate(built.headers) if header.get("BurnedInAnnotation"))
+    labels = np.zeros(built.geometry.shape, np.uint8)
+    labels[named, 4:9, 3:20], labels[named - 4, 4:9, 3:20] = 1, 2
+    run = run_of(built, labels)
+    pictures = make(run, [Form("SC", f"KEY0{n}") for n in range(1, number_of_key_images(labels, BUNDLE.card) + 1)])
+    said = [dcmread(BytesIO(one.data)).BurnedInAnnotation for one in pictures]
+    assert set(said) == {"YES", "NO"}
+    assert faults(pictures, run) == []
+    for one, word in zip(pictures, said, strict=True):
+        for other in ("NO" if word == "YES" else "YES", "", "yes"):
+            (found,) = faults([spoilt_copy(one, put(BurnedInAnnotation=other))], run)
+            assert "BurnedInAnnotation" in found
+    built.close()
 
 
 # ------------------------------------------------------------------------ every planted fault is found
@@ -609,7 +631,7 @@ OUR_OWN: dict[str, Planted] = {
 
 
 @pytest.mark.parametrize("fault", [*MEASURED_ON_VALIDATORS, *OUR_OWN])
-def test_a_planted_fault_is_named(gold: Gold, fault: str) -> None:
+def test_the_self_check_catches_a_planted_fault(gold: Gold, fault: str) -> None:
     form, spoil, sentence = (MEASURED_ON_VALIDATORS | OUR_OWN)[fault]
     found = gold.spoilt(form, spoil)
     assert any(one.startswith(" ".join(form)) and sentence in one for one in found), found

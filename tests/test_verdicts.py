@@ -103,6 +103,7 @@ def test_a_person_discards_them(node: Node, pacs: FakePacs) -> None:
     work_off(node)
     assert (states(node), pacs.objects) == ({"discarded"}, [])
     assert {row["state"] for row in rows(node, result)} == {"discarded"}
+    assert only_study(node)["state"] == "discarded"
     for decide in (verdicts.discard, lambda *a: verdicts.withdraw(*a, 3)):
         with pytest.raises(Refused, match="decided-already"):
             decide(node.database, uid, "ann", "again")
@@ -157,6 +158,7 @@ def test_withdrawn_results_are_rejected_at_every_pacs_that_has_them(node: Node, 
     assert dciodvfy(save(note, tmp_path / "note.dcm")) == []
     work_off(node)
     assert len(notes(pacs)) == 1
+    assert only_study(node)["state"] == "withdrawn"
 
 
 def test_what_was_withdrawn_is_made_again_under_new_uids(node: Node, pacs: FakePacs) -> None:

@@ -33,6 +33,7 @@ from ..outbound.target import Target
 from ..study import volume
 from ..study.decode import Decoders
 from .study import synthetic_chest, write
+from .table import table
 from .toy_pacs import ToyPacs
 
 QUIET_SECONDS = 3
@@ -46,7 +47,7 @@ def demo(study: Path | None, out: Path) -> int:
 
     Args:
         study: a folder of DICOM files; None for a synthetic chest CT.
-        out: where the SEG, the SR and the picture go.
+        out: where the results and the picture go.
     """
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
@@ -160,18 +161,10 @@ def _show(console: Console, status: dict[str, Any], pacs: ToyPacs, files: list[P
     for study in status["studies"]:
         said = f": {study['reason']}" if study["reason"] else ""
         console.print(f"Study [bold]{study['state']}[/], {study['images']} images{said}")
-    table = Table(title=f"What came back, in {out}/", title_justify="left", title_style="bold")
-    for column in ("object", "segment", "volume", "mean"):
-        table.add_column(column, justify="right" if column in ("volume", "mean") else "left")
-    for ds in pacs.received:
-        name = f"{ds.Modality.lower()}-{ds.SOPInstanceUID[-8:]}.dcm"
+    received = {f"{ds.Modality.lower()}-{ds.SOPInstanceUID[-8:]}.dcm": ds for ds in pacs.received}
+    for name, ds in received.items():
         ds.save_as(out / name, enforce_file_format=True)
-        if ds.Modality == "SR":
-            for group in _groups(ds):
-                table.add_row(name, *group)
-        else:
-            table.add_row(name, f"{len(ds.SegmentSequence)} segments, {ds.NumberOfFrames} frames")
-    console.print(table)
+    console.print(table(f"What came back, in {out}/", received.items()))
     seconds = Table(title="Seconds per stage", title_justify="left", title_style="bold")
     for column in ("job", "stage", "seconds"):
         seconds.add_column(column, justify="right" if column == "seconds" else "left")
@@ -184,15 +177,6 @@ def _show(console: Console, status: dict[str, Any], pacs: ToyPacs, files: list[P
         console.print(f"Contours over the images: [bold]{one}[/]")
     finished = bool(pictures) and all(study["state"] == "done" for study in status["studies"])
     return 0 if finished else 1
-
-
-def _groups(ds: Dataset) -> Iterator[tuple[str, str, str]]:
-    content = hd.sr.Comprehensive3DSR.from_dataset(ds).content
-    for group in content.get_volumetric_roi_measurement_groups():
-        found = {one.name.meaning: one for one in group.get_measurements()}
-        volume_ml = found["Volume"].value
-        mean = found.get("Attenuation Coefficient")
-        yield group.tracking_identifier or "", f"{volume_ml:.1f} ml", f"{mean.value:.1f} HU" if mean else ""
 
 
 def _draw(seg: Dataset, files: list[Path], out: Path) -> Path:

@@ -25,7 +25,8 @@ from .values import decimal, positive, sop_class, uid, value
 
 UTF8 = "ISO_IR 192"
 
-TYPE_2 = (
+#: of the patient and the study; type 2, so there even where they are empty
+STUDY_TYPE_2 = (
     "PatientName",
     "PatientID",
     "PatientBirthDate",
@@ -35,12 +36,10 @@ TYPE_2 = (
     "AccessionNumber",
     "StudyID",
     "ReferringPhysicianName",
-    "PositionReferenceIndicator",
 )
-OPTIONAL = (
+STUDY_OPTIONAL = (
     "IssuerOfPatientID",
     "TypeOfPatientID",
-    "OtherPatientIDs",
     "PatientBirthTime",
     "PatientComments",
     "PatientAge",
@@ -50,22 +49,33 @@ OPTIONAL = (
     "DeidentificationMethod",
     "StudyDescription",
     "TimezoneOffsetFromUTC",
-    "BodyPartExamined",
-    "Modality",
-    "PatientPosition",
+)
+OF_SERIES = ("BodyPartExamined", "Modality", "PatientPosition", "SeriesNumber", "SeriesDescription")
+#: of the scanner
+EQUIPMENT = (
     "Manufacturer",
-    "InstitutionName",
-    "StationName",
     "ManufacturerModelName",
     "DeviceSerialNumber",
     "SoftwareVersions",
-    "SeriesNumber",
-    "SeriesDescription",
+    "InstitutionName",
+    "StationName",
 )
 CODE_SEQUENCES = ("ProcedureCodeSequence", "DeidentificationMethodCodeSequence")
 TRIAL_TYPE_1 = ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID")
 TRIAL_SUBJECT = ("ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID")
 TRIAL_TYPE_2 = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
+TYPE_2 = (*STUDY_TYPE_2, "PositionReferenceIndicator")
+OPTIONAL = (*STUDY_OPTIONAL, *OF_SERIES, *EQUIPMENT)
+#: what every object of the study takes over as it is
+PATIENT_AND_STUDY = (
+    "StudyInstanceUID",
+    *STUDY_TYPE_2,
+    *STUDY_OPTIONAL,
+    *CODE_SEQUENCES,
+    *TRIAL_TYPE_1,
+    *TRIAL_SUBJECT,
+    *TRIAL_TYPE_2,
+)
 #: PatientOrientation of a biped (PS3.3 C.7.6.1.1.1)
 DIRECTIONS = re.compile(r"[LRAPHF]{1,3}")
 CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
@@ -146,6 +156,11 @@ def _placed(shared: Dataset, header: Dataset) -> Dataset:
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return ds
+
+
+def each_once(sources: Sequence[Dataset]) -> list[Dataset]:
+    """One header per image: those of a multi-frame image have as many as there are frames."""
+    return list({source.SOPInstanceUID: source for source in sources}.values())
 
 
 def _code(item: Dataset, above: tuple[str, ...]) -> Dataset | None:

@@ -22,7 +22,6 @@ from .characters import UNREADABLE, texts, vr_of
 IDENTIFIERS = ("PatientID", "AccessionNumber", "IssuerOfPatientID")
 #: left out where they cannot stand as they are: cut short they would name something else
 WHOLE_OR_NOT = (
-    "OtherPatientIDs",
     "StudyID",
     "ClinicalTrialProtocolID",
     "ClinicalTrialSubjectID",
@@ -33,7 +32,7 @@ WHOLE_OR_NOT = (
     "CodingSchemeDesignator",
     "CodingSchemeVersion",
 )
-MANY_VALUED = ("OtherPatientIDs", "SoftwareVersions", "DeidentificationMethod")
+MANY_VALUED = ("SoftwareVersions", "DeidentificationMethod")
 
 LONGEST = {"SH": 16, "LO": 64, "PN": 64, "LT": 10240}
 #: a name has at most this many component groups, and a group this many components (PS3.5 6.2.1)

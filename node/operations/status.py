@@ -103,7 +103,7 @@ def _study(study: StudyOverview, other_classes: set[str]) -> dict[str, Any]:
 
 
 def state_of(study: StudyOverview, other_classes: set[str]) -> tuple[str, str | None]:
-    """One of arriving, waiting, running, sending, done, refused, failed, held; and why."""
+    """One of arriving, waiting, running, sending, done, refused, failed, held, withdrawn, discarded; and why."""
     reasons = "; ".join(f"{code}: {sentence}" if code else sentence for code, sentence in study.reasons) or None
     in_state = {state for (_, state), count in study.jobs.items() if count}
     computing = {state for (kind, state) in study.jobs if kind in ("choose", "segment")}
@@ -118,8 +118,8 @@ def state_of(study: StudyOverview, other_classes: set[str]) -> tuple[str, str | 
         return "running", reasons
     if JobState.WAITING in computing:
         return "waiting", reasons
-    if held := _held(study):
-        return "held", held
+    if by_a_person := _by_a_person(study):
+        return by_a_person
     if study.deliveries.get("waiting"):
         return "sending", reasons
     if JobState.DEAD in in_state or study.deliveries.get("dead"):
@@ -129,11 +129,15 @@ def state_of(study: StudyOverview, other_classes: set[str]) -> tuple[str, str | 
     return ("refused" if JobState.REFUSED in in_state else "done"), reasons
 
 
-def _held(study: StudyOverview) -> str:
-    """Why results of a study wait for a person, or ""."""
+def _by_a_person(study: StudyOverview) -> tuple[str, str] | None:
+    """State and reason of results that wait for a person, or that a person took away; None for all others."""
     if study.faults:
-        return f"self-check: {'; '.join(study.faults)}; nothing of it is sent"
-    return "flagged results wait for `planimeter release` or `discard`" if study.deliveries.get("held") else ""
+        return "held", f"self-check: {'; '.join(study.faults)}; nothing of it is sent"
+    if study.deliveries.get("held"):
+        return "held", "flagged results wait for `planimeter release` or `discard`"
+    if study.put_away:
+        return study.put_away, "a person decided so; `planimeter reprocess` makes new results"
+    return None
 
 
 def print_json(everything: dict[str, list[dict[str, Any]]]) -> None:

@@ -25,6 +25,7 @@ from db.database import open_database, sqlite_url
 from models.phantom import chest
 from node.demo.study import ct_series, write
 from node.demo.toy_pacs import ToyPacs
+from node.objects.forms import PLAIN
 from node.outbound import scu
 from node.outbound.scu import Parcel
 from node.outbound.target import Target
@@ -82,7 +83,7 @@ def _whole_way(files: list[Path], home: Path) -> dict[str, Any]:
         begun = time.monotonic()
         _send(files, node.port)
         last_store = time.monotonic()
-        wait_until("both results are there", lambda: len(pacs.received) == 2, 600)
+        wait_until("all results are there", lambda: len(pacs.received) == len(PLAIN), 600)
         arrived = time.monotonic()
         receiver_mb = max(_peak_mb(pid) for pid in node.processes("receive"))
         wait_until("the study is done", lambda: node.status()["studies"][0]["state"] == "done", 60)

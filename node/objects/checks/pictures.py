@@ -32,9 +32,18 @@ def key_image_faults(one: Read, together: Together) -> Iterator[str]:
         yield "ImageType does not say that it is derived and secondary"
     if not text(ds, "ConversionType"):
         yield "ConversionType is lacking"
-    if text(ds, "BurnedInAnnotation") != "NO":
-        yield "BurnedInAnnotation does not say that the picture names nobody"
+    if text(ds, "BurnedInAnnotation") != ("YES" if _shows_a_burnt_in_text(ds, together) else "NO"):
+        yield "BurnedInAnnotation does not say what the images say that it shows"
     yield from _of_the_run(ds, "SourceImageSequence", {uid for uid, _ in together.images})
+
+
+def _shows_a_burnt_in_text(ds: Dataset, together: Together) -> bool:
+    """Whether an image that the picture shows says that its pixels may name the patient; the contours never do."""
+    shown = {text(item, "ReferencedSOPInstanceUID") for item in ds.get("SourceImageSequence") or ()}
+    headers = together.run.volume.headers
+    return any(
+        text(one, "SOPInstanceUID") in shown and text(one, "BurnedInAnnotation").upper() == "YES" for one in headers
+    )
 
 
 def document_faults(one: Read, together: Together) -> Iterator[str]:

@@ -16,8 +16,8 @@ from scipy import ndimage
 from models.card import Segment
 
 from ...errors import Refused
-from .. import picture_frames
 from ..codes import coded
+from ..headers import each_once
 from ..identity import STL_SERIES_NUMBER
 from ..run import Run
 from . import derived
@@ -111,7 +111,7 @@ def _describe_document(ds: Dataset, run: Run, segment: Segment, *, marked: bool)
     """PS3.3 C.24.2, C.12.2."""
     ds.AcquisitionDateTime = ""
     ds.BurnedInAnnotation = "NO"  # no name is engraved on the model
-    sources = picture_frames.each_once(run.sources)
+    sources = each_once(run.sources)
     ds.SourceInstanceSequence = [derived.image(source) for source in sources]
     for one in ds.SourceInstanceSequence:
         one.PurposeOfReferenceCodeSequence = [coded(SOURCE_IMAGE)]

@@ -13,30 +13,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ExplicitVRLittleEndian
 
-from ..headers import CODE_SEQUENCES, OPTIONAL, TRIAL_SUBJECT, TRIAL_TYPE_1, TRIAL_TYPE_2, TYPE_2, UTF8
+from ..headers import PATIENT_AND_STUDY, UTF8
 from ..identity import MANUFACTURER, MODEL_NAME
 from ..run import Run
-
-#: what belongs to the source's series, equipment or place
-NOT_CARRIED = (
-    "PositionReferenceIndicator",
-    "BodyPartExamined",
-    "Modality",
-    "PatientPosition",
-    "Manufacturer",
-    "InstitutionName",
-    "StationName",
-    "ManufacturerModelName",
-    "DeviceSerialNumber",
-    "SoftwareVersions",
-    "SeriesNumber",
-    "SeriesDescription",
-)
-CARRIED = tuple(
-    keyword
-    for keyword in (*TYPE_2, *OPTIONAL, *CODE_SEQUENCES, *TRIAL_TYPE_1, *TRIAL_SUBJECT, *TRIAL_TYPE_2)
-    if keyword not in NOT_CARRIED
-)
 
 
 def begin(run: Run, sop_class: str, sop_uid: str, series_uid: str) -> Dataset:
@@ -51,8 +30,7 @@ def begin(run: Run, sop_class: str, sop_uid: str, series_uid: str) -> Dataset:
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.SpecificCharacterSet = UTF8
     ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = sop_class, sop_uid, series_uid
-    ds.StudyInstanceUID = source.StudyInstanceUID
-    for keyword in CARRIED:
+    for keyword in PATIENT_AND_STUDY:
         if keyword in source:
             ds[keyword] = source[keyword]
     ds.Manufacturer = ds.SecondaryCaptureDeviceManufacturer = MANUFACTURER

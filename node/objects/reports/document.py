@@ -9,9 +9,9 @@ from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 
-from .. import picture_frames
 from ..codes import coded
 from ..forms import SR
+from ..headers import each_once
 from ..identity import Predecessor, Provenance
 from ..run import Run, SegReference
 from . import codes, groups, items
@@ -74,7 +74,7 @@ def document(
 def fill(sr: Dataset, run: Run, seg: SegReference, measured_groups: Sequence[bytes]) -> None:
     """Put content and evidence into a report, in place of what it has of them."""
     source = run.sources[0]
-    images = [items.reference(one.SOPClassUID, one.SOPInstanceUID) for one in picture_frames.each_once(run.sources)]
+    images = [items.reference(one.SOPClassUID, one.SOPInstanceUID) for one in each_once(run.sources)]
     segmentation = items.reference(seg.sop_class_uid, seg.sop_instance_uid)
     by_series = [(source.SeriesInstanceUID, images), (seg.series_uid, [segmentation])]
     items.put(sr, EVIDENCE, items.hierarchy(source.StudyInstanceUID, by_series))

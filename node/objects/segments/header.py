@@ -10,6 +10,7 @@ from pydicom.sr.codedict import codes
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, SegmentationStorage
 
+from ..headers import EQUIPMENT, PATIENT_AND_STUDY
 from ..identity import LABEL_MAP_SERIES_NUMBER, SEG_SERIES_NUMBER, Provenance
 from ..run import Run
 from .describe import segments
@@ -17,51 +18,6 @@ from .frames import Layout
 from .pixels import bits_of
 
 LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
-#: what is the patient's and the study's, and so taken over as it is (PS3.3 C.7.1, C.7.2)
-CARRIED = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "TypeOfPatientID",
-    "OtherPatientIDs",
-    "PatientBirthDate",
-    "PatientBirthTime",
-    "PatientSex",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "PatientComments",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialProtocolID",
-    "ClinicalTrialProtocolName",
-    "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName",
-    "ClinicalTrialSubjectID",
-    "ClinicalTrialSubjectReadingID",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "ProcedureCodeSequence",
-    "BodyPartExamined",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-)
-#: of the scanner
-EQUIPMENT = (
-    "Manufacturer",
-    "ManufacturerModelName",
-    "DeviceSerialNumber",
-    "SoftwareVersions",
-    "InstitutionName",
-    "StationName",
-)
 #: (what is counted, in which functional group, its name): PS3.3 C.7.6.17
 BY_SEGMENT = ("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Referenced Segment Number")
 BY_PLACE = ("ImagePositionPatient", "PlanePositionSequence", "Image Position Patient")
@@ -75,7 +31,7 @@ def header(run: Run, layout: Layout, sop_uid: str, *, label_map: bool, marked: b
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = RLELossless if label_map else ExplicitVRLittleEndian
     ds.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in CARRIED:
+    for keyword in (*PATIENT_AND_STUDY, "BodyPartExamined", "FrameOfReferenceUID", "PositionReferenceIndicator"):
         if keyword in source:
             ds[keyword] = source[keyword]
     if not layout.in_patient:
