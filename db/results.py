@@ -192,19 +192,3 @@ def held(tx: Connection) -> Sequence[RowMapping]:
         .mappings()
         .all()
     )
-
-
-def of_study(tx: Connection, study_id: int) -> Sequence[RowMapping]:
-    """The results of a study, oldest first, with their networks."""
-    return (
-        tx.execute(
-            sa.select(result, input_set.c.network, model_version.c.version, study.c.study_uid)
-            .join(input_set, input_set.c.id == result.c.input_set_id)
-            .join(study, study.c.id == input_set.c.study_id)
-            .join(model_version, model_version.c.id == result.c.model_version_id)
-            .where(input_set.c.study_id == study_id)
-            .order_by(result.c.id)
-        )
-        .mappings()
-        .all()
-    )

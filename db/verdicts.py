@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -89,18 +88,3 @@ def withdraw(tx: Connection, run: RunOfResults, why: str) -> None:
 def _deliveries(tx: Connection, run: RunOfResults, states: list[str], state: str, reason: str | None) -> None:
     mine = sa.and_(delivery.c.result_id.in_(run.ids), delivery.c.state.in_(states))
     tx.execute(sa.update(delivery).where(mine).values(state=state, reason=reason))
-
-
-def of_study(tx: Connection, study_id: int) -> Sequence[RowMapping]:
-    """What people decided about the results of a study, oldest first."""
-    return (
-        tx.execute(
-            sa.select(verdict, result.c.sop_uid)
-            .join(result, result.c.id == verdict.c.result_id)
-            .join(input_set, input_set.c.id == result.c.input_set_id)
-            .where(input_set.c.study_id == study_id)
-            .order_by(verdict.c.id)
-        )
-        .mappings()
-        .all()
-    )

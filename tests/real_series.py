@@ -11,7 +11,7 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from node.inbound.inbox import WANTED, check_uids, data_set_start
 from node.inbound.kinds import Kind, kind_of
 from node.inbound.whole import read_header
 from node.objects import results
+from node.objects.run import Run
 from node.operations.submit import submitted_meta
 from node.study import facts, volume
 from node.study.decode import Decoders
@@ -68,11 +69,22 @@ class Row:
         return "| " + " | ".join(cells) + " |"
 
 
-def rows(data: Path) -> list[Row]:
-    """The table's rows, in the order of the folders; equal ones once."""
+Look = Callable[[str, Run], None]
+
+
+def _no_look(_folder: str, _run: Run) -> None:
+    """Nothing more is looked at."""
+
+
+def rows(data: Path, look: Look = _no_look) -> list[Row]:
+    """The table's rows, in the order of the folders; equal ones once.
+
+    Args:
+        look: called with every run, and the folder of its images, while its volume is there.
+    """
     decoders = Decoders(2)
     try:
-        found = [row for series in _series(data) for row in _rows(series, decoders)]
+        found = [row for series in _series(data) for row in _rows(series, decoders, look)]
     finally:
         decoders.close()
     return list(dict.fromkeys(found))
@@ -128,7 +140,7 @@ def _let_in(file: Path) -> Kind:
     return kind_of(str(header.SOPClassUID))
 
 
-def _rows(found: _Found, decoders: Decoders) -> Iterator[Row]:
+def _rows(found: _Found, decoders: Decoders, look: Look) -> Iterator[Row]:
     if found.refused:
         yield Row(found.folder, found.modality, len(found.files), "", f"refused at the door: {found.refused}")
         return
@@ -143,25 +155,25 @@ def _rows(found: _Found, decoders: Decoders) -> Iterator[Row]:
     for stack in stacks:
         key = "" if rule.kind == "image" else stack.key
         try:
-            outcome, grid = _processed(found, stack, rule, decoders)
+            outcome, grid = _processed(found, stack, rule, decoders, look)
         except Refused as refusal:
             outcome, grid = f"refused: {refusal.code}", ""
         yield Row(found.folder, found.modality, number, key, outcome, grid if number else "")
 
 
-def _processed(found: _Found, stack: Stack, rule: Input, decoders: Decoders) -> tuple[str, str]:
+def _processed(found: _Found, stack: Stack, rule: Input, decoders: Decoders, look: Look) -> tuple[str, str]:
     if (refusal := judge(rule, stack)) is not None:
         raise refusal
     members = stack.members()
     files = [found.files[image.sop_uid] for image, _ in members]
     built = volume.build(files, decoders, rule, of_each=[from_text(frames) for _, frames in members])
     try:
-        return _compared(built), _grid(built)
+        return _compared(built, found.folder, look), _grid(built)
     finally:
         built.close()
 
 
-def _compared(built: Volume) -> str:
+def _compared(built: Volume, folder_name: str, look: Look) -> str:
     """Write a mask, and let a stranger find it."""
     from tests.test_result_objects import provenance_of
 
@@ -170,7 +182,9 @@ def _compared(built: Volume) -> str:
     bright = values > np.quantile(values[:: max(1, len(values) // 8)], 0.9)
     labels[bright] = 1
     labels[:, :, labels.shape[2] // 3 :][bright[:, :, labels.shape[2] // 3 :]] = 2
-    made = results.make(results.run_of(built, labels, provenance_of(built, labels)))
+    run = results.run_of(built, labels, provenance_of(built, labels))
+    look(folder_name, run)
+    made = results.make(run)
     if not built.geometry.in_patient:
         return "an image"
     tilt = _tilt_degrees(built)

@@ -48,6 +48,7 @@ from db.tables import instance
 from node.app import Node
 from node.errors import Refused
 from node.objects.checks.masks import mask
+from node.objects.forms import PLAIN, with_what_may_take_their_place
 from node.operations.status import overview, print_tables
 from node.operations.submit import take_file
 from node.study.geometry import place
@@ -547,7 +548,7 @@ def test_40_a_preamble_that_is_a_program(node: Node, pacs: FakePacs) -> None:
     assert becomes(node, files) == "done"
     right(pacs, images)
     kept = [file.read_bytes() for file in node.archive.home.rglob("*.dcm")]
-    assert len(kept) == len(images) + 2
+    assert len(kept) == len(images) + len(with_what_may_take_their_place(PLAIN))
     assert {data[:132] for data in kept} == {bytes(128) + b"DICM"}
 
 
@@ -759,4 +760,4 @@ def test_45_results_that_come_back_make_no_work(node: Node, pacs: FakePacs) -> N
     assert [(job["id"], job["kind"]) for job in jobs_of(node)] == done
     assert only_study(node)["state"] == "done"
     kinds = [row["kind"] for row in rows(node, instance)]
-    assert (kinds.count(Kind.OURS), kinds.count(Kind.LABEL), kinds.count(Kind.OTHER)) == (2, 2, 2)
+    assert (kinds.count(Kind.OURS), kinds.count(Kind.LABEL), kinds.count(Kind.OTHER)) == (3, 2, 2)

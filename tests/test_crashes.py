@@ -115,8 +115,8 @@ def test_twenty_kills_of_the_receiver_lose_nothing_that_was_acknowledged(receive
     for thread in threads:
         thread.start()
     for _ in range(kills):
-        before = len(acknowledged)
-        wait_until("more was acknowledged", lambda before=before: len(acknowledged) > before + random.randint(0, 25))
+        enough = len(acknowledged) + random.randint(0, 25)
+        wait_until("more was acknowledged", lambda enough=enough: len(acknowledged) > enough)
         stop.wait(random.uniform(0, 0.02))
         receiver.kill()
         receiver.start()

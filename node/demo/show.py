@@ -161,7 +161,7 @@ def _show(console: Console, status: dict[str, Any], pacs: ToyPacs, files: list[P
     for study in status["studies"]:
         said = f": {study['reason']}" if study["reason"] else ""
         console.print(f"Study [bold]{study['state']}[/], {study['images']} images{said}")
-    received = {f"{ds.Modality.lower()}-{ds.SOPInstanceUID[-8:]}.dcm": ds for ds in pacs.received}
+    received = {f"{ds.Modality.lower()}-{ds.SOPInstanceUID[-6:]}.dcm": ds for ds in pacs.received}
     for name, ds in received.items():
         ds.save_as(out / name, enforce_file_format=True)
     console.print(table(f"What came back, in {out}/", received.items()))
@@ -195,7 +195,7 @@ def _draw(seg: Dataset, files: list[Path], out: Path) -> Path:
         ml = float(np.count_nonzero(labels == item.SegmentNumber)) * built.geometry.voxel_ml
         colour = hd.color.CIELabColor.from_dicom_value(item.RecommendedDisplayCIELabValue).to_rgb()
         outlined.append(Outlined(int(item.SegmentNumber), f"{item.SegmentLabel}  {ml:.0f} ml", colour))
-    file = out / f"contours-{seg.SOPInstanceUID[-8:]}.png"
+    file = out / f"contours-{seg.SOPInstanceUID[-6:]}.png"
     picture(built.values.array, labels, built.geometry, outlined, seg.SeriesDescription).save(file)
     return file
 

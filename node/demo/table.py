@@ -27,8 +27,8 @@ def table(title: str, received: Iterable[tuple[str, Dataset]]) -> Table:
         received: objects, each with the name of its file.
     """
     made = Table(title=title, title_justify="left", title_style="bold")
-    for column in ("object", "segment"):
-        made.add_column(column)
+    made.add_column("object", no_wrap=True)
+    made.add_column("segment")
     for column in COLUMNS:
         made.add_column(column, justify="right")
     for name, ds in received:

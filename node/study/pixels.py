@@ -176,7 +176,9 @@ def _number(header: Dataset, keyword: str, allowed: Collection[int], default: in
 def _value(header: Dataset, keyword: str) -> Any:
     try:
         return header.get(keyword)
-    except BROKEN:
+    except (*BROKEN, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # without one it is pydicom's, of a sequence that is cut short
+            raise
         raise Refused("pixel-format", f"{keyword} of an image cannot be read") from None
 
 
@@ -251,9 +253,7 @@ def of_frame(header: Dataset) -> dict[str, Any]:
 
 
 def decoded(images: Sequence[Stored], decoders: Decoders) -> Iterator[NDArray[np.integer]]:
-    """The values of each image, of its `shape`: grey and palette images as they are stored, colour as RGB.
-
-    Compressed ones are decoded by the children, some ahead of what is asked for.
+    """The values of each image, of its `shape`: grey and palette as stored, colour as RGB; children decode some ahead.
 
     Raises:
         Refused: `undecodable-pixels`, `pixel-data-truncated`.
