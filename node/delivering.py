@@ -132,8 +132,10 @@ def _fell_back(tx: Any, refused: Any, waiting: Any, receipt: Receipt) -> bool:
     fell = False
     for row in waiting:
         other = forms.in_place_of(Form(row["kind"], row["options"]), Form(refused["kind"], refused["options"]))
-        instead = results.of_run(tx, row["result_id"], *other) if other is not None else None
+        if other is None:
+            continue
+        instead = results.of_run(tx, row["result_id"], *other)
         if instead is not None:
-            deliveries.fall_back(tx, row["id"], instead, f"as {other.options if other else ''}: {receipt.sentence}")
+            deliveries.fall_back(tx, row["id"], instead, f"as {other.options}: {receipt.sentence}")
             fell = fell or row["id"] == refused["id"]
     return fell

@@ -26,7 +26,7 @@ from .attempt import Stages
 from .delivering import not_held
 from .errors import Refused, Unavailable
 from .failpoints import reach
-from .objects.headers import fingerprint
+from .objects.headers import repaired
 from .operations.decide import decide
 from .operations.sweep import sweep_home
 from .prediction import predict, read
@@ -97,12 +97,12 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
     try:
         reach("volume-built")
         with stages("objects"):  # before the network runs: headers that cannot stand in a result are refused at once
-            fingerprint(built.first.headers, built.first.geometry)
+            sources = repaired(built.first.headers, built.first.geometry)
         answer = predict(node.hosts, bundle, built, node.work.job_seconds, stages)
         reach("predicted")
         with node.database.read() as tx:
             to = input_sets.live_destinations(tx, job.input_set_id)
-        done = making.finish(node, job, input_set, version, bundle, built, answer, to, stages)
+        done = making.finish(node, job, input_set, version, bundle, built, sources, answer, to, stages)
     finally:
         built.close()
     reach("before-results-commit")

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydicom.dataset import Dataset
+
 from db import deliveries, measurements, results
 from db.job_states import Claim
 from db.results import NewResult
@@ -24,7 +26,7 @@ from .measurements.values import Change, Flag
 from .objects import forms, keep
 from .objects.checks.whole import faults
 from .objects.forms import SEG, SR, Form, Wish
-from .objects.headers import fingerprint, repaired
+from .objects.headers import fingerprint
 from .objects.identity import Predecessor, Provenance
 from .objects.outlines import rtstruct, stl
 from .objects.pictures.choice import number_of_key_images
@@ -64,20 +66,23 @@ def finish(
     version: int,
     bundle: Bundle,
     built: Channels,
+    sources: list[Dataset],
     answer: Answer,
     destinations: Sequence[str],
     stages: Stages,
 ) -> Finished:
     """Make, or find again, everything that comes of a label map.
 
+    Args:
+        sources: the repaired headers of the first channel (`headers.repaired`).
+        destinations: those that its results go to.
+
     Raises:
-        Refused: the headers cannot stand in a conformant object.
         Unavailable: the prior images could not be measured now.
     """
     assert job.input_set_id is not None
     volume, card = built.first, bundle.card
     with stages("measure"):
-        sources = repaired(volume.headers, volume.geometry)
         measured = measure(volume, answer.labels, card.segment)
         doubts = flags(measured, card, volume.headers[0], volume.geometry, answer.entropy)
     segments, date = priors.records(measured, volume), priors.study_date(volume)
@@ -91,7 +96,7 @@ def finish(
         weights_sha256=bundle.weights_sha256,
         card_sha256=bundle.card_sha256,
         input_set_hash=input_set["members_hash"],
-        headers_sha256=fingerprint(volume.headers, volume.geometry),
+        headers_sha256=fingerprint(sources),
         mask_sha256=mask_sha256(answer.labels),
         study_uid=input_set["study_uid"],
         content_time=job.first_claimed,

@@ -21,8 +21,7 @@ from .app import Node
 from .attempt import Stages
 from .errors import Refused
 from .objects import keep, notice
-from .objects.forms import Form
-from .objects.headers import repaired
+from .objects.headers import fingerprint, repaired
 from .objects.identity import Provenance
 from .objects.results import written
 from .study import facts
@@ -86,7 +85,7 @@ def explain(node: Node, job: Claim, stages: Stages) -> None:
             weights_sha256=bundle.weights_sha256,
             card_sha256=bundle.card_sha256,
             input_set_hash=input_set["members_hash"],
-            headers_sha256=hashlib.sha256(source.to_json().encode()).hexdigest(),
+            headers_sha256=fingerprint([source]),
             mask_sha256=hashlib.sha256(sentence.encode()).hexdigest(),
             study_uid=input_set["study_uid"],
             content_time=job.first_claimed,
@@ -94,10 +93,10 @@ def explain(node: Node, job: Claim, stages: Stages) -> None:
             node_serial=node.serial,
             uid_root=node.uid_root,
         )
-        known, _ = keep.known(node.database, provenance, [Form(notice.KIND, notice.OPTIONS)])
+        known, _ = keep.known(node.database, provenance, [notice.FORM])
     new = list(known.values())
     if not new:
-        made = written(notice.notice(source, sentence, provenance), notice.KIND, notice.OPTIONS)
+        made = written(notice.notice(source, sentence, provenance), notice.FORM)
         with stages("write"):
             new = list(keep.write(node.archive, [made], provenance.content_time, provenance.run).values())
     with node.database.write() as tx:

@@ -10,6 +10,7 @@ from db.job_states import Claim
 
 from .app import Node
 from .objects import keep, rejection
+from .objects.forms import Form
 from .objects.rejection import Title
 from .objects.results import written
 from .outbound.target import Target
@@ -46,7 +47,7 @@ def _note(node: Node, job: Claim, target: Target, rejected: list[Any]) -> None:
         content_time=job.first_claimed,
     )
     run, revision = rejected[0]["run"], rejected[0]["revision"]
-    new = keep.write(node.archive, [written(ds, rejection.KIND, title.code)], job.first_claimed, run, revision)
+    new = keep.write(node.archive, [written(ds, Form(rejection.KIND, title.code))], job.first_claimed, run, revision)
     (made,) = new.values()
     with node.database.write() as tx:
         fresh = rejections.record(tx, job.input_set_id, target.name, made, rejected)

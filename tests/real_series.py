@@ -34,6 +34,7 @@ from node.study.frames import from_text
 from node.study.rules import judge
 from node.study.stacks import Stack, frames_of, pictures, volumes
 from node.study.volume import Volume
+from tests import runs
 from tests.peers_tools import dcmqi_labels
 
 VOLUMES = Input(modality=("CT", "MR", "NM"), derived=True, image_type_excludes=("LOCALIZER",))
@@ -175,14 +176,14 @@ def _processed(found: _Found, stack: Stack, rule: Input, decoders: Decoders, loo
 
 def _compared(built: Volume, folder_name: str, look: Look) -> str:
     """Write a mask, and let a stranger find it."""
-    from tests.test_result_objects import provenance_of
+    from tests.runs import provenance_of
 
     values = built.values.array
     labels = np.zeros(values.shape[:3], np.uint8)
     bright = values > np.quantile(values[:: max(1, len(values) // 8)], 0.9)
     labels[bright] = 1
     labels[:, :, labels.shape[2] // 3 :][bright[:, :, labels.shape[2] // 3 :]] = 2
-    run = results.run_of(built, labels, provenance_of(built, labels))
+    run = runs.run_of(built, labels, provenance_of(built, labels))
     look(folder_name, run)
     made = results.make(run)
     if not built.geometry.in_patient:

@@ -374,7 +374,7 @@ def test_36_numbers_that_describe_no_image(node: Node, pacs: FakePacs) -> None:
         "255 samples": values(SamplesPerPixel=255),
         "a third sign": values(PixelRepresentation=2),
     }
-    bits = b"\x28\0\0\1US"  # of BitsAllocated
+    bits, stored = b"\x28\0\0\1US", b"\x28\0\1\1"  # BitsAllocated, BitsStored
     expect(
         node,
         pacs,
@@ -385,6 +385,10 @@ def test_36_numbers_that_describe_no_image(node: Node, pacs: FakePacs) -> None:
             "1e9 frames": (with_text(b"IS\4\x001111", b"IS\4\x001e9 ", NumberOfFrames=1111), "pixel-format"),
             "NaN frames": (with_text(b"IS\4\x001111", b"IS\4\0nan ", NumberOfFrames=1111), "pixel-format"),
             "infinite frames": (with_text(b"IS\4\x001111", b"IS\4\0inf ", NumberOfFrames=1111), "unreadable-header"),
+            "bits in a sequence that is cut short": (
+                with_text(stored + b"US\2\0\x10\0", stored + b"SQ\0\0\4\0\0\0\xfe\xff\0\xe0"),
+                "unreadable-header",
+            ),
             "a number of 5 bytes": (with_text(bits + b"\2\0\x10\0", bits + b"\5\0\x10\0\0\0\0"), "pixel-format"),
         },
     )

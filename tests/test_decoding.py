@@ -911,6 +911,17 @@ def test_a_number_of_frames_that_is_none_is_refused(tmp_path: Path, text: bytes)
     assert refused.value.code == "pixel-format"
 
 
+def test_a_number_in_a_sequence_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    file = written(image(ramp("i2")), tmp_path)
+    stored = b"\x28\0\1\1"  # BitsStored
+    assert file.read_bytes().count(stored + b"US\2\0\x10\0") == 1
+    cut_short = stored + b"SQ\0\0\4\0\0\0\xfe\xff\0\xe0"
+    file.write_bytes(file.read_bytes().replace(stored + b"US\2\0\x10\0", cut_short))
+    with pytest.raises(Refused, match="BitsStored") as refused:
+        pixels.read(file)
+    assert refused.value.code == "pixel-format"
+
+
 @pytest.mark.parametrize("frames", [0, 1])
 def test_no_frames_and_one_frame_are_one(decode: Any, frames: int) -> None:
     assert np.array_equal(decode(image(ramp("i2"), NumberOfFrames=frames)), ramp("i2"))

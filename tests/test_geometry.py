@@ -23,9 +23,9 @@ from node.objects import results
 from node.study import volume
 from node.study.decode import Decoders
 from node.study.volume import Volume
-from tests import mini_bundle, scenes
+from tests import mini_bundle, runs, scenes
+from tests.runs import provenance_of
 from tests.synthetic import as_files
-from tests.test_result_objects import provenance_of
 
 #: a failing grid is shown as it was drawn: making it smaller takes longer than reading it
 PHASES = (Phase.explicit, Phase.generate)
@@ -107,7 +107,7 @@ def test_the_segmentation_shows_the_ball_and_the_letter_where_they_are(
         values = built.values.array
         labels = np.where(values > 400, 2, np.where(values > -250, 1, 0)).astype(np.uint8)
         seg = dcmread(
-            _file(results.make(results.run_of(built, labels, provenance_of(built, labels)))[0].data, Path(folder))
+            _file(results.make(runs.run_of(built, labels, provenance_of(built, labels)))[0].data, Path(folder))
         )
         built.close()
     truth = where.labels()

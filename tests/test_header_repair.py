@@ -39,9 +39,10 @@ from node.objects.headers import repaired
 from node.study import volume
 from node.study.decode import Decoders
 from node.study.volume import Volume
+from tests import runs
 from tests.peers_tools import dciodvfy
+from tests.runs import provenance_of
 from tests.synthetic import small_series
-from tests.test_result_objects import provenance_of
 
 #: what pydicom says of the spoilt images; what it says of the results is an error (`made`)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -189,8 +190,7 @@ def without_a_word(built: Volume) -> list[Dataset]:
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", "The string .* is unlikely to represent", UserWarning)
         return [
-            dcmread(BytesIO(one.data))
-            for one in results.make(results.run_of(built, labels, provenance_of(built, labels)))
+            dcmread(BytesIO(one.data)) for one in results.make(runs.run_of(built, labels, provenance_of(built, labels)))
         ]
 
 

@@ -28,9 +28,9 @@ from node.measurements.values import Flag, Line, PixelSize
 from node.objects.headers import repaired
 from node.objects.identity import KEY_IMAGES_SERIES_NUMBER
 from node.objects.pictures import planes, window
-from node.objects.pictures.choice import shown
+from node.objects.pictures.choice import number_of_key_images, shown
 from node.objects.pictures.drawing import BLACK, Diameter, Look, bright, draw, resized, round_length
-from node.objects.pictures.key_images import key_images, number_of_key_images
+from node.objects.pictures.key_images import key_images
 from node.objects.pictures.planes import Plane
 from node.objects.pictures.sheet import WARNING
 from node.objects.run import Run
@@ -39,9 +39,9 @@ from node.study.decode import Decoders
 from node.study.volume import Volume
 from tests import scenes
 from tests.peers_tools import dciodvfy
+from tests.runs import BUNDLE, provenance_of
 from tests.synthetic import as_files, small_series
 from tests.test_pictures import PICTURE, RGB, disc, picture
-from tests.test_result_objects import BUNDLE, provenance_of
 
 CARD = BUNDLE.card
 RED, GREEN = (200, 0, 0), (0, 160, 0)
@@ -198,7 +198,8 @@ def test_they_are_one_series_of_the_study_that_names_network_and_patient_in_the_
         )
         assert (ds.BurnedInAnnotation, ds.ConversionType, ds.LossyImageCompression) == ("NO", "WSD", "00")
         assert list(ds.ImageType[:2]) == ["DERIVED", "SECONDARY"]
-        assert ds.ContributingEquipmentSequence[0].DeviceUID == CARD.device_uid
+        scanner, network = ds.ContributingEquipmentSequence
+        assert (scanner.PurposeOfReferenceCodeSequence[0].CodeValue, network.DeviceUID) == ("109101", CARD.device_uid)
         assert ds.ContentDate == "20231114"
     assert key_images(run) == key_images(run)
 

@@ -44,8 +44,8 @@ from node.study.archive import Archive
 from node.study.decode import Decoders
 from node.study.facts import USED
 from node.study.volume import Volume
-from tests import scenes
-from tests.test_result_objects import BUNDLE, provenance_of
+from tests import runs, scenes
+from tests.runs import BUNDLE, provenance_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what pydicom says of what we have spoilt
 
@@ -527,7 +527,7 @@ class Pipeline:
             lies_where_its_files_say(built, paths)
             labels = threshold(built)
             provenance = provenance_of(built, labels, card=card, study_uid=arrivals[0].study_uid)
-            made = results.make(results.run_of(built, labels, provenance))
+            made = results.make(runs.run_of(built, labels, provenance))
             assert [one.kind for one in made] == ["SEG", "SR", "SR"]
         finally:
             built.close()

@@ -27,10 +27,10 @@ from node.objects import results
 from node.study import volume
 from node.study.decode import Decoders
 from node.study.volume import Volume
-from tests import scenes
+from tests import runs, scenes
 from tests.peers_tools import dciodvfy
+from tests.runs import BUNDLE, provenance_of
 from tests.synthetic import as_files
-from tests.test_result_objects import BUNDLE, provenance_of
 
 PICTURE = Input(modality=("CR", "DX", "US", "XC"), kind="image", secondary_capture=True)
 RGB = PICTURE.model_copy(update={"colour": "rgb"})
@@ -77,7 +77,7 @@ def read(ds: Dataset, decoders: Decoders, folder: Path, rule: Input = PICTURE) -
 
 
 def objects(built: Volume, labels: NDArray[np.uint8]) -> tuple[Dataset, Dataset, list[Path]]:
-    made = results.make(results.run_of(built, labels, provenance_of(built, labels)))
+    made = results.make(runs.run_of(built, labels, provenance_of(built, labels)))
     return dcmread(BytesIO(made[0].data)), dcmread(BytesIO(made[1].data)), [one.data for one in made]  # type: ignore[misc]
 
 

@@ -28,8 +28,8 @@ from models.card import SHIPPED, Segment, find
 from models.wire import SharedArray
 from node.errors import Failed
 from node.measurements.values import Change, Flag, Intensity, Lesion, Line, Measured, PixelSize, Verdict
-from node.objects.headers import fingerprint, repaired
-from node.objects.identity import Predecessor, Provenance
+from node.objects.headers import repaired
+from node.objects.identity import Predecessor
 from node.objects.reports import diameters, groups, volumes
 from node.objects.reports.variants import variant
 from node.objects.run import Run, SegReference
@@ -39,6 +39,7 @@ from node.study.volume import Volume
 from tests import scenes
 from tests.peers_tools import PROGRAMS, dciodvfy
 from tests.pixelmed import sr_errors
+from tests.runs import provenance
 from tests.synthetic import SPACING_MM, small_series
 from tests.test_pictures import disc, picture
 
@@ -117,25 +118,13 @@ def run_of(found: Sequence[Measured], headers: Sequence[Dataset] | None = None, 
     grid = place(headers)[0] if "ImagePositionPatient" in headers[0] else flat(headers)
     built = Volume(SharedArray.make(grid.shape, np.float32), grid, tuple(headers), frames, quantity)
     built.close()
-    given: dict[str, Any] = dict(
-        card=CARD.model_copy(update={"segment": parts}),
-        weights_sha256="weights",
-        card_sha256="card",
-        input_set_hash="members",
-        headers_sha256=fingerprint(headers, grid),
-        mask_sha256="mask",
-        study_uid=headers[0].StudyInstanceUID,
-        content_time=1_800_000_000.25,
-        node_version="0.1.0",
-        node_serial="0123456789abcdef",
-        uid_root="",
-    )
+    sources = repaired(headers, grid)
     return Run(
         volume=built,
-        sources=repaired(headers, grid),
+        sources=sources,
         labels=np.zeros(grid.shape, np.uint8),
         measured=tuple(found),
-        provenance=Provenance(**given | values),
+        provenance=provenance(sources, card=CARD.model_copy(update={"segment": parts}), **values),
         **of_run,
     )
 

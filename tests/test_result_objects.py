@@ -5,7 +5,6 @@ The parts have tests of their own: test_segments, test_reports, test_measurement
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -22,34 +21,18 @@ from pydicom.sequence import Sequence
 from models import card
 from node.errors import Refused
 from node.objects import results
-from node.objects.headers import fingerprint, repaired
-from node.objects.identity import Provenance
+from node.objects.headers import repaired
 from node.objects.uids import derive
 from node.study import volume
 from node.study.decode import Decoders
 from node.study.volume import Volume
+from tests import runs
 from tests.peers_tools import dciodvfy, dcmqi_labels
+from tests.runs import provenance_of
 from tests.synthetic import as_files, small_series
 from tests.threshold_host import threshold
 
 BUNDLE = card.find("ct_lungs", (card.SHIPPED,))
-
-
-def provenance_of(built: Volume, labels: NDArray[np.uint8], **changes: Any) -> Provenance:
-    values: dict[str, Any] = dict(
-        card=BUNDLE.card,
-        weights_sha256=BUNDLE.weights_sha256,
-        card_sha256=BUNDLE.card_sha256,
-        input_set_hash="members",
-        headers_sha256=fingerprint(built.headers, built.geometry),
-        mask_sha256=results.mask_sha256(labels),
-        study_uid=built.headers[0].StudyInstanceUID,
-        content_time=time.time(),
-        node_version="0.1.0",
-        node_serial="0123456789abcdef",
-        uid_root="",
-    )
-    return Provenance(**values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +50,7 @@ def make(tmp_path: Path, decoders: Decoders) -> Callable[..., tuple[Volume, NDAr
         files = images if isinstance(images[0], Path) else as_files(images, tmp_path / "in")  # type: ignore[arg-type]
         built = volume.build(files, decoders)  # type: ignore[arg-type]
         mask = threshold(built.values.array) if labels is None else labels
-        made = results.make(results.run_of(built, mask, provenance_of(built, mask)))
+        made = results.make(runs.run_of(built, mask, provenance_of(built, mask)))
         paths = []
         for one in made:
             paths.append(tmp_path / f"{one.kind}-{one.options}.dcm")
@@ -203,8 +186,8 @@ def test_the_same_run_gives_the_same_bytes_and_another_gives_other_uids(tmp_path
     built = volume.build(as_files(small_series(), tmp_path), decoders)
     labels = threshold(built.values.array)
     known = provenance_of(built, labels, content_time=1_800_000_000.25)
-    first = results.make(results.run_of(built, labels, known))
-    assert [one.data for one in results.make(results.run_of(built, labels, known))] == [one.data for one in first]
+    first = results.make(runs.run_of(built, labels, known))
+    assert [one.data for one in results.make(runs.run_of(built, labels, known))] == [one.data for one in first]
     for change in (
         {"weights_sha256": "other"},
         {"card_sha256": "other"},
@@ -351,7 +334,7 @@ def test_images_without_a_model_name_give_results(tmp_path: Path, decoders: Deco
         del ds.ManufacturerModelName
     built = volume.build(as_files(images, tmp_path), decoders)
     labels = threshold(built.values.array)
-    assert len(results.make(results.run_of(built, labels, provenance_of(built, labels)))) == 3
+    assert len(results.make(runs.run_of(built, labels, provenance_of(built, labels)))) == 3
     built.close()
 
 
@@ -363,7 +346,7 @@ def test_times_are_in_the_zone_of_the_study(tmp_path: Path, decoders: Decoders, 
             ds.TimezoneOffsetFromUTC = offset
     built = volume.build(as_files(images, tmp_path), decoders)
     labels = threshold(built.values.array)
-    made = results.make(results.run_of(built, labels, provenance_of(built, labels, content_time=1790000000.0)))
+    made = results.make(runs.run_of(built, labels, provenance_of(built, labels, content_time=1790000000.0)))
     for one in made:
         ds = dcmread(BytesIO(one.data))
         assert ds.get("TimezoneOffsetFromUTC") == offset
@@ -383,6 +366,6 @@ def test_another_accession_number_gives_other_uids(tmp_path: Path, decoders: Dec
             ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
         built = volume.build(as_files(images, tmp_path / accession), decoders)
         labels = threshold(built.values.array)
-        uids.add(results.make(results.run_of(built, labels, provenance_of(built, labels, content_time=0.0)))[0].sop_uid)
+        uids.add(results.make(runs.run_of(built, labels, provenance_of(built, labels, content_time=0.0)))[0].sop_uid)
         built.close()
     assert len(uids) == 2

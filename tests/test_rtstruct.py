@@ -18,12 +18,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from skimage.draw import polygon, polygon_perimeter
 
-from models import card
 from models.wire import SharedArray
 from node.errors import Refused
 from node.objects import results
-from node.objects.headers import fingerprint, repaired
-from node.objects.identity import Provenance
+from node.objects.headers import repaired
 from node.objects.outlines.rtstruct import can_have, rtstruct
 from node.objects.outlines.trace import trace
 from node.objects.run import Run
@@ -32,10 +30,10 @@ from node.study.frames import flattened, is_multi_frame
 from node.study.volume import Volume
 from tests import scenes
 from tests.peers_tools import dciodvfy
+from tests.runs import BUNDLE, provenance
 from tests.synthetic import small_series
 
 Labels = NDArray[np.uint8]
-BUNDLE = card.find("ct_lungs", (card.SHIPPED,))
 SHAPE = (8, 20, 24)
 
 
@@ -51,25 +49,13 @@ def run_of(images: list[Dataset], labels: Labels, **changes: Any) -> Run:
     memory = SharedArray.make((1,), np.float32)
     memory.close()
     frames = tuple(n + 1 if framed else 0 for n in order)
-    known: dict[str, Any] = dict(
-        card=BUNDLE.card,
-        weights_sha256=BUNDLE.weights_sha256,
-        card_sha256=BUNDLE.card_sha256,
-        input_set_hash="members",
-        headers_sha256=fingerprint(headers, grid),
-        mask_sha256=results.mask_sha256(labels),
-        study_uid=headers[0].StudyInstanceUID,
-        content_time=1_790_000_000.0,
-        node_version="0.1.0",
-        node_serial="0123456789abcdef",
-        uid_root="",
-    )
+    sources = repaired(headers, grid)
     return Run(
         volume=Volume(memory, grid, tuple(headers), frames, "HU"),
-        sources=repaired(headers, grid),
+        sources=sources,
         labels=labels,
         measured=(),
-        provenance=Provenance(**known | changes),
+        provenance=provenance(sources, mask_sha256=results.mask_sha256(labels), **changes),
     )
 
 
@@ -307,8 +293,11 @@ def test_what_is_said_of_each_region() -> None:
         assert (code.CodeValue, code.CodingSchemeDesignator) == segment.type[:2]
         assert segment.laterality
         assert code.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == segment.laterality[0]
-    (equipment,) = ds.ContributingEquipmentSequence
-    assert equipment.DeviceUID == BUNDLE.card.device_uid
+    scanner, network = ds.ContributingEquipmentSequence
+    assert (scanner.PurposeOfReferenceCodeSequence[0].CodeValue, network.DeviceUID) == (
+        "109101",
+        BUNDLE.card.device_uid,
+    )
 
 
 def test_all_images_are_named_in_the_frame_of_reference() -> None:

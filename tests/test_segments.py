@@ -30,8 +30,7 @@ from models import card
 from models.card import Card
 from models.input_rules import Input
 from node.errors import Refused
-from node.objects.headers import fingerprint, repaired
-from node.objects.identity import Provenance
+from node.objects.headers import repaired
 from node.objects.run import Run, SegReference
 from node.objects.segments import rle
 from node.objects.segments.describe import segments
@@ -43,6 +42,7 @@ from node.study.decode import Decoders
 from node.study.volume import Volume
 from tests import scenes
 from tests.peers_tools import dciodvfy, dcmqi_labels
+from tests.runs import provenance
 from tests.synthetic import as_files, small_series
 
 SHIPPED = card.find("ct_lungs", (card.SHIPPED,)).card
@@ -86,21 +86,9 @@ def card_of(values: Sequence[int]) -> Card:
 
 
 def run_of(built: Volume, labels: Labels, values: Sequence[int] = (1, 2), **changes: Any) -> Run:
-    known: dict[str, Any] = dict(
-        card=card_of(values),
-        weights_sha256="weights",
-        card_sha256="card",
-        input_set_hash="members",
-        headers_sha256=fingerprint(built.headers, built.geometry),
-        mask_sha256="mask",
-        study_uid=built.headers[0].StudyInstanceUID,
-        content_time=1_800_000_000.25,
-        node_version="0.1.0",
-        node_serial="0123456789abcdef",
-        uid_root="",
-    )
     sources = repaired(built.headers, built.geometry)
-    return Run(volume=built, sources=sources, labels=labels, measured=(), provenance=Provenance(**known | changes))
+    made_by = provenance(sources, card=card_of(values), **changes)
+    return Run(volume=built, sources=sources, labels=labels, measured=(), provenance=made_by)
 
 
 def scattered(shape: tuple[int, ...], values: Sequence[int], seed: int = 1) -> Labels:

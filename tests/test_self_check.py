@@ -22,7 +22,6 @@ from pydicom.uid import (
 from models.card import Card, Input
 from node.errors import Failed
 from node.measurements.values import Flag
-from node.objects import results
 from node.objects.checks import codes, contours
 from node.objects.checks.masks import mask
 from node.objects.checks.whole import faults
@@ -34,10 +33,10 @@ from node.objects.run import Run
 from node.study import volume
 from node.study.decode import Decoders
 from node.study.volume import Volume
-from tests import scenes
+from tests import runs, scenes
+from tests.runs import BUNDLE, provenance_of
 from tests.synthetic import as_files, small_series
 from tests.test_pictures import picture
-from tests.test_result_objects import BUNDLE, provenance_of
 
 Labels = NDArray[np.uint8]
 
@@ -58,9 +57,7 @@ def decoders() -> Iterator[Decoders]:
 
 
 def run_of(built: Volume, labels: Labels, card: Card = BUNDLE.card, **changes: Any) -> Run:
-    return results.run_of(
-        built, labels, provenance_of(built, labels, card=card, content_time=1_800_000_000.0, **changes)
-    )
+    return runs.run_of(built, labels, provenance_of(built, labels, card=card, content_time=1_800_000_000.0, **changes))
 
 
 def spoilt_copy(one: Made, spoil: Callable[[Dataset], None]) -> Made:

@@ -185,8 +185,11 @@ def test_what_is_said_of_the_model() -> None:
     assert len(ds.RecommendedDisplayCIELabValue) == 3
     for keyword in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"):
         assert ds.get(keyword), "Enhanced General Equipment, type 1"
-    (equipment,) = ds.ContributingEquipmentSequence
-    assert equipment.DeviceUID == BUNDLE.card.device_uid
+    scanner, network = ds.ContributingEquipmentSequence
+    assert (scanner.PurposeOfReferenceCodeSequence[0].CodeValue, network.DeviceUID) == (
+        "109101",
+        BUNDLE.card.device_uid,
+    )
 
 
 def test_the_same_run_gives_the_same_bytes_and_a_marked_one_is_another_object() -> None:

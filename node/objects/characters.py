@@ -42,8 +42,10 @@ SINGLE = {
 UPPER_PAIRS = {58: "gb2312", 149: "euc_kr"}
 #: two bytes per character, in place of ASCII: codec and the escape sequence that it needs
 LOWER_PAIRS = {87: ("iso2022_jp", b"\x1b$B"), 159: ("iso2022_jp_2", b"\x1b$(D")}
+#: the set of everything that we write
+UTF8 = "ISO_IR 192"
 #: without code extensions (PS3.3 table C.12-5)
-ALONE = {"ISO_IR 192": "utf_8", "UTF-8": "utf_8", "UTF8": "utf_8", "GB18030": "gb18030", "GBK": "gbk"}
+ALONE = {UTF8: "utf_8", "UTF-8": "utf_8", "UTF8": "utf_8", "GB18030": "gb18030", "GBK": "gbk"}
 #: escape sequence -> what it makes the lower half (None: ASCII), or else the upper half
 TO_LOWER = {b"(B": None, b"(J": None, b"$B": 87, b"$@": 87, b"$(D": 159}
 TO_UPPER = {
@@ -164,7 +166,7 @@ def decoded(data: bytes, charset: Sequence[str], vr: str) -> str:
     term = charset[0].removeprefix("ISO 2022 ") if charset else ""
     found = TERM.fullmatch(term)
     number = int(found[1]) if found else 0
-    if codec := ALONE.get("ISO_IR 192" if number == 192 else term):
+    if codec := ALONE.get(UTF8 if number == 192 else term):
         return data.decode(codec, "replace").removeprefix("\ufeff").replace("\x1b", UNREADABLE)
     upper = number if number in SINGLE or number in UPPER_PAIRS else None
     return _extended(data, _Halves(None, upper, upper), DELIMITERS.get(vr, b"\\"))

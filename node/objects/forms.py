@@ -22,6 +22,9 @@ from pydicom.uid import (
 SEG, SR, SC, PDF, RTSTRUCT, STL, KOS = "SEG", "SR", "SC", "PDF", "RTSTRUCT", "STL", "KOS"
 BINARY, LABEL_MAP, COMPREHENSIVE, MARKED = "BINARY", "LABELMAP", "COMPREHENSIVE", "MARKED"
 VOLUMES, DIAMETERS = "TID1411", "TID1501"
+REPORT, CONTOURS = "REPORT", "CONTOURS"
+#: pydicom has no name for it yet
+LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
 
 
 class Form(NamedTuple):
@@ -35,6 +38,11 @@ class Form(NamedTuple):
     kind: str
     options: str
 
+    @classmethod
+    def of(cls, kind: str, *words: str, marked: bool = False) -> Form:
+        """A form from its words; a marked one is a result of its own, with other bytes and another UID."""
+        return cls(kind, "-".join((*words, MARKED) if marked else words))
+
     @property
     def words(self) -> list[str]:
         return self.options.split("-")
@@ -42,6 +50,11 @@ class Form(NamedTuple):
     @property
     def base(self) -> str:
         return self.words[0]
+
+    @property
+    def number(self) -> int:
+        """Of a key image, or of the segment whose surface it is."""
+        return int(self.base.removeprefix("KEY").removeprefix("SEGMENT"))
 
     def has(self, word: str) -> bool:
         return word in self.words
@@ -72,13 +85,19 @@ class Wish:
     surfaces: tuple[int, ...] = ()
 
 
-def _form(kind: str, *words: str, marked: bool) -> Form:
-    return Form(kind, "-".join((*words, MARKED) if marked else words))
+def key_image(number: int, *, marked: bool = False) -> Form:
+    """One of the key images of a run, counted from 1."""
+    return Form.of(SC, f"KEY{number:02d}", marked=marked)
+
+
+def surface(segment_number: int, *, marked: bool = False) -> Form:
+    """The surface of a segment, counted from 1 in the card."""
+    return Form.of(STL, f"SEGMENT{segment_number}", marked=marked)
 
 
 #: Label Map Segmentation -> Segmentation, Comprehensive 3D SR -> Comprehensive SR
 OTHER_CLASS = {
-    "1.2.840.10008.5.1.4.1.1.66.7": str(SegmentationStorage),
+    LABEL_MAP_SEGMENTATION_STORAGE: str(SegmentationStorage),
     str(Comprehensive3DSRStorage): str(ComprehensiveSRStorage),
 }
 #: what is made of every run, whoever wants it
@@ -96,17 +115,17 @@ def wanted(wish: Wish, key_images: int, *, has_contours: bool) -> list[Form]:
     edition = [LABEL_MAP] if wish.label_map else []
     forms = []
     if SEG in wish.objects:
-        forms.append(_form(SEG, LABEL_MAP if wish.label_map else BINARY, marked=marked))
+        forms.append(Form.of(SEG, LABEL_MAP if wish.label_map else BINARY, marked=marked))
     if SR in wish.objects:
-        forms += [_form(SR, template, *edition, marked=marked) for template in (VOLUMES, DIAMETERS)]
+        forms += [Form.of(SR, template, *edition, marked=marked) for template in (VOLUMES, DIAMETERS)]
     if SC in wish.objects:
-        forms += [_form(SC, f"KEY{number:02d}", marked=marked) for number in range(1, key_images + 1)]
+        forms += [key_image(number, marked=marked) for number in range(1, key_images + 1)]
     if PDF in wish.objects:
-        forms.append(_form(PDF, "REPORT", marked=marked))
+        forms.append(Form.of(PDF, REPORT, marked=marked))
     if RTSTRUCT in wish.objects and has_contours:
-        forms.append(_form(RTSTRUCT, "CONTOURS", marked=marked))
+        forms.append(Form.of(RTSTRUCT, CONTOURS, marked=marked))
     if STL in wish.objects and has_contours:
-        forms += [_form(STL, f"SEGMENT{number}", marked=marked) for number in wish.surfaces]
+        forms += [surface(number, marked=marked) for number in wish.surfaces]
     return forms
 
 
@@ -126,7 +145,7 @@ def in_place_of(form: Form, refused: Form) -> Form | None:
     if refused.kind == SR and form.kind == SR and not refused.has(COMPREHENSIVE) and not form.has(COMPREHENSIVE):
         marked = form.has(MARKED)
         words = [word for word in form.words if word != MARKED]
-        return _form(SR, *words, COMPREHENSIVE, marked=marked)
+        return Form.of(SR, *words, COMPREHENSIVE, marked=marked)
     return None
 
 

@@ -20,10 +20,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from ..errors import Refused
 from ..study.geometry import Geometry
-from .characters import charset, items
+from .characters import UTF8, charset, items
 from .values import decimal, positive, sop_class, uid, value
-
-UTF8 = "ISO_IR 192"
 
 #: of the patient and the study; type 2, so there even where they are empty
 STUDY_TYPE_2 = (
@@ -96,10 +94,10 @@ def repaired(headers: Sequence[Dataset], geometry: Geometry) -> list[Dataset]:
     return [_placed(shared, header) for header in headers]
 
 
-def fingerprint(headers: Sequence[Dataset], geometry: Geometry) -> str:
-    """The hash of everything that a derived object takes over from its source images."""
+def fingerprint(sources: Sequence[Dataset]) -> str:
+    """The hash of everything that a derived object takes over from its source images, which are repaired."""
     digest = hashlib.sha256()
-    for ds in repaired(headers, geometry):
+    for ds in sources:
         digest.update(ds.to_json().encode())
     return digest.hexdigest()
 

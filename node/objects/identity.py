@@ -162,13 +162,16 @@ class Provenance:
             source: an image it was made from; the object's times are in its zone, as the study's are.
         """
         stamp_times(ds, source, self.content_time)
-        organization = derive(self.uid_root, "dimensions", str(ds.SOPInstanceUID))
-        for item in (*ds.get("DimensionOrganizationSequence", ()), *ds.get("DimensionIndexSequence", ())):
-            item.DimensionOrganizationUID = organization
         # highdicom lists itself as processing equipment, which AIR 6.5.3.1 keeps for algorithms
         ds.ContributingEquipmentSequence = [
             item for item in ds.ContributingEquipmentSequence if item.get("ManufacturerModelName") != "highdicom"
         ]
+
+    def stamp_dimensions(self, ds: Dataset) -> None:
+        """Give the dimensions of a multi-frame object their UID."""
+        organization = derive(self.uid_root, "dimensions", str(ds.SOPInstanceUID))
+        for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
+            item.DimensionOrganizationUID = organization
 
 
 def stamp_times(ds: Dataset, source: Dataset, content_time: float) -> None:

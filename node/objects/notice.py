@@ -6,10 +6,12 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from .characters import UTF8
+from .forms import Form
 from .identity import SR_SERIES_NUMBER, Provenance
 from .reports.document import observer
 
-KIND, OPTIONS = "NOTICE", "not-processed"
+FORM = Form("NOTICE", "not-processed")
 
 TITLE = hd.sr.CodedConcept("18748-4", "LN", "Diagnostic imaging report")
 CONTAINS, HAS_CONCEPT_MODIFIER = (
@@ -26,7 +28,7 @@ def notice(source: Dataset, sentence: str, provenance: Provenance) -> Dataset:
         sentence: why, for a technologist.
         provenance: of the network that was to read it; its mask hash stands for the reason.
     """
-    sop_uid = provenance.result_uid(KIND, OPTIONS)
+    sop_uid = provenance.result_uid(*FORM)
     text = hd.sr.TextContentItem(
         name=codes.DCM.Finding,
         value=f"Not processed by {provenance.card.title} {provenance.card.version}: {sentence}",
@@ -56,7 +58,7 @@ def notice(source: Dataset, sentence: str, provenance: Provenance) -> Dataset:
         is_verified=False,
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         contributing_equipment=provenance.processing_equipment(),
-        specific_character_set="ISO_IR 192",
+        specific_character_set=UTF8,
         **provenance.general_equipment(),
     )
     provenance.stamp(sr, source)

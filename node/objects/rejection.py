@@ -10,6 +10,7 @@ import highdicom as hd
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from .characters import UTF8
 from .identity import MANUFACTURER, MODEL_NAME, REJECTION_SERIES_NUMBER, stamp_times
 from .uids import derive
 
@@ -76,7 +77,7 @@ def note(
         software_versions=node_version,
         device_serial_number=node_serial,
         series_description=f"AI results: {meaning}",
-        specific_character_set="ISO_IR 192",
+        specific_character_set=UTF8,
     )
     for keyword in ("IssuerOfPatientID", "TypeOfPatientID"):
         if keyword in objects[0]:

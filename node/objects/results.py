@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from ..measurements.measure import measure
-from ..study.volume import Volume
 from . import forms
-from .forms import COMPREHENSIVE, DIAMETERS, LABEL_MAP, MARKED, PLAIN, SEG, SR, VOLUMES, Form
-from .headers import repaired
-from .identity import Provenance
+from .begun import as_file
+from .forms import BINARY, COMPREHENSIVE, DIAMETERS, LABEL_MAP, MARKED, PLAIN, SEG, SR, VOLUMES, Form
 from .outlines import rtstruct, stl
 from .pictures import key_images, pdf
 from .reports import diameters, variants, volumes
@@ -52,17 +49,6 @@ def mask_sha256(labels: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def run_of(volume: Volume, labels: NDArray[np.uint8], provenance: Provenance) -> Run:
-    """A run without doubts and without a prior.
-
-    Raises:
-        Refused: the headers cannot stand in a conformant object.
-    """
-    sources = repaired(volume.headers, volume.geometry)
-    measured = measure(volume, labels, provenance.card.segment)
-    return Run(volume=volume, sources=sources, labels=labels, measured=measured, provenance=provenance)
-
-
 def make(run: Run, asked: Sequence[Form] = PLAIN) -> list[Made]:
     """Write the objects of a run, in the order in which they are asked for."""
     return _Desk(run).all(asked)
@@ -82,7 +68,7 @@ class _Desk:
 
     def _one(self, form: Form) -> Made:
         if form.kind == SR:
-            return written(self._report(form), *form)
+            return written(self._report(form), form)
         return _named(form, self._bytes(form))
 
     def _bytes(self, form: Form) -> bytes:
@@ -94,13 +80,13 @@ class _Desk:
                 pictures = self._key_images.get(marked)
                 if pictures is None:
                     pictures = self._key_images[marked] = key_images.key_images(self._run, marked=marked)
-                return pictures[int(form.base.removeprefix("KEY")) - 1]
+                return pictures[form.number - 1]
             case forms.PDF:
                 return pdf.pdf_report(self._run, marked=marked)
             case forms.RTSTRUCT:
                 return rtstruct.rtstruct(self._run, marked=marked)
             case forms.STL:
-                return stl.stl(self._run, int(form.base.removeprefix("SEGMENT")), marked=marked)
+                return stl.stl(self._run, form.number, marked=marked)
         raise LookupError(f"there is no writer for {form.kind}")
 
     def _segmentation(self, form: Form) -> tuple[bytes, SegReference]:
@@ -111,15 +97,15 @@ class _Desk:
 
     def _report(self, form: Form) -> Dataset:
         """A report; those that say the same of another segmentation, or in another class, are made from the first."""
-        marks = [MARKED] if form.has(MARKED) else []
-        first = Form(SR, "-".join([form.base, *marks]))
+        marked = form.has(MARKED)
+        first = Form.of(SR, form.base, marked=marked)
         if first not in self._reports:
             write = {VOLUMES: volumes.report, DIAMETERS: diameters.report}[form.base]
-            seg = self._segmentation(Form(SEG, "-".join([forms.BINARY, *marks])))[1]
-            self._reports[first] = write(self._run, seg, first.options, marked=bool(marks))
+            seg = self._segmentation(Form.of(SEG, BINARY, marked=marked))[1]
+            self._reports[first] = write(self._run, seg, first.options, marked=marked)
         if form == first:
             return self._reports[first]
-        label_map = Form(SEG, "-".join([LABEL_MAP, *marks]))
+        label_map = Form.of(SEG, LABEL_MAP, marked=marked)
         return variants.variant(
             self._reports[first],
             self._run,
@@ -141,10 +127,6 @@ def _named(form: Form, data: bytes) -> Made:
     )
 
 
-def written(ds: Dataset, kind: str, options: str) -> Made:
-    """An object as bytes."""
-    stream = BytesIO()
-    ds.save_as(stream, enforce_file_format=True)
-    return Made(
-        kind, options, str(ds.SOPInstanceUID), str(ds.SOPClassUID), str(ds.SeriesInstanceUID), stream.getvalue()
-    )
+def written(ds: Dataset, form: Form) -> Made:
+    """A finished object as bytes."""
+    return Made(*form, str(ds.SOPInstanceUID), str(ds.SOPClassUID), str(ds.SeriesInstanceUID), as_file(ds))

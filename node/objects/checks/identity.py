@@ -20,13 +20,23 @@ from pydicom.uid import (
 )
 
 from ...study.facts import text
-from ..forms import COMPREHENSIVE, LABEL_MAP, MARKED, PDF, RTSTRUCT, SC, SEG, SR, STL, Form
+from ..forms import (
+    COMPREHENSIVE,
+    LABEL_MAP,
+    LABEL_MAP_SEGMENTATION_STORAGE,
+    MARKED,
+    PDF,
+    RTSTRUCT,
+    SC,
+    SEG,
+    SR,
+    STL,
+    Form,
+)
 from ..run import Run
 from .read import Read, of_vr
 from .together import Together
 
-#: pydicom has no name for it yet
-LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 #: kind -> its classes, and its Modality
 CLASSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     SEG: ((SegmentationStorage,), ("SEG",)),
@@ -99,7 +109,7 @@ def _first(form: Form) -> Form:
 def classes_of(form: Form) -> tuple[str, ...]:
     """The SOP classes that an object of a form may be of."""
     if form.kind == SEG and form.has(LABEL_MAP):
-        return (LABEL_MAP_STORAGE,)
+        return (LABEL_MAP_SEGMENTATION_STORAGE,)
     if form.kind == SR and form.has(COMPREHENSIVE):
         return (ComprehensiveSRStorage,)
     return CLASSES[form.kind][0]

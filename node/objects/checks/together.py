@@ -62,5 +62,4 @@ class Together:
 
 def segmentation_of(form: Form) -> Form:
     """The segmentation that an object of a form goes with: of the same edition."""
-    words = [LABEL_MAP if form.has(LABEL_MAP) else BINARY, *([MARKED] if form.has(MARKED) else [])]
-    return Form(SEG, "-".join(words))
+    return Form.of(SEG, LABEL_MAP if form.has(LABEL_MAP) else BINARY, marked=form.has(MARKED))

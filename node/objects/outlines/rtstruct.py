@@ -15,20 +15,24 @@ Decided here, after what readers do:
 from __future__ import annotations
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import RTStructureSetStorage
 from scipy import ndimage
 
 from models.card import Segment
 
 from ...errors import Refused
+from .. import references
+from ..begun import as_file, begun, put_frame_of_reference
 from ..codes import coded
+from ..forms import CONTOURS, RTSTRUCT, Form
 from ..identity import RTSTRUCT_SERIES_NUMBER
+from ..references import item
 from ..run import Run
-from . import contours, derived
-from .derived import item
+from . import contours
+from .algorithm import algorithm
 from .trace import Polygon, trace
 
-KIND, OPTIONS = "RTSTRUCT", "CONTOURS"
+RESEARCH = "Made by a neural network for research. Not a medical device, not for treatment without review."
 #: retired, and still what stands in for a study that is referenced (PS3.3 C.8.8.5.4)
 DETACHED_STUDY_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"
 ANATOMICAL_STRUCTURES = {("123037004", "SCT"), ("91723000", "SCT")}
@@ -57,22 +61,22 @@ def rtstruct(run: Run, *, marked: bool = False) -> bytes:
         raise Refused("no-contours", "the images say nowhere where in the patient they lie, so nor can contours")
     provenance = run.provenance
     title = provenance.card.title
-    ds = derived.begun(
+    ds = begun(
         run,
+        Form.of(RTSTRUCT, CONTOURS, marked=marked),
         RTStructureSetStorage,
-        provenance.result_uid(KIND, derived.options(OPTIONS, marked=marked)),
-        KIND,
+        "RTSTRUCT",
         RTSTRUCT_SERIES_NUMBER,
-        provenance.described(KIND, marked=marked),
-        ImplicitVRLittleEndian,
+        provenance.described("RTSTRUCT", marked=marked),
     )
+    put_frame_of_reference(run, ds)
     for keyword in ("ContentDate", "ContentTime"):  # no attributes of this IOD, which has its own
         setattr(ds, keyword.replace("Content", "StructureSet"), ds[keyword].value)
         delattr(ds, keyword)
     ds.OperatorsName = ""
     ds.StructureSetLabel = f"{'CHECK! ' if marked else ''}AI {title}"[:16].strip()
     ds.StructureSetName = provenance.described("contours", marked=marked)
-    ds.StructureSetDescription = derived.RESEARCH
+    ds.StructureSetDescription = RESEARCH
     ds.ReferencedFrameOfReferenceSequence = [_frame_of_reference(run)]
     ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
     boxes = dict(enumerate(ndimage.find_objects(run.labels), 1))
@@ -84,12 +88,12 @@ def rtstruct(run: Run, *, marked: bool = False) -> bytes:
         ds.ROIContourSequence.append(_contours(run, number, segment, polygons))
         ds.RTROIObservationsSequence.append(_observation(number, segment))
     ds.ApprovalStatus = "UNAPPROVED"
-    return derived.written(ds)
+    return as_file(ds)
 
 
 def _frame_of_reference(run: Run) -> Dataset:
     source = run.sources[0]
-    series = item(SeriesInstanceUID=source.SeriesInstanceUID, ContourImageSequence=derived.images(run))
+    series = item(SeriesInstanceUID=source.SeriesInstanceUID, ContourImageSequence=references.images(run, frames=True))
     study = item(
         ReferencedSOPClassUID=DETACHED_STUDY_MANAGEMENT,
         ReferencedSOPInstanceUID=source.StudyInstanceUID,
@@ -108,7 +112,7 @@ def _roi(run: Run, number: int, segment: Segment, voxels: int) -> Dataset:
         ROIVolume=f"{voxels * run.volume.geometry.voxel_ml:.3f}",
         ROIGenerationAlgorithm="AUTOMATIC",
         ROIGenerationDescription=f"{card.name} {card.version}"[:64],
-        ROIDerivationAlgorithmIdentificationSequence=derived.algorithm(run),
+        ROIDerivationAlgorithmIdentificationSequence=algorithm(run),
     )
 
 

@@ -10,21 +10,20 @@ from __future__ import annotations
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import EncapsulatedSTLStorage, ExplicitVRLittleEndian
+from pydicom.uid import EncapsulatedSTLStorage
 from scipy import ndimage
 
 from models.card import Segment
 
 from ...errors import Refused
+from .. import forms, references
+from ..begun import as_file, begun, put_frame_of_reference
 from ..codes import coded
-from ..headers import each_once
 from ..identity import STL_SERIES_NUMBER
 from ..run import Run
-from . import derived
-from .derived import item
+from .algorithm import algorithm
 from .mesh import Surface, surface
 
-KIND = "STL"
 MIME_TYPE = "model/stl"
 MODALITY = "M3D"
 #: must not begin with "solid", as an STL in text does
@@ -36,11 +35,6 @@ SOURCE_IMAGE = ("121324", "DCM", "Source image")
 TITLES = {"CT": ("85040-4", "LN", "CT 3D CAM model"), "MR": ("85041-2", "LN", "MR 3D CAM model")}
 #: of laterality codes (CID 244); "B": both
 SIDES = {"7771000": "L", "24028007": "R", "51440002": "B"}
-
-
-def options(segment_number: int, *, marked: bool = False) -> str:
-    """The options of a segment's surface among the results of a run."""
-    return derived.options(f"SEGMENT{segment_number}", marked=marked)
 
 
 def has_surface(run: Run, segment_number: int) -> bool:
@@ -72,21 +66,21 @@ def stl(run: Run, segment_number: int, *, marked: bool = False) -> bytes:
         raise Refused("no-surface", f"{segment.label} has no surface: it is empty, or its images lie nowhere")
     made = _surface(run, segment)
     document = encoded(made)
-    ds = derived.begun(
+    ds = begun(
         run,
+        forms.surface(segment_number, marked=marked),
         EncapsulatedSTLStorage,
-        provenance.result_uid(KIND, options(segment_number, marked=marked)),
         MODALITY,
         STL_SERIES_NUMBER,
         provenance.described(f"STL {segment.label[:24]}", marked=marked),
-        ExplicitVRLittleEndian,
     )
+    put_frame_of_reference(run, ds)
     _describe_document(ds, run, segment, marked=marked)
     _describe_model(ds, run, segment, made)
     ds.MIMETypeOfEncapsulatedDocument = MIME_TYPE
     ds.EncapsulatedDocumentLength = len(document)
     ds.EncapsulatedDocument = document
-    return derived.written(ds)
+    return as_file(ds)
 
 
 def encoded(made: Surface) -> bytes:
@@ -111,16 +105,10 @@ def _describe_document(ds: Dataset, run: Run, segment: Segment, *, marked: bool)
     """PS3.3 C.24.2, C.12.2."""
     ds.AcquisitionDateTime = ""
     ds.BurnedInAnnotation = "NO"  # no name is engraved on the model
-    sources = each_once(run.sources)
-    ds.SourceInstanceSequence = [derived.image(source) for source in sources]
+    ds.SourceInstanceSequence = references.images(run, frames=False)
     for one in ds.SourceInstanceSequence:
         one.PurposeOfReferenceCodeSequence = [coded(SOURCE_IMAGE)]
-    ds.ReferencedSeriesSequence = [
-        item(
-            SeriesInstanceUID=sources[0].SeriesInstanceUID,
-            ReferencedInstanceSequence=[derived.image(source) for source in sources],
-        )
-    ]
+    ds.ReferencedSeriesSequence = [references.series(run)]
     ds.DocumentTitle = f"{'CHECK! ' if marked else ''}{segment.label}, {run.provenance.card.title} [RESEARCH]"
     title = TITLES.get(str(run.sources[0].get("Modality")))
     ds.ConceptNameCodeSequence = [coded(title)] if title else []
@@ -136,5 +124,5 @@ def _describe_model(ds: Dataset, run: Run, segment: Segment, made: Surface) -> N
     merged = " x ".join(str(count) for count in made.merged)
     coarse = f"; {merged} voxels merged" if max(made.merged) > 1 else ""
     ds.ContentDescription = f"Marching cubes, smoothed, volume kept{coarse}"[:64]
-    ds.DerivationAlgorithmSequence = derived.algorithm(run)
+    ds.DerivationAlgorithmSequence = algorithm(run)
     ds.RecommendedDisplayCIELabValue = list(hd.color.CIELabColor.from_rgb(*segment.colour).value)

@@ -15,20 +15,20 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from ...study.facts import text
+from .. import references
+from ..begun import as_file, begun
+from ..forms import key_image
 from ..identity import KEY_IMAGES_SERIES_NUMBER
 from ..run import Run
 from . import planes, tiles, words
-from .choice import number_of_key_images, shown
+from .choice import shown
 from .drawing import Look, bright
 from .fonts import in_picture
-from .instance import begin, finished, references
 from .lossy import carry_over
 from .planes import Scene
 from .sheet import Entry, Sheet, compose, room_of
+from .workstation import put_workstation
 
-__all__ = ["KIND", "key_images", "number_of_key_images"]
-
-KIND = "SC"
 WIDTH, COLUMNS = 1280, 4
 HEIGHT = 900
 #: letters and contours of a picture that is one of many, one of two, and one
@@ -49,16 +49,10 @@ def key_images(run: Run, *, marked: bool = False) -> list[bytes]:
     Args:
         marked: a person should look at this result before trusting it.
     """
-    first = run.provenance.result_uid(KIND, _options(1, marked=marked))
-    series_uid = run.provenance.series_uid(first)
     return [
-        finished(_instance(run, number, image, slices, series_uid, marked=marked))
+        as_file(_instance(run, number, image, slices, marked=marked))
         for number, (image, slices) in enumerate(pictures(run, marked=marked), 1)
     ]
-
-
-def _options(number: int, *, marked: bool) -> str:
-    return f"KEY{number:02d}{'-MARKED' if marked else ''}"
 
 
 def pictures(run: Run, *, marked: bool = False) -> Iterator[tuple[Image.Image, list[int]]]:
@@ -154,13 +148,18 @@ def _footer(run: Run) -> str:
     )
 
 
-def _instance(
-    run: Run, number: int, image: Image.Image, slices: list[int], series_uid: str, *, marked: bool
-) -> Dataset:
-    sop_uid = run.provenance.result_uid(KIND, _options(number, marked=marked))
-    ds = begin(run, SecondaryCaptureImageStorage, sop_uid, series_uid)
-    ds.Modality, ds.SeriesNumber, ds.InstanceNumber = "OT", KEY_IMAGES_SERIES_NUMBER, number
-    ds.SeriesDescription = run.provenance.described("key images", marked=marked)
+def _instance(run: Run, number: int, image: Image.Image, slices: list[int], *, marked: bool) -> Dataset:
+    ds = begun(
+        run,
+        key_image(number, marked=marked),
+        SecondaryCaptureImageStorage,
+        "OT",
+        KEY_IMAGES_SERIES_NUMBER,
+        run.provenance.described("key images", marked=marked),
+        series_of=key_image(1, marked=marked),
+        instance_number=number,
+    )
+    put_workstation(run, ds)
     body_part = str(run.sources[0].get("BodyPartExamined") or "")
     if body_part:
         ds.BodyPartExamined = body_part
@@ -173,7 +172,7 @@ def _instance(
     ds.BurnedInAnnotation = "YES" if named else "NO"  # what we add names nobody; the image below may
     ds.DerivationDescription = "Contours of a segmentation over the images"
     ds.DerivationCodeSequence = DicomSequence([DERIVATION])
-    ds.SourceImageSequence = references(run, slices, frames=True)
+    ds.SourceImageSequence = references.images(run, slices, frames=True)
     for item in ds.SourceImageSequence:
         item.PurposeOfReferenceCodeSequence = DicomSequence([PURPOSE])
     carry_over(run, slices, ds)

@@ -6,13 +6,15 @@ import highdicom as hd
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import EncapsulatedPDFStorage
 
+from .. import references
+from ..begun import as_file, begun
+from ..forms import PDF, REPORT, Form
 from ..identity import PDF_SERIES_NUMBER
 from ..run import Run
 from . import report_pages, words
-from .instance import begin, finished, references
+from .workstation import put_workstation
 
-KIND, OPTIONS = "PDF", "REPORT"
-REPORT = hd.sr.CodedConcept("18748-4", "LN", "Diagnostic imaging study")
+TITLE = hd.sr.CodedConcept("18748-4", "LN", "Diagnostic imaging study")
 
 
 def pdf_report(run: Run, *, marked: bool = False) -> bytes:
@@ -21,18 +23,18 @@ def pdf_report(run: Run, *, marked: bool = False) -> bytes:
     Args:
         marked: a person should look at this result before trusting it.
     """
-    sop_uid = run.provenance.result_uid(KIND, OPTIONS + ("-MARKED" if marked else ""))
-    ds = begin(run, EncapsulatedPDFStorage, sop_uid, run.provenance.series_uid(sop_uid))
-    ds.Modality, ds.SeriesNumber, ds.InstanceNumber = "DOC", PDF_SERIES_NUMBER, 1
-    ds.SeriesDescription = run.provenance.described("report", marked=marked)
+    form = Form.of(PDF, REPORT, marked=marked)
+    described = run.provenance.described("report", marked=marked)
+    ds = begun(run, form, EncapsulatedPDFStorage, "DOC", PDF_SERIES_NUMBER, described)
+    put_workstation(run, ds)
     ds.AcquisitionDateTime = ""
     ds.BurnedInAnnotation = "YES"
-    ds.SourceInstanceSequence = references(run, range(len(run.sources)), frames=False)
+    ds.SourceInstanceSequence = references.images(run, frames=False)
     ds.DocumentTitle = f"{words.network(run.provenance)}: report"
     ds.VerificationFlag = "UNVERIFIED"
-    ds.ConceptNameCodeSequence = DicomSequence([REPORT])
+    ds.ConceptNameCodeSequence = DicomSequence([TITLE])
     ds.MIMETypeOfEncapsulatedDocument = "application/pdf"
     data = report_pages.pages(run, ds, marked=marked)
     ds.EncapsulatedDocumentLength = len(data)
     ds.EncapsulatedDocument = data + b"\0" * (len(data) % 2)
-    return finished(ds)
+    return as_file(ds)

@@ -9,6 +9,7 @@ from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 
+from ..characters import UTF8
 from ..codes import coded
 from ..forms import SR
 from ..headers import each_once
@@ -17,7 +18,6 @@ from ..run import Run, SegReference
 from . import codes, groups, items
 from .codes import Code
 
-UTF8 = "ISO_IR 192"
 NOTHING_FOUND = "Nothing was found: the network marked no voxel of any segment."
 
 PREDECESSORS, EVIDENCE = 0x0040A360, 0x0040A375

@@ -5,86 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from highdicom.spatial import get_volume_positions
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.codedict import codes
+from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, SegmentationStorage
+from pydicom.uid import SegmentationStorage
 
-from ..headers import EQUIPMENT, PATIENT_AND_STUDY
-from ..identity import LABEL_MAP_SERIES_NUMBER, SEG_SERIES_NUMBER, Provenance
+from .. import references
+from ..begun import begun, put_frame_of_reference
+from ..forms import LABEL_MAP, LABEL_MAP_SEGMENTATION_STORAGE, MARKED, Form
+from ..identity import LABEL_MAP_SERIES_NUMBER, SEG_SERIES_NUMBER
 from ..run import Run
 from .describe import segments
 from .frames import Layout
 from .pixels import bits_of
 
-LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
 #: (what is counted, in which functional group, its name): PS3.3 C.7.6.17
 BY_SEGMENT = ("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Referenced Segment Number")
 BY_PLACE = ("ImagePositionPatient", "PlanePositionSequence", "Image Position Patient")
 BY_TIME = ("TemporalPositionIndex", "FrameContentSequence", "Temporal Position Index")
 
 
-def header(run: Run, layout: Layout, sop_uid: str, *, label_map: bool, marked: bool) -> Dataset:
+def header(run: Run, layout: Layout, form: Form) -> Dataset:
     """The data set without Per-Frame Functional Groups Sequence and Pixel Data, which follow behind all of it."""
-    source, provenance = run.sources[0], run.provenance
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = RLELossless if label_map else ExplicitVRLittleEndian
-    ds.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in (*PATIENT_AND_STUDY, "BodyPartExamined", "FrameOfReferenceUID", "PositionReferenceIndicator"):
-        if keyword in source:
-            ds[keyword] = source[keyword]
-    if not layout.in_patient:
-        ds.pop("PositionReferenceIndicator", None)
+    source, provenance, label_map = run.sources[0], run.provenance, form.has(LABEL_MAP)
+    sop_class = LABEL_MAP_SEGMENTATION_STORAGE if label_map else SegmentationStorage
+    number = LABEL_MAP_SERIES_NUMBER if label_map else SEG_SERIES_NUMBER
+    ds = begun(run, form, sop_class, "SEG", number, provenance.described("SEG", marked=form.has(MARKED)))
+    if "BodyPartExamined" in source:
+        ds.BodyPartExamined = source.BodyPartExamined
+    if layout.in_patient:
+        put_frame_of_reference(run, ds)
+    else:
         ds.PatientOrientation = source.get("PatientOrientation")
-    ds.SOPClassUID = LABEL_MAP_SEGMENTATION_STORAGE if label_map else SegmentationStorage
-    ds.SOPInstanceUID, ds.InstanceNumber = sop_uid, 1
-    ds.Modality, ds.SeriesInstanceUID = "SEG", provenance.series_uid(sop_uid)
-    ds.SeriesNumber = LABEL_MAP_SERIES_NUMBER if label_map else SEG_SERIES_NUMBER
-    ds.SeriesDescription = provenance.described("SEG", marked=marked)
     ds.ContentLabel, ds.ContentDescription = "AI_SEG", f"{provenance.card.title}, automatic"[:64]
-    ds.ContentCreatorName, ds.ContentQualification = "", "RESEARCH"
-    _equipment(ds, source, provenance)
-    _references(ds, run.sources)
+    ds.ContentCreatorName = ""
+    # OHIF does not show a segmentation without Referenced Series Sequence
+    ds.ReferencedSeriesSequence = [references.series(run)]
+    ds.SourceImageSequence = references.images(run, frames=False)
     _image(ds, source, len(layout.frames), segments=len(provenance.card.segment) if label_map else 0)
     ds.SegmentSequence, ds.SegmentsOverlap = segments(provenance, label_map=label_map), "NO"
     by_place = BY_PLACE if layout.in_patient else BY_TIME
     _dimensions(ds, [by_place] if label_map else [BY_SEGMENT, by_place])
+    provenance.stamp_dimensions(ds)
     ds.SharedFunctionalGroupsSequence = [_shared(source)]
     if (label_map or len(provenance.card.segment) == 1) and _is_block(layout, run.sources):
         ds.DimensionOrganizationType = "3D"
-    provenance.stamp(ds, source)
     return ds
-
-
-def _equipment(ds: Dataset, source: Dataset, provenance: Provenance) -> None:
-    """This node made the object; the scanner and the network contributed (PS3.3 C.12.1, IHE AIR 6.5.3.1)."""
-    general = provenance.general_equipment()
-    ds.Manufacturer, ds.ManufacturerModelName = general["manufacturer"], general["manufacturer_model_name"]
-    ds.SoftwareVersions, ds.DeviceSerialNumber = general["software_versions"], general["device_serial_number"]
-    ds.ContributingEquipmentSequence = provenance.processing_equipment()
-    if source.get("Manufacturer"):
-        scanner = Dataset()
-        for keyword in EQUIPMENT:
-            if source.get(keyword):
-                scanner[keyword] = source[keyword]
-        scanner.ContributionDescription = "Acquisition equipment of the source image(s)"
-        scanner.PurposeOfReferenceCodeSequence = [_code(codes.DCM.AcquisitionEquipment)]
-        ds.ContributingEquipmentSequence.insert(0, scanner)
-
-
-def _references(ds: Dataset, sources: Sequence[Dataset]) -> None:
-    """Every image once. OHIF does not show a segmentation without Referenced Series Sequence (PS3.3 C.12.2)."""
-    named: dict[str, Dataset] = {}
-    for source in sources:
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
-        named.setdefault(source.SOPInstanceUID, item)
-    series = Dataset()
-    series.SeriesInstanceUID = sources[0].SeriesInstanceUID
-    series.ReferencedInstanceSequence = list(named.values())
-    ds.ReferencedSeriesSequence = [series]
-    ds.SourceImageSequence = list(named.values())
 
 
 def _image(ds: Dataset, source: Dataset, frames: int, *, segments: int) -> None:
@@ -101,7 +66,7 @@ def _image(ds: Dataset, source: Dataset, frames: int, *, segments: int) -> None:
 
 
 def _dimensions(ds: Dataset, counted: Sequence[tuple[str, str, str]]) -> None:
-    """`Provenance.stamp` gives the organization its UID."""
+    """`Provenance.stamp_dimensions` gives the organization its UID."""
     ds.DimensionOrganizationSequence = [Dataset()]
     ds.DimensionIndexSequence = [Dataset() for _ in counted]
     for item, (attribute, group, name) in zip(ds.DimensionIndexSequence, counted, strict=True):
@@ -135,9 +100,3 @@ def _is_block(layout: Layout, sources: Sequence[Dataset]) -> bool:
         sort=False,
     )
     return spacing is not None
-
-
-def _code(concept: tuple[str, str, str]) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = concept[:3]
-    return item

@@ -11,7 +11,7 @@ from io import BytesIO
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
-from ..forms import BINARY, LABEL_MAP, MARKED, SEG
+from ..forms import BINARY, LABEL_MAP, SEG, Form
 from ..run import Run, SegReference
 from .frames import EVERY, Layout, layout, per_frame_groups
 from .header import header
@@ -37,11 +37,10 @@ def segmentation(run: Run, *, label_map: bool = False, marked: bool = False) -> 
         Refused: `output-unknown-label`, `result-too-large`.
     """
     values = [segment.value for segment in run.provenance.card.segment]
-    form = [LABEL_MAP if label_map else BINARY] + [MARKED] * marked
-    sop_uid = run.provenance.result_uid(SEG, "-".join(form))
+    form = Form.of(SEG, LABEL_MAP if label_map else BINARY, marked=marked)
     in_patient = "FrameOfReferenceUID" in run.sources[0]
     frames = layout(run.labels, values, label_map=label_map, in_patient=in_patient)
-    ds = header(run, frames, sop_uid, label_map=label_map, marked=marked)
+    ds = header(run, frames, form)
     stream = BytesIO()
     dcmwrite(stream, ds, enforce_file_format=True)
     stream.write(per_frame_groups(frames, run.sources, run.volume.frames))
