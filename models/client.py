@@ -53,6 +53,10 @@ class Answer:
     device: str = ""
     entropy: dict[int, float] = field(default_factory=dict)
     """label value -> mean entropy inside it, 0 (sure) ... 1 (guessing); none where the bundle gives no probabilities"""
+    probabilities: NDArray[np.float16] | None = None
+    """(class, x, y, z) on the network's own grid, as it gave them, where they were asked for and it gives any"""
+    probabilities_affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    """4x4, from their (x, y, z) index to DICOM patient coordinates (LPS, mm)"""
 
 
 def segment(
@@ -61,6 +65,7 @@ def segment(
     affine: NDArray[np.float64],
     *,
     limit_seconds: float,
+    probabilities: bool = False,
     on_progress: Callable[[dict[str, Any]], None] = lambda _message: None,
 ) -> Answer:
     """Send a volume, wait for its label map.
@@ -72,6 +77,7 @@ def segment(
         affine: 4x4, from (column, row, slice) index to DICOM patient coordinates in mm (LPS).
         limit_seconds: on the wall clock, from the moment the host begins with this request; then it is killed. A
             request that has not been begun with after the same time is given up, and the host is left alone.
+        probabilities: whether they are wanted too.
 
     Raises:
         HostGone, HostBusy, HostRefused, HostFailed: see there.
@@ -87,7 +93,8 @@ def segment(
         pid = _peer(connection)
         receiver = Receiver(connection)
         try:
-            send(connection, {"do": "segment", "affine": affine.tolist(), "limit": limit_seconds}, tuple(channels))
+            wanted = {"affine": affine.tolist(), "limit": limit_seconds, "probabilities": probabilities}
+            send(connection, {"do": "segment"} | wanted, tuple(channels))
             while True:
                 connection.settimeout(max(0.01, deadline - time.monotonic()))
                 message, arrays = receiver.receive()
@@ -115,9 +122,17 @@ def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
         raise HostRefused(message["code"], message["sentence"])
     if message["say"] == "failed":
         raise HostFailed(message["sentence"])
-    (labels,) = arrays
+    labels, *kept = arrays
     entropy = {int(value): float(mean) for value, mean in message.get("entropy", {}).items()}  # JSON's keys are text
-    return Answer(labels.array, message["seconds"], message["peak_memory_mb"], message["device"], entropy)
+    return Answer(
+        labels.array,
+        message["seconds"],
+        message["peak_memory_mb"],
+        message["device"],
+        entropy,
+        kept[0].array if kept else None,
+        np.array(message.get("probabilities_affine", np.eye(4))),
+    )
 
 
 def _peer(connection: socket.socket) -> int:

@@ -104,17 +104,19 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
 
     import numpy as np
 
-    from .network import Unusable
+    from .network import Probabilities, Unusable
 
     answer: dict[str, object]
     entropy: dict[int, float] = {}
     labels = SharedArray.make(channels[0].array.shape[:3], np.uint8)
+    answers, kept = [labels], Probabilities() if message.get("probabilities") else None
     # whoever asked ends a host that hangs, unless it has died itself meanwhile
     hangs = threading.Timer(float(message.get("limit") or LONGEST_SECONDS) + 5, os._exit, (EXIT_HUNG,))
     hangs.daemon = True
     hangs.start()
     try:
-        seconds = network.segment([one.array for one in channels], np.array(message["affine"]), labels.array, entropy)
+        arrays = [one.array for one in channels]
+        seconds = network.segment(arrays, np.array(message["affine"]), labels.array, entropy, kept)
     except Unusable as error:
         answer = {"say": "refused", "code": error.code, "sentence": str(error)}
     except Exception as error:  # noqa: BLE001 - the edge of the process: a bundle may raise anything
@@ -132,11 +134,16 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
             "device": str(network.device),
             "entropy": entropy,
         }
-        send(connection, answer, (labels,))
+        if kept is not None and kept.array is not None:
+            answers.append(SharedArray.make(kept.array.shape, np.float16))
+            answers[-1].array[:] = kept.array
+            answer["probabilities_affine"] = kept.affine.tolist()
+        send(connection, answer, tuple(answers))
         return
     finally:
         hangs.cancel()
-        labels.close()
+        for one in answers:
+            one.close()
     send(connection, answer)
 
 

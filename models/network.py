@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,19 @@ class Unusable(Exception):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+@dataclass
+class Probabilities:
+    """What a network gave before the card's rules mended it, on its own grid; filled by `Network.segment`.
+
+    Attributes:
+        array: float16 (class, x, y, z); class 0 is the background. None where the bundle gives none.
+        affine: 4x4, from (x, y, z) index to DICOM patient coordinates (LPS, mm).
+    """
+
+    array: NDArray[np.float16] | None = None
+    affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
 
 
 class Network:
@@ -122,6 +136,7 @@ class Network:
         affine: NDArray[np.float64],
         out: NDArray[np.uint8],
         doubt: dict[int, float] | None = None,
+        kept: Probabilities | None = None,
     ) -> dict[str, float]:
         """Run the network.
 
@@ -132,6 +147,7 @@ class Network:
             out: of the same shape; filled with the label values.
             doubt: filled with the mean entropy of each label value that is there (`entropy.means`), where the bundle
                 gives probabilities; nothing is computed without it.
+            kept: filled with the probabilities themselves, where the bundle gives them.
 
         Returns:
             The seconds of each stage.
@@ -144,7 +160,7 @@ class Network:
         output = self._run_once(self._item(channels, ras))
         inferred = self._marks["end"]
         if self._restore:
-            self._restored(output["pred"], ras, out, doubt)
+            self._restored(output["pred"], ras, out, doubt, kept)
         else:
             self._checked(output["pred"], ras, out)
         if self.card.grow_mm:
@@ -204,11 +220,14 @@ class Network:
         ras: NDArray[np.float64],
         out: NDArray[np.uint8],
         doubt: dict[int, float] | None,
+        kept: Probabilities | None,
     ) -> None:
         probabilities = pred.as_tensor().float()
         if not bool(torch.isfinite(probabilities).all()):
             raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
         model_affine = np.asarray(pred.affine, np.float64)
+        if kept is not None:
+            kept.array, kept.affine = probabilities.half().cpu().numpy(), LPS_TO_RAS @ model_affine
         of_voxels = None if doubt is None else entropy.of_softmax(probabilities)
         self._mend(probabilities, model_affine)
         if doubt is not None and of_voxels is not None:

@@ -44,12 +44,21 @@ def read(archive: Archive, decoders: Decoders, bundle: Bundle, members: Sequence
         raise
 
 
-def predict(hosts: Path | None, bundle: Bundle, channels: Channels, limit_seconds: float, stages: Stages) -> Answer:
+def predict(
+    hosts: Path | None,
+    bundle: Bundle,
+    channels: Channels,
+    limit_seconds: float,
+    stages: Stages,
+    *,
+    probabilities: bool = False,
+) -> Answer:
     """The label map of what a network reads.
 
     Args:
         hosts: where this machine's model hosts are asked for.
         limit_seconds: on the wall clock; a network that takes longer is stopped.
+        probabilities: whether they are wanted beside the label map.
 
     Raises:
         Refused: the network's output cannot be used.
@@ -63,7 +72,11 @@ def predict(hosts: Path | None, bundle: Bundle, channels: Channels, limit_second
     try:
         with stages("network"):
             answer = client.segment(
-                address, list(channels.arrays), channels.first.geometry.affine, limit_seconds=limit_seconds
+                address,
+                list(channels.arrays),
+                channels.first.geometry.affine,
+                limit_seconds=limit_seconds,
+                probabilities=probabilities,
             )
     except client.HostRefused as error:
         raise Refused(error.code, str(error)) from error

@@ -155,8 +155,21 @@ def test_the_host_answers_with_it_by_label_value(tmp_path: Path) -> None:
         try:
             address = hosts.address(str(bundle), card.read(bundle).card_sha256)
             answer = client.segment(address, [volume], AFFINE, limit_seconds=60)
+            whole = client.segment(address, [volume], AFFINE, limit_seconds=60, probabilities=True)
         finally:
             hosts.stop()
             volume.close()
     assert set(answer.entropy) == {1, 2}
     assert 0 < answer.entropy[1] < answer.entropy[2] < 1
+    assert answer.probabilities is None, "nobody asked for them"
+    assert whole.probabilities is not None
+    assert np.array_equal(whole.labels, answer.labels)
+    assert whole.probabilities.sum(0, dtype=np.float64) == pytest.approx(1, abs=2e-3)
+    # where the grid of the network has a voxel centre, its likeliest class is the label there
+    to_source = np.linalg.inv(AFFINE) @ whole.probabilities_affine
+    index = np.indices(whole.probabilities.shape[1:]).reshape(3, -1)
+    i, j, k = np.rint(to_source[:3, :3] @ index + to_source[:3, 3:]).astype(int)
+    inside = (i >= 0) & (j >= 0) & (k >= 0) & (i < 24) & (j < 24) & (k < 16)
+    likeliest = whole.probabilities.argmax(0).ravel()[inside]
+    assert (likeliest == whole.labels[k[inside], j[inside], i[inside]]).mean() > 0.95
+    assert likeliest.any()
