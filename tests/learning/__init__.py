@@ -1,0 +1,1 @@
+"""The whole learning loop on real images: `make learn`."""
