@@ -45,6 +45,18 @@ def is_open(tx: Connection, kind: JobKind, subject: str) -> bool:
     return tx.execute(found).first() is not None
 
 
+def network_wanted(tx: Connection, machine: str) -> bool:
+    """Whether a study waits for its network now, or has it on this machine.
+
+    Args:
+        machine: the name with which its workers' names begin.
+    """
+    waits = sa.and_(job.c.state == JobState.WAITING, job.c.run_after <= Clock())
+    runs = sa.and_(job.c.state == JobState.RUNNING, job.c.worker.startswith(f"{machine}:", autoescape=True))
+    wanted = sa.select(job.c.id).where(job.c.kind == JobKind.SEGMENT, sa.or_(waits, runs))
+    return tx.execute(wanted.limit(1)).first() is not None
+
+
 def refused_because(tx: Connection, kind: JobKind, subject: str) -> str | None:
     """Why the job of this kind for the subject was refused; None where it was not."""
     refused = sa.and_(job.c.kind == kind, job.c.subject == subject, job.c.state == JobState.REFUSED)

@@ -44,6 +44,10 @@ class JobKind(StrEnum):
     EXPLAIN = "explain"
     DELIVER = "deliver"
     COMMIT = "commit"
+    LABEL = "label"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    SHADOW = "shadow"
     SWEEP = "sweep"
 
 

@@ -1,4 +1,4 @@
-"""What a person has paused: receive, work, send."""
+"""What a person has paused: receive, work, send, learn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from .database import Clock, insert
 from .tables import pause
 
-ACTIVITIES = ("receive", "work", "send")
+ACTIVITIES = ("receive", "work", "send", "learn")
 
 
 def set_paused(tx: Connection, activity: str, paused: bool, who: str) -> None:

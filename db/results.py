@@ -68,6 +68,13 @@ def of_run(tx: Connection, result_id: int, kind: str, options: str) -> int | Non
     ).scalar_one_or_none()
 
 
+def segmentation(tx: Connection, input_set_id: int) -> RowMapping | None:
+    """The newest binary segmentation of an input set that stands, with its file; None where there is none."""
+    stands = sa.and_(result.c.input_set_id == input_set_id, result.c.state == "ready", result.c.path.is_not(None))
+    which = sa.and_(stands, result.c.kind == "SEG", result.c.options == "BINARY")
+    return tx.execute(sa.select(result).where(which).order_by(result.c.id.desc()).limit(1)).mappings().one_or_none()
+
+
 def has_path(tx: Connection, path: str) -> bool:
     """Whether a file of the archive is a result."""
     return tx.execute(sa.select(result.c.id).where(result.c.path == path)).first() is not None

@@ -103,9 +103,21 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres").new_database())
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema, to be copied: making it takes longer than most tests."""
+    file = tmp_path_factory.mktemp("schema") / "planimeter.db"
+    opened = open_database(sqlite_url(file))
+    schema.require(opened)
+    opened.dispose()
+    return file
+
+
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(database_url: str, migrated: Path, tmp_path: Path) -> Iterator[Database]:
     """A database of either kind, with the schema."""
+    if database_url.startswith("sqlite"):
+        shutil.copyfile(migrated, tmp_path / "rows.db")
     opened = open_database(database_url)
     schema.require(opened)
     yield opened
@@ -134,8 +146,10 @@ def threshold_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thresh
 
 
 @pytest.fixture
-def settings(tmp_path: Path, pacs: FakePacs) -> Settings:
+def settings(tmp_path: Path, pacs: FakePacs, migrated: Path) -> Settings:
     """A node that sends to the fake PACS, with short waits."""
+    (tmp_path / "home").mkdir(mode=0o700)
+    shutil.copyfile(migrated, tmp_path / "home" / "planimeter.db")
     return load(
         None,
         {

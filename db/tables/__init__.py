@@ -5,6 +5,17 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 
 from .base import metadata
 from .intake import caller, instance, patient, refusal, series, series_fact, study
+from .learning import (
+    data_set,
+    data_set_member,
+    evaluation,
+    event,
+    label,
+    patient_trait,
+    shadow,
+    suspicion,
+    training_run,
+)
 from .outcome import commitment, delivery, measurement, outage, result, verdict
 from .work import attempt, dispatch, input_member, input_set, job, model_version, node_identity, pause, release
 
@@ -12,24 +23,33 @@ __all__ = [
     "attempt",
     "caller",
     "commitment",
+    "data_set",
+    "data_set_member",
     "delivery",
     "dispatch",
+    "evaluation",
+    "event",
     "input_member",
     "input_set",
     "instance",
     "job",
+    "label",
     "measurement",
     "metadata",
     "model_version",
     "node_identity",
     "outage",
     "patient",
+    "patient_trait",
     "pause",
     "refusal",
     "release",
     "result",
     "series",
     "series_fact",
+    "shadow",
     "study",
+    "suspicion",
+    "training_run",
     "verdict",
 ]

@@ -13,8 +13,13 @@ patient = sa.Table(
     sa.Column("issuer", sa.Text, nullable=False),
     sa.Column("patient_id", sa.Text, nullable=False),
     reference("alias_of", "patient", nullable=True),
+    # which part of what is learnt the person belongs to, for ever; of an alias, that of the patient it stands for
+    sa.Column("bucket", sa.Text),
+    # the keyed hash that decided the bucket, and names the person in data sets
+    sa.Column("pseudonym", sa.Text),
     # one row per identity as the issuer gives it
     sa.UniqueConstraint("issuer", "patient_id"),
+    one_of("bucket", "train", "validation", "test"),
 )
 
 study = sa.Table(

@@ -59,7 +59,12 @@ model_version = sa.Table(
     sa.Column("device_uid", sa.Text, nullable=False),
     sa.Column("created", Time, nullable=False),
     reference("parent", "model_version", nullable=True),
+    # where its bundle lies below the home folder; empty: in the folder of its name, where an administrator put it
+    sa.Column("folder", sa.Text, nullable=False, server_default=""),
+    # installed: by an administrator; candidate: trained; then what the gate and a person said of it
+    sa.Column("state", sa.Text, nullable=False, server_default="installed"),
     sa.UniqueConstraint("network", "weights_sha256", "card_sha256"),
+    one_of("state", "installed", "candidate", "rejected", "eligible", "shadow", "approved"),
 )
 
 # Append-only: the newest row of a network says which version is live.
@@ -72,6 +77,9 @@ release = sa.Table(
     sa.Column("at", Time, nullable=False),
     sa.Column("who", sa.Text, nullable=False),
     sa.Column("why", sa.Text, nullable=False),
+    # seen: what lay in the folder; the others are decisions
+    sa.Column("what", sa.Text, nullable=False, server_default="seen"),
+    one_of("what", "seen", "promote", "rollback"),
     sa.Index("ix_release_newest", "network", "id"),
 )
 
@@ -166,5 +174,5 @@ pause = sa.Table(
     sa.Column("activity", sa.Text, primary_key=True),
     sa.Column("since", Time, nullable=False),
     sa.Column("who", sa.Text, nullable=False),
-    one_of("activity", "receive", "work", "send"),
+    one_of("activity", "receive", "work", "send", "learn"),
 )
