@@ -37,6 +37,7 @@ class Segment(Part):
         maximum_entropy: a mean entropy of the probabilities inside it above this is flagged (0: sure, 1: guessing).
         touches_edge: whether it may reach beyond the scan, as vessels do; else touching the edge is flagged.
         lesions: whether its connected components are lesions, each measured by itself.
+        also_called: names that people give the structure; outlines that have no code are known by them.
     """
 
     value: Annotated[int, Field(ge=1, le=65535)]
@@ -53,6 +54,7 @@ class Segment(Part):
     maximum_entropy: Annotated[float, Field(gt=0, le=1)] | None = None
     touches_edge: bool = False
     lesions: bool = False
+    also_called: tuple[Text, ...] = ()
 
 
 class TrainedOn(Part):
@@ -79,6 +81,35 @@ class TrainedOn(Part):
         return self
 
 
+class Baseline(Part):
+    """What a network is compared with beside its predecessor: the voxels whose value in the first channel is above."""
+
+    value: Annotated[int, Field(ge=1)]
+    above: float
+
+
+class Gate(Part):
+    """What counts when a retrained network is compared with the live one.
+
+    Attributes:
+        primary: label values over whose mean Dice the two are compared; none named: all segments.
+        margin, class_margin, subgroup_margin: how much Dice may be lost over all, in a class, in a subgroup, before a
+            candidate is refused; `class_margins` by label value, where a class has its own.
+        tolerance_mm: surfaces that lie so near to one another agree (normalised surface Dice).
+        absolute: label value -> mean Dice that a network without a predecessor has to reach.
+        baseline: one per class, or none.
+    """
+
+    primary: tuple[int, ...] = ()
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    class_margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    class_margins: dict[int, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    subgroup_margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    tolerance_mm: Annotated[float, Field(gt=0)] = 3.0
+    absolute: dict[int, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    baseline: tuple[Baseline, ...] = ()
+
+
 class Card(Part):
     """A network's model card."""
 
@@ -103,6 +134,7 @@ class Card(Part):
     input: Annotated[tuple[Input, ...], Field(min_length=1)]
     segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
     trained_on: TrainedOn = TrainedOn()
+    gate: Gate = Gate()
     files: dict[str, Sha256]
 
     @model_validator(mode="after")
@@ -110,6 +142,10 @@ class Card(Part):
         values = [segment.value for segment in self.segment]
         if len(set(values)) != len(values):
             raise ValueError("two [[segment]] have the same value")
+        named = {*self.gate.primary, *self.gate.class_margins, *self.gate.absolute}
+        named |= {one.value for one in self.gate.baseline}
+        if unknown := sorted(named - set(values)):
+            raise ValueError(f"[gate] names label values that no [[segment]] has: {unknown}")
         if len({one.kind for one in self.input}) > 1:
             raise ValueError("the [[input]] are of different kinds; a network reads volumes, or images")
         channels = [one.channel for one in self.input]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +25,7 @@ from .card import Bundle, verify
 from .clean import absorb_small_components, fill_holes, one_class_per_core
 from .grow import grow
 from .restore import label_map
+from .training.tree import nodes
 
 #: what a bundle does with files, logs and trackers has no place in a service
 LEFT_OUT = ("LoadImage", "SaveImage", "CheckpointLoader", "TensorBoard", "MLFlow", "StatsHandler", "ClearML")
@@ -81,7 +81,7 @@ class Network:
         parser = self._workflow.parser
         parser["bundle_root"] = str(bundle.folder)
         parser["device"] = self.device
-        for path, node in _nodes(parser.get()):
+        for path, node in nodes(parser.get()):
             if str(node.get("_target_", "")).rsplit(".", 1)[-1].startswith(LEFT_OUT):
                 parser[f"{path}#_disabled_"] = True
         self._restore = self._take_over_the_end(parser)
@@ -263,15 +263,3 @@ class Network:
         unknown = sorted(set(np.flatnonzero(counts).tolist()) - known)
         if unknown:
             raise Unusable("output-unknown-label", f"the network's output has values its card does not know: {unknown}")
-
-
-def _nodes(config: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every dictionary of a configuration with its id."""
-    if isinstance(config, dict):
-        if path:
-            yield path, config
-        for key, value in config.items():
-            yield from _nodes(value, f"{path}#{key}" if path else str(key))
-    elif isinstance(config, list):
-        for number, value in enumerate(config):
-            yield from _nodes(value, f"{path}#{number}")
