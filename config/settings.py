@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from .learning import LearningSection
 from .peers import AETitle, Name, Peer, Section
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
@@ -130,6 +131,7 @@ class Settings(Section):
     receive: ReceiveSection = ReceiveSection()
     work: WorkSection = WorkSection()
     send: SendSection = SendSection()
+    learning: LearningSection = LearningSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()
 

@@ -7,7 +7,9 @@ import json
 import logging
 import secrets
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import time
 from pathlib import Path
 from random import Random
 
@@ -24,6 +26,7 @@ from models.card import SHIPPED
 from . import __version__
 from .inbound.inbox import Inbox
 from .inbound.peers import Doorkeeper, KnownPeer
+from .learning.buckets import Key, Shares
 from .networks import Networks
 from .operations.routes import PRIORITIES, Condition, ConditionKind, Route
 from .outbound.target import Target, Web
@@ -57,6 +60,33 @@ class SendPolicy:
 
 
 @dataclass(frozen=True)
+class LearningPolicy:
+    """How corrections become networks; the keys of `[learning]`.
+
+    Attributes:
+        key: that names patients and puts them into their buckets.
+        wait_seconds: from a time of the day until a training may begin by itself.
+    """
+
+    key: Key
+    train: bool
+    shares: Shares
+    new_patients: int
+    wait_seconds: Callable[[time], float]
+    max_epochs: int
+    max_minutes: float
+    early_stop: int
+    processes: int
+    quiet_seconds: float
+    seed: int
+    fraction: float
+    fewest_patients: int
+    automatic_patients: int
+    shadow_studies: int
+    auto_promote: bool
+
+
+@dataclass(frozen=True)
 class Node:
     """Everything that the processes of a node share, made once per process by `open_node`."""
 
@@ -72,7 +102,10 @@ class Node:
     targets: dict[str, Target]
     work: WorkPolicy
     send: SendPolicy
+    learning: LearningPolicy
     quiet_seconds: float
+    device: str
+    """where networks run and are trained: "auto", "cpu", "cuda", ..."""
     decoders: Decoders
     random: Random
     hosts: Path | None
@@ -107,7 +140,7 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
         version=__version__,
         archive=archive,
         database=database,
-        inbox=Inbox(archive, database),
+        inbox=Inbox(archive, database, work.attempts),
         networks=networks,
         routes=_routes(settings, networks, targets),
         targets=targets,
@@ -120,11 +153,21 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
             send.timeout_seconds,
             Backoff(send.first_retry_seconds, send.longest_retry_seconds),
         ),
+        learning=_learning(settings),
         quiet_seconds=settings.receive.quiet_seconds,
+        device=work.device,
         decoders=Decoders(work.decode_processes),
         random=Random(),  # noqa: S311 - jitter, not secrets
         hosts=hosts,
     )
+
+
+def _learning(settings: Settings) -> LearningPolicy:
+    section = settings.learning
+    same = {name: getattr(section, name) for name in type(section).model_fields if name not in ("window", "shares")}
+    train, validation, test = section.shares
+    shares = Shares(train=train, validation=validation, test=test)
+    return LearningPolicy(key=Key.of(settings.home), shares=shares, wait_seconds=section.wait_seconds, **same)
 
 
 def targets_of(settings: Settings) -> dict[str, Target]:

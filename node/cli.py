@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from . import learning_arguments
+
 EXIT_USAGE = 2
 
 
@@ -78,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         add(name, text).add_argument("study_uid", metavar="STUDY_UID")
     for name in ("pause", "resume"):
-        command = add(name, f"{name} an activity; without one, all three")
-        command.add_argument("activity", nargs="?", choices=("receive", "work", "send"))
+        command = add(name, f"{name} an activity; without one, all of them")
+        command.add_argument("activity", nargs="?", choices=("receive", "work", "send", "learn"))
     for name, text, needed in (
         ("release", "send results that were held for a person", None),
         ("discard", "put results away that were not sent", False),
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     send.add_argument("target", metavar="AET@HOST:PORT")
     add("check", "look at the configuration, the database, the disk, the GPU, the decoders and the destinations")
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
+    learning_arguments.add(commands, node)
     demo = add("demo", "try it: a node, a toy PACS and a study, end to end")
     demo.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="a folder; default: a synthetic chest CT")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="for the results and the picture")

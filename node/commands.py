@@ -236,6 +236,12 @@ def demo(options: argparse.Namespace) -> int:
     return show.demo(options.study, options.out)
 
 
+def learn(options: argparse.Namespace) -> int:
+    from . import learning_commands
+
+    return learning_commands.call(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "receive": receive,
@@ -255,5 +261,10 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "send": send,
     "check": check,
     "upgrade": upgrade,
+    "labels": learn,
+    "patients": learn,
+    "models": learn,
+    "audit": learn,
+    "retrain": learn,
     "demo": demo,
 }

@@ -22,6 +22,17 @@ NAMES = (
     "sent-before-row",
     "after-delivery-commit",
 )
+#: of the step that reads labels
+LABEL_NAMES = ("label-mask-written", "label-before-commit", "label-after-commit")
+#: of the steps that train, judge and run beside
+LEARNING_NAMES = (
+    "before-training",
+    "trained-before-row",
+    "candidate-before-row",
+    "case-evaluated",
+    "before-verdict-commit",
+    "shadow-before-row",
+)
 
 
 def reach(name: str) -> None:
@@ -29,7 +40,7 @@ def reach(name: str) -> None:
     wanted = os.environ.get("PLANIMETER_FAILPOINT", "")
     if not wanted:
         return
-    assert name in NAMES
+    assert name in (*NAMES, *LABEL_NAMES, *LEARNING_NAMES)
     place, _, once = wanted.partition(":")
     if place != name:
         return

@@ -7,6 +7,7 @@ segment   worker   -> volume, network, results, checked, kept, queued      predi
 explain   worker   -> a notice of what was refused, where it is wanted      notices
 deliver   worker   -> C-STORE or STOW-RS, a receipt per object            delivering, outbound
 commit    worker   -> storage commitment: the destination takes over       commitment, outbound
+label     worker   -> what a person corrected, read as truth to learn from labelling, learning
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
 """
@@ -20,7 +21,7 @@ from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, stu
 from db.job_states import Claim, JobKind, JobState, LostLease
 from models.card import Bundle
 
-from . import commitment, delivering, making, notices, rejections
+from . import commitment, delivering, evaluating, labelling, making, notices, rejections, shadowing, training
 from .app import Node
 from .attempt import Stages
 from .delivering import not_held
@@ -66,6 +67,7 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
         input_sets.forget_dispatches(tx, job.study_id, chosen)
         for refusal in decision.refused:
             refusals.record(tx, "study", job.subject, refusal.code, refusal.sentence, job.study_id)
+        labelling.ask_again(tx, node, job.study_id)
         if decision.choices:
             jobs.finish(tx, job, JobState.DONE, stages.report())
         else:
@@ -98,7 +100,8 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         reach("volume-built")
         with stages("objects"):  # before the network runs: headers that cannot stand in a result are refused at once
             sources = repaired(built.first.headers, built.first.geometry)
-        answer = predict(node.hosts, bundle, built, node.work.job_seconds, stages)
+        affine = built.first.geometry.affine
+        answer = predict(node.hosts, bundle, built.arrays, affine, node.work.job_seconds, stages)
         reach("predicted")
         with node.database.read() as tx:
             to = input_sets.live_destinations(tx, job.input_set_id)
@@ -111,11 +114,14 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             not_held(studies.find(tx, input_set["study_uid"]))
             outdated = input_sets.superseded(tx, job.input_set_id)
             making.commit(tx, node, job, input_set, version, done, outdated=outdated)
+            labelling.ask_again(tx, node, input_set["study_id"])
             if done.fault:
                 jobs.finish(tx, job, JobState.REFUSED, stages.report("self-check", done.fault))
                 notices.order(tx, node, job.input_set_id, job.study_id)
             else:
                 jobs.finish(tx, job, JobState.DONE, stages.report())
+                if not outdated:
+                    shadowing.ask(tx, node, input_set, version)
     except (LostLease, Unavailable):
         for path in done.written:
             node.archive.discard(path)
@@ -174,8 +180,13 @@ Step = Callable[[Node, Claim, Stages], None]
 
 def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
     """A job is refused or dead: what only it could have done says so too."""
-    if job.kind is JobKind.SEGMENT and job.input_set_id is not None:
+    if job.kind is JobKind.SEGMENT and job.input_set_id is not None and job.study_id is not None:
         notices.order(tx, node, job.input_set_id, job.study_id)
+        labelling.ask_again(tx, node, job.study_id)
+    if job.kind is JobKind.LABEL:
+        labelling.gave_up(tx, job, sentence)
+    if job.kind in (JobKind.TRAIN, JobKind.EVALUATE):
+        training.gave_up(tx, job, sentence)
     if job.kind is JobKind.DELIVER and job.input_set_id is not None:
         destination = job.subject.rsplit("/", 1)[0]
         deliveries.bury(tx, job.input_set_id, destination, sentence)
@@ -188,5 +199,9 @@ STEPS: dict[JobKind, Step] = {
     JobKind.EXPLAIN: notices.explain,
     JobKind.DELIVER: delivering.deliver,
     JobKind.COMMIT: commitment.commit,
+    JobKind.LABEL: labelling.label,
+    JobKind.TRAIN: training.train,
+    JobKind.EVALUATE: evaluating.evaluate,
+    JobKind.SHADOW: shadowing.shadow,
     JobKind.SWEEP: sweep,
 }

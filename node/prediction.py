@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models import client
 from models.card import Bundle
 from models.client import Answer
+from models.wire import SharedArray
 
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
@@ -47,7 +51,8 @@ def read(archive: Archive, decoders: Decoders, bundle: Bundle, members: Sequence
 def predict(
     hosts: Path | None,
     bundle: Bundle,
-    channels: Channels,
+    arrays: Sequence[SharedArray],
+    affine: NDArray[np.float64],
     limit_seconds: float,
     stages: Stages,
     *,
@@ -57,6 +62,8 @@ def predict(
 
     Args:
         hosts: where this machine's model hosts are asked for.
+        arrays: one per channel, on one grid (`Channels.arrays`).
+        affine: 4x4, of that grid.
         limit_seconds: on the wall clock; a network that takes longer is stopped.
         probabilities: whether they are wanted beside the label map.
 
@@ -73,8 +80,8 @@ def predict(
         with stages("network"):
             answer = client.segment(
                 address,
-                list(channels.arrays),
-                channels.first.geometry.affine,
+                list(arrays),
+                affine,
                 limit_seconds=limit_seconds,
                 probabilities=probabilities,
             )

@@ -77,7 +77,8 @@ def _measured_again(
     try:
         built = read(node.archive, node.decoders, bundle, members)
         try:
-            answer = predict(node.hosts, bundle, built, node.work.job_seconds, stages)
+            affine = built.first.geometry.affine
+            answer = predict(node.hosts, bundle, built.arrays, affine, node.work.job_seconds, stages)
             measured = records(measure(built.first, answer.labels, bundle.card.segment), built.first)
             date = study_date(built.first)
         finally:

@@ -172,7 +172,8 @@ class Receiver:
     def _store(self, event: evt.Event) -> Dataset:
         """The C-STORE handler: Success means that the instance is on disk and in the database (promise 1)."""
         assoc, request = event.assoc, event.request
-        source = Source(printable(str(assoc.requestor.ae_title)), assoc.requestor.address)
+        ae_title, address = str(assoc.requestor.ae_title).strip(), assoc.requestor.address
+        source = Source(printable(ae_title), address, teaches=self._doorkeeper.teaches(address, ae_title))
         command = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
         free = self._inbox.archive.free_bytes()
         if free < self._door.reserve_bytes:

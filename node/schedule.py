@@ -13,11 +13,14 @@ from db.database import DatabaseUnreachable
 from db.job_states import JobKind
 
 from .app import Node
+from .operations import retrain
+from .operations.retrain import Terms
 
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 1.0
 RESCUE_SECONDS = 5.0
+TRAINING_SECONDS = 20.0
 SWEEP_ATTEMPTS = 3
 #: after everything that a person waits for
 SWEEP_PRIORITY = 100
@@ -28,6 +31,8 @@ def run(node: Node, stopping: threading.Event) -> None:
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     scheduler.add_job(settle, "interval", seconds=SETTLE_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node], misfire_grace_time=None)
+    if node.learning.train:
+        scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.start()
@@ -60,6 +65,23 @@ def rescue(node: Node) -> None:
         return
     if taken_back:
         logger.warning("%d jobs of dead workers wait again", taken_back)
+
+
+def ask_for_training(node: Node) -> None:
+    """A training, where enough new patients have come and the window is open."""
+    terms = Terms(
+        new_patients=node.learning.new_patients,
+        wait_seconds=node.learning.wait_seconds,
+        attempts=node.work.attempts,
+    )
+    now = datetime.now().astimezone().time()
+    try:
+        asked = retrain.ask_where_due(node.database, node.networks, terms, now)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
+        return
+    for network in asked:
+        logger.info("%s is to be trained", network)
 
 
 def ask_for_sweep(node: Node) -> None:

@@ -1,7 +1,8 @@
 """The working process: claims jobs, keeps their leases, and says how each attempt ended.
 
-It knows nothing of DICOM or networks; the steps are in `journey`. Two loops run side by side, so that a result that is
-there is not kept waiting by the next study: one works (choose, segment, sweep), one sends (deliver, commit).
+It knows nothing of DICOM or networks; the steps are in `journey`. Three loops run side by side, so that a result
+that is there is not kept waiting by the next study: one works (choose, segment, label, sweep), one sends (deliver,
+commit), one learns (train, evaluate, shadow).
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from .journey import STEPS, gave_up
 logger = logging.getLogger(__name__)
 
 LOOPS: dict[str, tuple[JobKind, ...]] = {
-    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.SWEEP),
+    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP),
     "send": (JobKind.DELIVER, JobKind.COMMIT),
+    "learn": (JobKind.TRAIN, JobKind.EVALUATE, JobKind.SHADOW),
 }
 POLL_SECONDS = 0.3
 RESCUE_SECONDS = 2.0
@@ -153,7 +155,10 @@ class Worker:
 
     def _beat(self, claim: Claim, done: threading.Event) -> None:
         # a network may be waited for as long as it may run, and runs again where a prior has to be measured anew
-        deadline = time.monotonic() + 4 * self.node.work.job_seconds + GRACE_SECONDS
+        limit_seconds = 4 * self.node.work.job_seconds + GRACE_SECONDS
+        if claim.kind is JobKind.TRAIN:  # it has a limit of its own, and its cases are made before
+            limit_seconds += 2 * 60 * self.node.learning.max_minutes
+        deadline = time.monotonic() + limit_seconds
         while not done.wait(self.node.work.heartbeat_seconds):
             if time.monotonic() > deadline:
                 logger.error("job %s hangs; this worker ends, so that another may try", claim.id)

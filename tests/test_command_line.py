@@ -163,8 +163,8 @@ def test_reprocessing_runs_again(node: Node) -> None:
 def test_pausing_is_shown_until_it_is_resumed(home: Path) -> None:
     assert planimeter("pause", "--home", home, "send").stdout == "send: paused\n"
     assert "Paused: send" in planimeter("status", "--home", home).stdout
-    assert planimeter("pause", "--home", home).stdout == "receive, work, send: paused\n"
-    assert planimeter("resume", "--home", home).stdout == "receive, work, send: goes on\n"
+    assert planimeter("pause", "--home", home).stdout == "receive, work, send, learn: paused\n"
+    assert planimeter("resume", "--home", home).stdout == "receive, work, send, learn: goes on\n"
     assert "Paused" not in planimeter("status", "--home", home).stdout
 
 

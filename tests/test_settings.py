@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from datetime import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 from config.peers import Destination, Peer
 from config.settings import DEFAULT_FILE, Route, Settings, SettingsError, load
 
-SECTIONS = ("node", "database", "receive", "work", "send")
+SECTIONS = ("node", "database", "receive", "work", "send", "learning")
 
 
 @pytest.fixture
@@ -142,3 +143,37 @@ def test_a_node_listens_to_all_only_when_it_knows_its_senders(write: Any) -> Non
     assert load().listen == "127.0.0.1"
     sender = "[[peer]]\nname = 'ct'\nae_title = 'CT'\naddress = '10.1.0.0/16'\nmay_send = true\n"
     assert load(write(sender)).listen == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("window", "now", "wanted"),
+    [
+        ("", "03:00", 0),
+        ("20:00-06:00", "21:00", 0),
+        ("20:00-06:00", "05:59", 0),
+        ("20:00-06:00", "06:00", 14 * 3600),
+        ("20:00-06:00", "19:59", 60),
+        ("01:00-05:00", "00:30", 1800),
+        ("01:00-05:00", "05:00", 20 * 3600),
+    ],
+)
+def test_the_window_of_training_is_by_the_clock_of_the_machine(window: str, now: str, wanted: float) -> None:
+    section = load(None, {"learning": {"window": window}}).learning
+    assert section.wait_seconds(time.fromisoformat(now)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("shares", [70, 10, 10], "they make 100 together"),
+        ("shares", [0, 50, 50], "they make 100 together"),
+        ("window", "20-06", "window"),
+        ("window", "20:00-29:00", "no time of the day"),
+        ("fewest_patients", 3, "fewest_patients"),
+        ("automatic_patients", 11, "automatic_patients"),
+        ("fraction", 1.0, "fraction"),
+    ],
+)
+def test_wrong_settings_of_learning_are_refused_with_their_key(key: str, value: Any, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"learning.*{said}|{said}"):
+        load(None, {"learning": {key: value}})

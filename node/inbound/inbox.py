@@ -6,6 +6,7 @@ answered (promise 1).
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import re
@@ -13,20 +14,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import xxhash
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from db import arrivals, refusals, results
+from db import arrivals, labels, refusals, results
 from db.arrivals import Arrival, Kind, Seen
 from db.database import Conflict, Database
 
 from ..errors import Refused
 from ..failpoints import reach
 from ..study.archive import Archive
-from .kinds import kind_of
+from .kinds import LABELS, kind_of
 from .whole import read_header
 
 KEYWORDS = (
@@ -42,23 +44,41 @@ KEYWORDS = (
     "SeriesInstanceUID",
 )
 WANTED = frozenset(tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
+NOT_TAUGHT = (
+    "its segmentations and structure sets are kept, and nothing is learnt from them; "
+    "to let it teach, set may_send_labels = true in its [[peer]]"
+)
 UID_PATTERN = re.compile(r"[0-9.]{1,64}")
+
+
+#: the address of what comes from this machine's own disks
+LOCAL = "local"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where an instance comes from."""
+    """Where an instance comes from.
+
+    Attributes:
+        teaches: whether outlines of it may become labels.
+    """
 
     calling_ae: str
     address: str
+    teaches: bool = False
 
 
 @dataclass(frozen=True)
 class Inbox:
-    """The way in."""
+    """The way in.
+
+    Attributes:
+        attempts: of the jobs that read labels.
+    """
 
     archive: Archive
     database: Database
+    attempts: int = 3
 
     def take(self, spooled: Path, transfer_syntax: UID, source: Source, command: tuple[str, str] | None = None) -> Seen:
         """Take in one Part 10 file that lies in the spool; it is gone from there afterwards, however this ends.
@@ -84,11 +104,12 @@ class Inbox:
                 if known is not None:
                     if not self.archive.at(known).exists():
                         self.archive.restore(spooled, stream.fileno(), known)
+                    self._teach_again(header.SOPClassUID, known, source)
                     return Seen.SAME
                 path = self.archive.keep(spooled, stream.fileno())
                 size = len(data)
             reach("stored-before-row")
-            seen = self._record(self._arrival(header, transfer_syntax, digest, path, size, source))
+            seen = self._record(self._arrival(header, transfer_syntax, digest, path, size, source), source)
         finally:
             with suppress(FileNotFoundError):
                 spooled.unlink()
@@ -152,11 +173,33 @@ class Inbox:
         with self.database.read() as tx:
             return results.is_ours(tx, header.SOPInstanceUID, devices)
 
-    def _record(self, arrival: Arrival) -> Seen:
+    def _record(self, arrival: Arrival, source: Source) -> Seen:
         for _ in range(20):  # two revisions of one instance that come at once: one of them goes again
             with suppress(Conflict), self.database.write() as tx:
-                return arrivals.record(tx, arrival)
+                seen = arrivals.record(tx, arrival)
+                if seen is not Seen.SAME and arrival.sop_class in LABELS:
+                    self._teach(tx, arrival, source)
+                return seen
         raise OSError("the database kept refusing the row")
+
+    def _teach(self, tx: Any, arrival: Arrival, source: Source) -> None:
+        """An outline is a label from those who may teach; from others it is kept, and counted."""
+        if source.teaches:
+            self._ask(tx, arrival.path, source)
+        elif arrival.kind is Kind.LABEL and source.address != LOCAL:
+            refusals.count_caller(tx, source.address, source.calling_ae, "labels-not-taken", NOT_TAUGHT)
+
+    def _teach_again(self, sop_class: str, path: str, source: Source) -> None:
+        """What was here already comes from somebody who may teach."""
+        if source.teaches and sop_class in LABELS:
+            with self.database.write() as tx:
+                self._ask(tx, path, source)
+
+    def _ask(self, tx: Any, path: str, source: Source) -> None:
+        with self.archive.at(path).open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        came = "added" if source.address == LOCAL else "received"
+        labels.arrived(tx, path, sha256, came, source.calling_ae, self.attempts)
 
     def refuse(self, source: Source, subject: str, refusal: Refused) -> None:
         """Keep a refusal of `take`, counted under its sender."""

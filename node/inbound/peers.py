@@ -88,6 +88,14 @@ class Doorkeeper:
             return Verdict(may_call=True, may_send=may_send, commits=commits)
         return Verdict(may_call=False, code="unknown-caller", sentence=self._how_to_let_in(at, ae_title, here))
 
+    def teaches(self, address: str, ae_title: str) -> bool:
+        """Whether outlines from this AE title at this address may become labels; nobody teaches without being named."""
+        at = _plain(address)
+        return any(
+            peer.may_send_labels and peer.ae_title == ae_title and peer.network is not None and at in peer.network
+            for peer in self._peers
+        )
+
     def _reports_from(self, peer: KnownPeer, at: Address) -> bool:
         """Whether a peer that is asked for storage commitment may report from an address."""
         if not peer.commitment_host:

@@ -164,10 +164,10 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
     }
     titles = {"callers": "turned away at the door", "held": "held by the self-check: never sent"}
     for name, keys in columns.items():
-        _print_table(console, titles.get(name, name), keys, everything[name])
+        print_table(console, titles.get(name, name), keys, everything[name])
 
 
-def _print_table(console: Console, title: str, keys: tuple[str, ...], listed: list[dict[str, Any]]) -> None:
+def print_table(console: Console, title: str, keys: tuple[str, ...], listed: list[dict[str, Any]]) -> None:
     if not listed:
         console.print(f"[dim]{title}: none[/]")
         return
@@ -193,7 +193,7 @@ def _style(row: dict[str, Any]) -> str | None:
 def print_jobs(database: Database) -> int:
     """The jobs, newest first."""
     keys = ("id", "kind", "state", "attempts", "model", "study_uid", "reason")
-    _print_table(Console(), "jobs", keys, overview(database)["jobs"])
+    print_table(Console(), "jobs", keys, overview(database)["jobs"])
     return 0
 
 
@@ -211,5 +211,5 @@ def print_attempts(database: Database, job_id: int) -> int:
         }
         for one in attempts
     ]
-    _print_table(Console(), f"attempts of job {job_id}", ("started", "outcome", "seconds", "peak MB", "reason"), shown)
+    print_table(Console(), f"attempts of job {job_id}", ("started", "outcome", "seconds", "peak MB", "reason"), shown)
     return 0 if shown else 1

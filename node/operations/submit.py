@@ -18,18 +18,18 @@ from rich.progress import Progress
 from db.arrivals import Seen
 
 from ..errors import Refused
-from ..inbound.inbox import Inbox, Source
+from ..inbound.inbox import LOCAL, Inbox, Source
 from ..inbound.syntaxes import ACCEPTED
 from ..study.facts import UNREADABLE
 
-SUBMITTED = Source("SUBMIT", "local")
+SUBMITTED = Source("SUBMIT", LOCAL)
 
 
 def submit(inbox: Inbox, path: Path) -> int:
     """Take in a file, or everything below a folder, with a progress bar; the exit status."""
     if not path.exists():
         raise Refused("no-such-file", f"{path}: there is no such file or folder")
-    files = list(_files(path))
+    files = list(files_below(path))
     counts: Counter[str] = Counter()
     refused: list[tuple[Path, Refused]] = []
     console = Console(stderr=True)
@@ -49,30 +49,34 @@ def submit(inbox: Inbox, path: Path) -> int:
     return 0 if counts and not refused else 1
 
 
-def _files(path: Path) -> Iterator[Path]:
+def files_below(path: Path) -> Iterator[Path]:
+    """A file itself; of a folder everything below it, in the order of the names, but for indexes of media."""
     if path.is_file():
         yield path
     else:
         yield from sorted(file for file in path.rglob("*") if file.is_file() and file.name != "DICOMDIR")
 
 
-def take_file(inbox: Inbox, file: Path) -> Seen:
+def take_file(inbox: Inbox, file: Path, source: Source = SUBMITTED) -> Seen:
     """Take in one Part 10 file. Its preamble and file meta information are not kept: ours are written instead.
+
+    Args:
+        source: whom it is taken in for.
 
     Raises:
         Refused: it is no Part 10 file, its transfer syntax is not taken, or `Inbox.take` refuses it.
     """
     spooled = inbox.archive.new_spool_file()
     try:
-        with file.open("rb") as source, spooled.open("xb") as target:
-            meta = submitted_meta(source, file)
+        with file.open("rb") as stream, spooled.open("xb") as target:
+            meta = submitted_meta(stream, file)
             target.write(b"\0" * 128 + b"DICM")
             write_file_meta_info(target, meta)
-            shutil.copyfileobj(source, target, 1 << 20)
+            shutil.copyfileobj(stream, target, 1 << 20)
     except BaseException:
         spooled.unlink(missing_ok=True)
         raise
-    return inbox.take(spooled, meta.TransferSyntaxUID, SUBMITTED)
+    return inbox.take(spooled, meta.TransferSyntaxUID, source)
 
 
 def submitted_meta(source: object, file: Path) -> FileMetaDataset:

@@ -77,10 +77,10 @@ class Archive:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for made in (folder.parent, folder.parent.parent):
-                _sync_folder(made)
+                sync_folder(made)
         target = folder / f"{name}{SUFFIX}"
         spooled.rename(target)
-        _sync_folder(folder)
+        sync_folder(folder)
         return target.relative_to(self.home).as_posix()
 
     def restore(self, spooled: Path, descriptor: int, path: str) -> None:
@@ -89,7 +89,7 @@ class Archive:
         target = self.at(path)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         spooled.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def discard(self, path: str) -> None:
         """Remove a file that no row names."""
@@ -103,7 +103,7 @@ class Archive:
             yield from folder.rglob(f"*{SUFFIX}")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A rename is durable once the folder is."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

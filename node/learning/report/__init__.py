@@ -1,0 +1,1 @@
+"""What people read of a comparison: a page, a document, and the card of a version."""

@@ -1,0 +1,180 @@
+"""The training process: what it is given, how it is started, followed and asked to make way.
+
+It is given the folders of its cases and nothing else of this node: no database, no archive, no locked patient.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.card import Bundle, Card
+
+from ..errors import Failed, Refused, Unavailable
+
+#: how the process says how it ended
+DONE, IMPOSSIBLE, NOT_FINITE, MADE_WAY = 0, 3, 4, 75
+#: a step is done and saved within this; then the process is killed, and its last checkpoint holds
+LEAVE_SECONDS = 45.0
+LOOK_SECONDS = 0.5
+LEFT, RIGHT = "7771000", "24028007"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be trained; written as run.json.
+
+    Attributes:
+        start: weights to begin from; None: as the bundle makes them.
+        train, validation: folders of cases.
+    """
+
+    bundle: Bundle
+    start: Path | None
+    train: Sequence[Path]
+    validation: Sequence[Path]
+    seed: int
+    max_epochs: int
+    max_minutes: float
+    early_stop: int
+    device: str
+    transfer: bool = False
+    freeze_epochs: int = 0
+
+    def write(self, folder: Path) -> None:
+        """Into the folder of the run; what is there of an earlier attempt stays, and is gone on with."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        said = {
+            "bundle": str(self.bundle.folder),
+            "card_sha256": self.bundle.card_sha256,
+            "start": str(self.start) if self.start else None,
+            "train": [str(one) for one in self.train],
+            "validation": [str(one) for one in self.validation],
+            "seed": self.seed,
+            "max_epochs": self.max_epochs,
+            "max_minutes": self.max_minutes,
+            "early_stop": self.early_stop,
+            "device": self.device,
+            "transfer": self.transfer,
+            "freeze_epochs": self.freeze_epochs,
+            "classes": [segment.value for segment in self.bundle.card.segment],
+            "exchange": [list(pair) for pair in exchanged(self.bundle.card)],
+        }
+        beside = folder / ".run.json"
+        beside.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+        beside.replace(folder / "run.json")
+
+
+def exchanged(card: Card) -> list[tuple[int, int]]:
+    """The classes that a mirror exchanges: of one type, one on the left and one on the right."""
+    sides: dict[tuple[str, str], dict[str, int]] = {}
+    for segment in card.segment:
+        if segment.laterality and segment.laterality[0] in (LEFT, RIGHT):
+            sides.setdefault(segment.type[:2], {})[segment.laterality[0]] = segment.value
+    return [(found[LEFT], found[RIGHT]) for found in sides.values() if len(found) == 2]
+
+
+def train(folder: Path, make_way: Callable[[], str], limit_seconds: float, processes: int = 1) -> dict[str, Any]:
+    """Start the process on a run's folder, or start it again where it left off, and wait for its end.
+
+    Args:
+        make_way: asked about twice a second; what it answers is why the process has to leave the device, or "".
+        limit_seconds: on the wall clock, of this attempt.
+        processes: more than one: torchrun starts so many, one per GPU, and they train together.
+
+    Returns:
+        What it said at its end (done.json).
+
+    Raises:
+        Unavailable: `made-way`: it left, or another process trains this run.
+        Refused: `training-impossible`: the bundle or the data cannot be trained.
+        Failed: `training-failed`: it died, hung, or its loss is no number.
+    """
+    with (folder / "log.txt").open("ab") as log:
+        lifeline, held = os.pipe()  # the process ends when its end of the pipe is closed: when this worker dies
+        process = subprocess.Popen(
+            [*_program(processes), str(folder), "--lifeline", str(lifeline)],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(lifeline,),
+            start_new_session=True,
+        )
+        os.close(lifeline)
+        try:
+            why = _wait(process, make_way, limit_seconds)
+        finally:
+            _end(process)
+            os.close(held)
+    return _outcome(folder, process.returncode, why)
+
+
+def _program(processes: int) -> list[str]:
+    if processes == 1:
+        return [sys.executable, "-P", "-m", "models.training"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [sys.executable, "-P", *launch, "-m", "models.training"]
+
+
+def _wait(process: subprocess.Popen[bytes], make_way: Callable[[], str], limit_seconds: float) -> str:
+    """Until it ends, or has to leave: then why."""
+    deadline = time.monotonic() + limit_seconds
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK_SECONDS)
+            return ""
+        if why := make_way():
+            return why
+        if time.monotonic() > deadline:
+            raise Failed("training-failed", f"the training did not end within {limit_seconds / 60:.0f} minutes")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to save and end; kill it where it does not."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(LEAVE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _outcome(folder: Path, code: int, why: str) -> dict[str, Any]:
+    finished = folder / "done.json"
+    if code == DONE and finished.is_file():
+        found: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
+        return found
+    said = _last_line(folder / "log.txt")
+    if why or code in (DONE, MADE_WAY):  # under torchrun, leaving is 0 too
+        raise Unavailable("made-way", why or "the training was asked to stop, and goes on later")
+    if code == IMPOSSIBLE:
+        raise Refused("training-impossible", said or "the bundle cannot be trained")
+    raise Failed("training-failed", f"the training ended with {code}: {said}")
+
+
+def _last_line(file: Path) -> str:
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - 4096))
+        lines = stream.read().decode("utf-8", "replace").splitlines()
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def progress(folder: Path) -> list[dict[str, Any]]:
+    """What it has said so far, epoch by epoch; a line that is being written is left out."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in (folder / "progress.jsonl").read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return found

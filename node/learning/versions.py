@@ -1,0 +1,181 @@
+"""The bundles of versions that are kept in the home folder, each whole, none ever changed or overwritten.
+
+A version appears under its name complete and durable, or not at all: built in a folder beside it, synced, renamed. It
+is made from its parent's files: the weights are new, and so are the version and the Device UID in the card.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from models import card
+from models.card import FILE, Bundle, Card, CardError
+
+from ..errors import Failed, Refused
+from ..objects.uids import derive
+from . import durable
+
+FOLDER = "networks"
+LONGEST_VERSION = 32
+#: nobody builds a version for so long
+LEFTOVER_SECONDS = 3600.0
+_OURS = re.compile(r"\+\d{3,}$")
+
+
+def next_version(parent: str, taken: Collection[str]) -> str:
+    """What a version trained from `parent` is called: "1.2.0" -> "1.2.0+001" -> "1.2.0+002"; at most 32 characters.
+
+    Args:
+        taken: the versions that the network has.
+    """
+    base = _OURS.sub("", parent)
+    numbers = [int(name[len(base) + 1 :]) for name in taken if _OURS.search(name) and _OURS.sub("", name) == base]
+    tail = f"+{max(numbers, default=0) + 1:03}"
+    short = base[: LONGEST_VERSION - len(tail)]
+    return f"{short}{tail}" if short == base else next_version(short, taken)
+
+
+def device_uid(network: str, weights_sha256: str) -> str:
+    """The Device UID of a trained version (IHE AIR 6.5.3.1: every training has its own): follows from the weights."""
+    return derive("", "device", network, weights_sha256)
+
+
+def make_version(
+    parent: Bundle, weights: Path, *, version: str, home: Path, documents: Mapping[str, bytes] | None = None
+) -> Bundle:
+    """The bundle of a trained version, in `<home>/networks/<network>/<first 16 digits of the weights' SHA-256>/`.
+
+    Made a second time from the same, it is the one that is there.
+
+    Args:
+        parent: whose card and files it has; it is verified first.
+        weights: what was trained, in the form of the parent's weights.
+        documents: further files, "docs/..." -> bytes: what it was trained on, how it was judged.
+
+    Raises:
+        Refused: `nothing-learnt`: the weights are the parent's; `version-exists`: other files lie under its name.
+        Failed: `network-unusable`: the parent is not what its card says, or its card cannot be given a new version.
+    """
+    found = _sha256(weights)
+    if found == parent.weights_sha256:
+        raise Refused("nothing-learnt", f"the training left the weights of {parent.card.name} as they were")
+    made = dict(documents or {})
+    assert all(name.startswith("docs/") and ".." not in Path(name).parts for name in made)
+    text = _card_text(parent, version, device_uid(parent.card.name, found))
+    sources = {name: parent.folder / name for name in parent.card.files} | {parent.card.weights: weights}
+    for name in made:
+        sources.pop(name, None)
+    made[FILE] = text.encode()
+    return _publish(parent, sources, made, home / FOLDER / parent.card.name / found[:16])
+
+
+def keep(bundle: Bundle, home: Path) -> Bundle:
+    """A copy of an installed bundle that stays when an administrator or an upgrade changes what lies in its folder.
+
+    Raises:
+        Failed, Refused: as in `make_version`.
+    """
+    name = f"{bundle.weights_sha256[:16]}-{bundle.card_sha256[:16]}"
+    sources = {name: bundle.folder / name for name in (FILE, *bundle.card.files)}
+    return _publish(bundle, sources, {}, home / FOLDER / bundle.card.name / name, seal=False)
+
+
+def _publish(
+    parent: Bundle, sources: Mapping[str, Path], made: Mapping[str, bytes], target: Path, *, seal: bool = True
+) -> Bundle:
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        if leftover.stat().st_mtime < time.time() - LEFTOVER_SECONDS:
+            shutil.rmtree(leftover)
+    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        card.verify(parent)
+        _fill(building, sources, made)
+        if seal:
+            card.seal(building)
+        bundle = card.read(building)
+        card.verify(bundle)
+        _same_but_for_the_version(parent.card, bundle.card)
+        _sync(building)
+        if not target.exists():
+            _appear(building, target)
+    except CardError as error:
+        raise Failed("network-unusable", f"no version can be made of {parent.card.name}: {error}") from None
+    finally:
+        shutil.rmtree(building, ignore_errors=True)  # it is there no more where it was renamed
+    return _there(target, bundle)
+
+
+def _appear(building: Path, target: Path) -> None:
+    """Rename, durably; where another process was quicker, its folder stays."""
+    try:
+        building.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
+        durable.sync_folder(folder)
+
+
+def _fill(folder: Path, sources: Mapping[str, Path], made: Mapping[str, bytes]) -> None:
+    for name in (*sources, *made):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, source in sources.items():
+        shutil.copyfile(source, folder / name)
+    for name, data in made.items():
+        (folder / name).write_bytes(data)
+
+
+def _sync(folder: Path) -> None:
+    """Everything below a folder, and the folder, on the disk."""
+    for above, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with (Path(above) / name).open("rb") as stream:
+                os.fsync(stream.fileno())
+        durable.sync_folder(Path(above))
+
+
+def _there(target: Path, wanted: Bundle) -> Bundle:
+    """The bundle under that name, if it is the same."""
+    try:
+        there = card.read(target)
+        card.verify(there)
+    except CardError as error:
+        raise Failed("network-unusable", f"a version that was kept is damaged: {error}") from None
+    if there.card_sha256 != wanted.card_sha256:
+        sentence = f"{target} holds version {there.card.version} with the same weights and another card"
+        raise Refused("version-exists", f"{sentence}; a version is never overwritten")
+    return there
+
+
+def _card_text(parent: Bundle, version: str, uid: str) -> str:
+    """The parent's card with another version and Device UID; all else, comments too, stays as it is."""
+    text = (parent.folder / FILE).read_text(encoding="utf-8")
+    for key, value in (("version", version), ("device_uid", uid)):
+        line = re.compile(rf"""^({key}[ \t]*=[ \t]*)("[^"\n]*"|'[^'\n]*')""", re.MULTILINE)
+        quoted = json.dumps(value).replace("\\", r"\\")
+        text, found = line.subn(rf"\g<1>{quoted}", text, count=1)
+        if not found:
+            raise Failed("network-unusable", f"{parent.folder / FILE} has no line that begins with `{key} =`")
+    return text
+
+
+def _same_but_for_the_version(parent: Card, made: Card) -> None:
+    """A line that looked like the version may have been part of something else."""
+    aside = {"version", "device_uid", "files"}
+    if parent.model_dump(exclude=aside) != made.model_dump(exclude=aside):
+        raise CardError("its card says more than a version differently; write `version` and `device_uid` first in it")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,149 @@
+"""The record for people: is it whole, what does it say, and a copy for whoever audits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from db import events, networks, training_runs
+from db.database import Database, Row
+from db.events import Head
+
+from ..errors import Refused
+
+
+def verify(database: Database, noted: str | None = None) -> str:
+    """Whether the record is whole, and whether releases and evaluations are what it says they are; a sentence.
+
+    Args:
+        noted: a head of the record as `head` gave it earlier.
+
+    Raises:
+        Refused: `record-broken`, with the first thing that is not as it was written; `not-a-head`.
+    """
+    try:
+        wanted = Head.parse(noted) if noted else None
+    except ValueError as error:
+        raise Refused("not-a-head", str(error)) from None
+    with database.read() as tx:
+        fault = events.verify(tx, wanted) or _unrecorded(tx)
+        newest = events.head(tx)
+    if fault:
+        raise Refused("record-broken", f"the record is not as it was written: {fault}")
+    if newest is None:
+        return "the record is empty"
+    against = f", and event {wanted.number} is the one that was noted" if wanted else ""
+    return f"the record is whole: {newest.number} events{against}; its head is {newest}"
+
+
+def head(database: Database) -> str:
+    """The head of the record, to be noted where nobody who can write the database can write."""
+    with database.read() as tx:
+        newest = events.head(tx)
+    if newest is None:
+        raise Refused("record-empty", "the record is empty: there is no head to note")
+    return str(newest)
+
+
+def _unrecorded(tx: Any) -> str | None:
+    """A release or an evaluation without an event, or one that says something else than its event; None: there is none.
+
+    Releases from before there was a record have no event; they are older than all that have one.
+    """
+    released: dict[int, Mapping[str, Any]] = {}
+    judged: dict[int, Mapping[str, Any]] = {}
+    for event in events.every(tx):
+        details = json.loads(event["details"])
+        if "release" in details:
+            released[details["release"]] = details | {"what": event["what"], "network": event["subject"]}
+        elif "evaluation" in details:
+            judged[details["evaluation"]] = details
+    return _releases(networks.releases(tx), released) or _evaluations(training_runs.evaluations(tx), judged)
+
+
+def _releases(rows: Sequence[Row], recorded: Mapping[int, Mapping[str, Any]]) -> str | None:
+    first = min(recorded, default=None)
+    same = ("network", "what", "version", "weights_sha256", "card_sha256")
+    for row in rows:
+        said = recorded.get(row["id"])
+        if said is None and row["what"] == "seen" and (first is None or row["id"] < first):
+            continue
+        what = f"release {row['id']}, {row['what']} of {row['network']} {row['version']},"
+        if said is None:
+            return f"{what} was never recorded"
+        if any(row[name] != said[name] for name in same):
+            return f"{what} was recorded as {said['what']} of {said['network']} {said['version']}"
+    gone = set(recorded) - {row["id"] for row in rows}
+    return f"release {min(gone)} was recorded and is gone" if gone else None
+
+
+def _evaluations(rows: Sequence[Row], recorded: Mapping[int, Mapping[str, Any]]) -> str | None:
+    same = ("outcome", "look", "candidate_id", "champion_id", "test_set_id", "training_run_id")
+    for row in rows:
+        said = recorded.get(row["id"])
+        if said is None:
+            return f"evaluation {row['id']} of {row['network']} was never recorded"
+        changed = [name for name in same if row[name] != said[name]]
+        if changed or training_runs.sha256(row["verdict"]) != said["verdict_sha256"]:
+            return f"evaluation {row['id']} of {row['network']} is not the one that was recorded"
+    gone = set(recorded) - {row["id"] for row in rows}
+    return f"evaluation {min(gone)} was recorded and is gone" if gone else None
+
+
+def listing(database: Database, subject: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+    """The events, newest first, as plain values."""
+    with database.read() as tx:
+        found = events.listing(tx, subject, limit)
+    return [
+        {
+            "number": row["number"],
+            "at": datetime.fromtimestamp(row["at"]).astimezone().isoformat(timespec="seconds"),
+            "who": row["who"],
+            "what": row["what"],
+            "subject": row["subject"],
+            "details": json.loads(row["details"]),
+        }
+        for row in found
+    ]
+
+
+def print_table(listed: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
+    """For people; as `listing` gives them."""
+    table = Table(title=f"record ({len(listed)})", title_justify="left", title_style="bold", expand=False)
+    for name in ("number", "at", "who", "what", "subject"):
+        table.add_column(name, overflow="fold")
+    table.add_column("details", overflow="fold")
+    for row in listed:
+        said = ", ".join(f"{key} {_short(value)}" for key, value in row["details"].items() if value not in (None, ""))
+        cells = (str(row[name]) for name in ("number", "at", "who", "what", "subject"))
+        table.add_row(*(_plain(cell) for cell in (*cells, said)))
+    (console or Console()).print(table)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}..." if len(text) == 64 and " " not in text else text
+
+
+def _plain(text: str) -> str:
+    return escape("".join(letter if letter.isprintable() else " " for letter in text))
+
+
+def export(database: Database, to: TextIO) -> int:
+    """Write all events as JSON lines, oldest first, each with every column as it was hashed; how many there were.
+
+    `db.events.check` verifies such a copy; so does anyone with SHA-256: an event's is that of the JSON array [number,
+    at, who, what, subject, details, before] without spaces, where `details` is text.
+    """
+    count = 0
+    with database.read() as tx:
+        for row in events.every(tx):
+            to.write(json.dumps(dict(row)) + "\n")
+            count += 1
+    return count
