@@ -9,7 +9,7 @@ TRAIN = cd models/bundles/ct_lungs && "$(CURDIR)/$(BIN)/python" -P -W ignore -m 
 	--dataset_dir "$(CURDIR)/build/lung_cases"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench train clean
+.PHONY: help demo test test-slow lint format bench train train-pet compare learn learn-keys clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -43,6 +43,28 @@ train: .venv/installed-dev ## train ct_lungs again from DATA=folder with the ima
 	$(TRAIN) --epochs 16 --ckpt_dir "$(CURDIR)/build/start" --hold_out \
 		"['acrin_001','cip','cptac_c3l00189','lungfcp_0001','rider_0117']"
 	$(TRAIN) --epochs 40 --ckpt_dir "$(CURDIR)/build/ct_lungs" --start_from "$(CURDIR)/build/start/model.pt" $(ARGS)
+
+train-pet: .venv/installed-dev ## train pet_sarcoma again from DATA=folder with the unpacked imaging data
+	@test -d "$(DATA)" || { echo "make train-pet: say where the unpacked imaging data is: make train-pet DATA=folder"; exit 2; }
+	$(BIN)/python -P -m node.learning.pet_cases "$(DATA)" build/pet_cases
+	cd models/bundles/pet_sarcoma && "$(CURDIR)/$(BIN)/python" -P -W ignore -m monai.bundle run --bundle_root . \
+		--config_file configs/train.json --meta_file configs/metadata.json --logging_file False \
+		--dataset_dir "$(CURDIR)/build/pet_cases" --ckpt_dir "$(CURDIR)/build/pet_sarcoma" $(ARGS)
+
+compare: .venv/installed-dev ## networks, losses, optimisers side by side on the PET of DATA=folder; an hour on two cores
+	@test -d "$(DATA)" || { echo "make compare: say where the unpacked imaging data is: make compare DATA=folder"; exit 2; }
+	$(BIN)/python -P -m node.learning.pet_cases "$(DATA)" build/pet_cases
+	OMP_NUM_THREADS=1 $(BIN)/python -P -W ignore -m models.comparison build/pet_cases build/compare $(ARGS)
+
+learn: .venv/installed-dev ## the whole learning loop on the PET of DATA=folder, through the real door; 20 minutes on two cores
+	@test -d "$(DATA)" || { echo "make learn: say where the imaging data is: make learn DATA=folder"; exit 2; }
+	$(BIN)/python -P -m tests.learning.rehearsal --data "$(DATA)" --out build/learn $(ARGS)
+
+learn-keys: .venv/installed-dev ## the same under four other keys, and for a champion trained on six patients
+	@test -d "$(DATA)" || { echo "make learn-keys: say where the imaging data is: make learn-keys DATA=folder"; exit 2; }
+	for key in 2 3 4 5; do \
+		$(BIN)/python -P -m tests.learning.rehearsal --data "$(DATA)" --out build/learn-$$key --key $$key || exit 1; done
+	$(BIN)/python -P -m tests.learning.rehearsal --data "$(DATA)" --out build/learn-six --champion 6
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -76,7 +76,7 @@ def _models(models: Commands, node: ArgumentParser) -> None:
     ):
         command = _command(models, node, name, text)
         command.add_argument("network", metavar="NETWORK")
-        command.add_argument("version", metavar="VERSION", help="its name or the beginning of its weights' hash")
+        command.add_argument("named", metavar="VERSION", help="its name or the beginning of its weights' hash")
         command.add_argument("--reason", required=True, metavar="TEXT", help="kept with the decision")
     rollback = _command(models, node, "rollback", "back to the version that was live before")
     rollback.add_argument("network", metavar="NETWORK")

@@ -111,14 +111,14 @@ def approve_model(options: argparse.Namespace) -> int:
 
     node = _node(options)
     studies = node.learning.shadow_studies
-    return _say(versions.approve(node.database, options.network, options.version, who(), options.reason, studies))
+    return _say(versions.approve(node.database, options.network, options.named, who(), options.reason, studies))
 
 
 def promote_model(options: argparse.Namespace) -> int:
     from .operations import versions
 
     node = _node(options)
-    return _say(versions.promote(node.networks, options.network, options.version, who(), options.reason))
+    return _say(versions.promote(node.networks, options.network, options.named, who(), options.reason))
 
 
 def roll_back_model(options: argparse.Namespace) -> int:

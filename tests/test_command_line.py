@@ -274,3 +274,12 @@ def test_a_node_keeps_its_configuration_when_it_is_started_without_naming_it(tmp
         assert str(config) in same_options(options)
         remember(home, options.config, options.database)
         given = {}
+
+
+def test_a_version_that_is_named_is_not_taken_for_the_question_which_version_this_is(tmp_path: Path) -> None:
+    for command in ("approve", "promote"):
+        done = planimeter(
+            "models", command, "ct_lungs", "9.9.9", "--reason", "tried", "--home", tmp_path / "home", check=False
+        )
+        assert done.returncode == 1
+        assert "ct_lungs has no version 9.9.9" in done.stderr

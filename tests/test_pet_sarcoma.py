@@ -275,13 +275,24 @@ def test_the_page_says_what_was_found_and_names_no_winner_by_chance() -> None:
     )
     dices = {SHIPPED.name: shipped, CONTENDERS[1].name: better}
     made = [
-        trials.Trial(one.name, trials.SPLIT, 60, 60, 61, 100, 1234, 0.5, outcomes(dices.get(one.name, noisy)))
+        trials.Trial(
+            one.name,
+            trials.SPLIT,
+            60,
+            60,
+            61,
+            99 if one is CONTENDERS[2] else 100,
+            1234,
+            0.5,
+            outcomes(dices.get(one.name, noisy)),
+        )
         for one in CONTENDERS
     ]
     made.append(trials.Trial(SHIPPED.name, 0, 60, 120, 121, 200, 1234, 0.5, outcomes(shipped)))
     text = page.page([trials.Trial.of_line(one.line()) for one in made], outcomes([0.5, 0.5, 0.5, 0.5]), "networks.svg")
-    assert f"Better than the shipped recipe beyond that interval: {CONTENDERS[1].name}. Worse: none." in text
+    assert f"\nrecipe beyond that interval: {CONTENDERS[1].name}. Worse: none.\n" in text
     assert "| U-Net (shipped recipe) | 0.590 | 0.133 | 0.630 | 1 |" in text
+    assert f"steps were made by: {CONTENDERS[2].name}.\n" in text
     assert "Failures of the network: P3 0.40." in text
     drawn = plot.plot("a & b", page.rows_of({one.name: one for one in made[:-1]}, outcomes([0.5] * 4)))
     assert drawn.count("<circle") == 4 * (len(CONTENDERS) + 1)

@@ -32,7 +32,6 @@ from tests.learning import champion, patients
 from tests.learning.keys import SHARES, key
 from tests.learning.patients import Patient
 from tests.running import RunningNode, planimeter
-from tests.waiting import wait_until
 
 SETTINGS = """
 [receive]
@@ -69,7 +68,9 @@ name = "sarcoma"
 networks = ["pet_sarcoma"]
 """
 CHAMPION_EPOCHS = champion.STEPS
-EPOCHS, MINUTES = 400, 5.0
+#: 15 patients in batches of four: four steps an epoch
+EPOCHS, MINUTES = 120, 7.0
+ASK_SECONDS = 6.0
 LONG_SECONDS = 1500.0
 
 
@@ -166,8 +167,14 @@ def _json(*command: str | Path) -> Any:
     return json.loads(planimeter(*words, "--home", home, "--json").stdout)
 
 
-def _until(what: str, answer: Callable[[], Any], seconds: float = LONG_SECONDS) -> Any:
-    return wait_until(what, answer, seconds)
+def _until(what: str, answer: Callable[[], Any]) -> Any:
+    """Ask now and then: every question is a command of its own, and takes a processor for a second or two."""
+    deadline = time.monotonic() + LONG_SECONDS
+    while not (found := answer()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still waiting for: {what}")
+        time.sleep(ASK_SECONDS)
+    return found
 
 
 def _all_done(home: Path, studies: Sequence[str]) -> None:
