@@ -161,6 +161,7 @@ def settings(tmp_path: Path, pacs: FakePacs, migrated: Path) -> Settings:
                 "attempts": 3,
                 "timeout_seconds": 5,
             },
+            "route": [{"name": "everything", "networks": ["ct_lungs"], "destinations": ["pacs"]}],
             "peer": [
                 {
                     "name": "pacs",

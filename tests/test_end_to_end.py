@@ -131,6 +131,7 @@ def test_results_that_come_back_and_late_objects_make_no_job(
     assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 2}
 
 
+@pytest.mark.slow
 def test_killed_inside_the_quiet_period_the_study_still_settles(
     orthanc: Orthanc, start_node: Start, dcmtk: Tool, tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_killed_inside_the_quiet_period_the_study_still_settles(
     assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 2}
 
 
+@pytest.mark.slow
 def test_ten_studies_over_postgresql_with_two_workers_arrive_once_each(
     postgres: Any, orthanc: Orthanc, start_node: Start, dcmtk: Tool, tmp_path: Path
 ) -> None:

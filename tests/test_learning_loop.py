@@ -199,6 +199,7 @@ def test_a_network_learns_from_corrections_and_goes_live_when_it_is_proven(node:
     assert audit.verify(node.database).startswith("the record is whole")
 
 
+@pytest.mark.slow
 def test_the_training_process_is_given_no_locked_patient(node: Node, tmp_path: Path) -> None:
     taught(node, tmp_path, {"train": 4, "validation": 1, "test": 2})
     retrain.ask(node.database, node.networks, "balls", 3, "somebody")

@@ -35,7 +35,7 @@ from db.arrivals import Arrival, Kind, Seen
 from db.database import open_database, sqlite_url
 from models.card import Input
 from node.errors import Refused
-from node.inbound.inbox import Inbox, data_set_start
+from node.inbound.inbox import Inbox, Source, data_set_start
 from node.inbound.whole import LONG_VR, SHORT_VR, _is_explicit, _Walk
 from node.objects import results
 from node.operations.submit import take_file
@@ -434,7 +434,7 @@ class Door(Inbox):
     def _known(self, sop_uid: str, digest: str, data: memoryview) -> tuple[str | None, str]:  # noqa: ARG002
         return None, digest
 
-    def _record(self, arrival: Arrival) -> Seen:
+    def _record(self, arrival: Arrival, source: Source) -> Seen:  # noqa: ARG002
         self.taken.append(arrival)
         return Seen.NEW
 

@@ -86,3 +86,14 @@ def test_a_notice_that_waits_is_not_sent_when_the_study_is_read_after_all(node: 
     assert sorted(ds.Modality for ds in pacs.objects) == ["SEG", "SR", "SR"]
     assert EnhancedSRStorage not in {ds.SOPClassUID for ds in pacs.objects}
     assert only_study(node)["state"] == "done"
+
+
+def test_a_network_for_another_modality_has_nothing_to_say(node: Node, pacs: FakePacs) -> None:
+    both = dataclasses.replace(node.routes[0], networks=("ct_lungs", "pet_sarcoma"))
+    of_two = dataclasses.replace(telling(node), routes=(both,))
+    take_in(of_two, gap())
+    work_off(of_two)
+    (sent,) = pacs.objects
+    assert said(sent).startswith("Not processed by CT lungs")
+    assert only_study(node)["reason"].startswith("missing-slice: ")
+    assert "modality" not in only_study(node)["reason"]

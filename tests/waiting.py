@@ -9,8 +9,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(what: str, came_true: Callable[[], T], seconds: float = 60.0) -> T:
-    """What `came_true` gives as soon as that is true; a failure that names `what` after so many seconds."""
+def wait_until(what: str, came_true: Callable[[], T], seconds: float = 60.0, every: float = 0.02) -> T:
+    """What `came_true` gives as soon as that is true; a failure that names `what` after so many seconds.
+
+    Args:
+        every: how long between two looks, where a look costs something.
+    """
     deadline = time.monotonic() + seconds
     while True:
         found = came_true()
@@ -18,4 +22,4 @@ def wait_until(what: str, came_true: Callable[[], T], seconds: float = 60.0) -> 
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
-        time.sleep(0.02)
+        time.sleep(every)

@@ -16,6 +16,8 @@ from ..study.series import Pick
 from . import routes
 from .routes import Route
 
+OTHER_MODALITY = "not-our-modality"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -49,8 +51,7 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Dec
             refused=(Refused("no-route", f"no route takes any series of this study: {_modalities(study)}"),)
         )
     choices: list[Choice] = []
-    refused: list[Refused] = []
-    unread: list[Choice] = []
+    refusals: list[tuple[Refused, Choice]] = []
     failed: list[Failed] = []
     for network, by_route in sorted(offers.items()):
         offered = {one.series_uid: one for _, taken in by_route for one in taken}
@@ -58,16 +59,18 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Dec
             _, bundle = networks.live(network)
             picks = series.choose(bundle.card, list(offered.values()))
         except Refused as refusal:
-            refused.append(refusal)
-            unread.append(_unread(network, list(offered.values()), refusal, by_route))
+            refusals.append((refusal, _unread(network, list(offered.values()), refusal, by_route)))
         except Failed as failure:
             failed.append(failure)
         else:
             choices += [_choice(network, pick, by_route) for pick in picks]
     if failed and not choices:
         raise failed[0]  # when it is mended, `planimeter retry` chooses again
-    refused += [Refused(failure.code, failure.sentence) for failure in failed]
-    return Decision(tuple(choices), tuple(refused), tuple(unread))
+    # a network for another modality has nothing to say of this study, unless all of them are
+    of_it = [pair for pair in refusals if pair[0].code != OTHER_MODALITY]
+    said = of_it if of_it or choices else refusals
+    unusable = [Refused(failure.code, failure.sentence) for failure in failed]
+    return Decision(tuple(choices), (*(refusal for refusal, _ in said), *unusable), tuple(unread for _, unread in said))
 
 
 def _modalities(study: Candidates) -> str:

@@ -32,6 +32,7 @@ from tests.learning import champion, patients
 from tests.learning.keys import SHARES, key
 from tests.learning.patients import Patient
 from tests.running import RunningNode, planimeter
+from tests.waiting import wait_until
 
 SETTINGS = """
 [receive]
@@ -169,12 +170,7 @@ def _json(*command: str | Path) -> Any:
 
 def _until(what: str, answer: Callable[[], Any]) -> Any:
     """Ask now and then: every question is a command of its own, and takes a processor for a second or two."""
-    deadline = time.monotonic() + LONG_SECONDS
-    while not (found := answer()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"still waiting for: {what}")
-        time.sleep(ASK_SECONDS)
-    return found
+    return wait_until(what, answer, LONG_SECONDS, ASK_SECONDS)
 
 
 def _all_done(home: Path, studies: Sequence[str]) -> None:
