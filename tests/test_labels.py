@@ -615,6 +615,7 @@ def test_real_structure_sets_and_their_pet_come_in_any_order_and_go_out_as_nifti
     node: Node, dicom_data: Path, threshold_hosts: ThresholdHosts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     threshold_hosts.answer = pet
+    node = dataclasses.replace(node, routes=(dataclasses.replace(node.routes[0], networks=("pet_sarcoma",)),))
     patients = [f"STS_{number:03d}" for number in (1, 20)]
     folders = [dicom_data / "pet_series" / name / "PET" for name in patients]
     assert operations.add(node.inbox, folders) == 0

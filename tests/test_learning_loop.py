@@ -156,6 +156,7 @@ def taught(node: Node, tmp_path: Path, wanted: dict[str, int]) -> None:
     work_off(node, most=500)
 
 
+@pytest.mark.slow  # its network takes milliseconds, and the gate's limit of runtime holds only on a quiet machine
 def test_a_network_learns_from_corrections_and_goes_live_when_it_is_proven(node: Node, tmp_path: Path) -> None:
     taught(node, tmp_path, {"train": 3, "validation": 1, "test": 12})
     asked = retrain.ask(node.database, node.networks, "balls", 3, "somebody")
