@@ -94,6 +94,12 @@ def labels(tx: Connection, network: str) -> Sequence[RowMapping]:
     )
 
 
+def mask_paths(tx: Connection) -> set[str]:
+    """The masks that frozen data sets were made of; a label may have another one by now."""
+    manifests = tx.execute(sa.select(data_set.c.manifest)).scalars()
+    return {str(one["mask_path"]) for manifest in manifests for one in manifest["cases"]}
+
+
 # ------------------------------------------------------- who was ever in one
 
 

@@ -277,6 +277,11 @@ def listing(tx: Connection, state: str | None = None) -> Sequence[Row]:
     return tx.execute(query if state is None else query.where(label.c.state == state)).mappings().all()
 
 
+def mask_paths(tx: Connection) -> set[str]:
+    """The masks of all labels that have one."""
+    return set(tx.execute(sa.select(label.c.mask_path).where(label.c.mask_path.is_not(None))).scalars())
+
+
 def counts(tx: Connection, network: str) -> dict[str, int]:
     """state -> number of labels of a network."""
     query = sa.select(label.c.state, sa.func.count()).where(label.c.network == network).group_by(label.c.state)

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from .database import Clock, insert
-from .tables import shadow
+from .networks import VersionState
+from .tables import model_version, shadow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +78,11 @@ def has(tx: Connection, input_set_id: int, model_version_id: int) -> bool:
     return tx.execute(sa.select(shadow.c.id).where(mine)).first() is not None
 
 
-def has_path(tx: Connection, path: str) -> bool:
-    """Whether a file of the archive is a shadow's mask."""
-    return tx.execute(sa.select(shadow.c.id).where(shadow.c.mask_path == path)).first() is not None
+def mask_paths(tx: Connection) -> set[str]:
+    """The masks of versions about which nobody has decided yet; of the others, the agreement is all that is kept."""
+    versions = sa.select(model_version.c.id).where(model_version.c.state == VersionState.SHADOW)
+    query = sa.select(shadow.c.mask_path).where(shadow.c.model_version_id.in_(versions))
+    return set(tx.execute(query).scalars())
 
 
 def of_version(tx: Connection, model_version_id: int, champion_id: int | None = None) -> Sequence[RowMapping]:

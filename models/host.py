@@ -129,7 +129,7 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
         memory_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         answer = {
             "say": "done",
-            "seconds": {key: round(value, 3) for key, value in seconds.items()},
+            "seconds": {key: round(value, 6) for key, value in seconds.items()},
             "peak_memory_mb": round(memory_kib / 1024, 1),
             "device": str(network.device),
             "entropy": entropy,

@@ -12,6 +12,7 @@ from models.card import CardError
 
 from .app import Node, database_url, open_node, remember, targets_of
 from .errors import NodeError
+from .operations.terminal import print_json
 from .options import same_options, settings_of, target_of, who
 
 EXIT_FAILED = 1
@@ -125,7 +126,7 @@ def status(options: argparse.Namespace) -> int:
 
     node = _node(options)
     overview = view.overview(node.database)
-    view.print_json(overview) if options.json else view.print_tables(overview, node.database)
+    print_json(overview) if options.json else view.print_tables(overview, node.database)
     return 0
 
 

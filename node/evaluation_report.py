@@ -22,17 +22,22 @@ from .learning.cases import Case
 from .learning.gate.values import Protocol, Verdict
 from .learning.report import document, page, pictures
 from .learning.report.values import Contender, Evaluation, Picture, Structure
+from .learning.report.version_card import model_card
 from .learning.trial import Compared, Trial
 from .objects.pictures.window import Window, usual
 from .study.geometry import Geometry
 
 
 def write(node: Node, run: Any, compared: Compared, protocol: Protocol, verdict: Verdict) -> str:
-    """Write HTML and PDF into the folder of the run; the path of the HTML below the home folder."""
+    """Write HTML, PDF and the model card into the folder of the run; the path of the HTML below the home folder."""
     evaluation = _evaluation(node, run, compared, protocol, verdict)
     folder = node.archive.home / run["folder"]
     durable.put(folder / "report.html", page.html(evaluation).encode())
     durable.put(folder / "report.pdf", document.pdf(evaluation))
+    bundle = compared.bundle
+    parent = evaluation.champion.name if evaluation.champion else ""
+    card = model_card(evaluation, bundle.card, weights_sha256=bundle.weights_sha256, parent=parent)
+    durable.put(folder / "model-card.html", card.encode())
     return f"{run['folder']}/report.html"
 
 
@@ -122,6 +127,7 @@ def _provenance(run: Any, parent: Any, candidate: Any, test: Any, training: Any)
         "training run": str(run["id"]),
         "protocol (SHA-256)": run["protocol_sha256"],
         "seed": str(run["seed"]),
+        "patients needed": run["facts"].get("power", {}).get("sentence", ""),
         "training set": f"{training['number']} ({training['sha256']})",
         "test set": f"{test['number']} ({test['sha256']})",
         "weights before (SHA-256)": parent["weights_sha256"] if parent is not None else "none",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
 from .app import Node, open_node
+from .operations.terminal import print_json
 from .options import settings_of, who
 from .prediction import read
 
@@ -28,6 +28,11 @@ def _say(sentence: str) -> int:
     return 0
 
 
+def _show(options: argparse.Namespace, everything: object, for_people: Callable[[], None]) -> int:
+    print_json(everything) if options.json else for_people()
+    return 0
+
+
 # ------------------------------------------------------------------- labels
 
 
@@ -35,8 +40,7 @@ def list_labels(options: argparse.Namespace) -> int:
     from .operations import labels
 
     found = labels.listing(_node(options).database, options.state)
-    labels.print_json(found) if options.json else labels.print_tables(found)
-    return 0
+    return _show(options, {"labels": found}, partial(labels.print_tables, found))
 
 
 def map_label(options: argparse.Namespace) -> int:
@@ -76,8 +80,7 @@ def list_patients(options: argparse.Namespace) -> int:
 
     node = _node(options)
     found = people.listing(node.database, node.learning.key)
-    people.print_json(found) if options.json else people.print_tables(found)
-    return 0
+    return _show(options, found, partial(people.print_tables, found))
 
 
 def merge_patients(options: argparse.Namespace) -> int:
@@ -100,10 +103,7 @@ def list_models(options: argparse.Namespace) -> int:
     from .operations import catalogue
 
     found = catalogue.listing(_node(options).networks)
-    if options.json:
-        return _say(json.dumps(found, indent=2))
-    catalogue.print_tables(found)
-    return 0
+    return _show(options, found, partial(catalogue.print_tables, found))
 
 
 def approve_model(options: argparse.Namespace) -> int:
@@ -146,10 +146,7 @@ def list_events(options: argparse.Namespace) -> int:
     from .operations import audit
 
     found = audit.listing(_node(options).database)
-    if options.json:
-        return _say(json.dumps(found, indent=2))
-    audit.print_table(found)
-    return 0
+    return _show(options, found, partial(audit.print_table, found))
 
 
 def verify_record(options: argparse.Namespace) -> int:

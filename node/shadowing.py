@@ -25,7 +25,8 @@ from .learning.shadowing import agreement
 from .operations import versions
 from .prediction import predict, read
 from .study.volume import Volume
-from .training import PRIORITY, make_way
+from .training import PRIORITY
+from .trying import make_way
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def shadow(node: Node, job: Claim, stages: Stages) -> None:
         agreed = agreement(champion, answer.labels, affine, values)
     finally:
         built.close()
-    mask = masks.keep(node.archive.home, answer.labels, "shadows")
+    mask = masks.keep(node.archive.home, answer.labels, masks.SHADOWS)
     reach("shadow-before-row")
     with node.database.write() as tx:
         shadows.record(

@@ -6,23 +6,26 @@ candidate will be judged on, and the protocol by which.
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from db import job_orders, jobs, networks, training_runs
+from db import jobs, networks, training_runs
 from db.job_states import Claim, JobKind, JobState
 from db.training_runs import RunState
 from models.card import Bundle
+from models.scores import summary
 
-from . import case_files
+from . import case_files, trying
 from .app import Node
 from .attempt import Stages
 from .errors import Unavailable
 from .failpoints import reach
-from .learning import data_set, protocol, trainer, versions
+from .learning import cases, data_set, protocol, trainer, versions
 from .learning.buckets import TEST
+from .learning.gate import power
+from .learning.gate.values import Protocol
 from .learning.trainer import Order
 from .operations import retrain
 
@@ -33,23 +36,9 @@ WHO = "planimeter"
 FOLDER = "learning/runs"
 
 
-def make_way(node: Node) -> None:
-    """Raises:
-    Unavailable: a study needs its network now, and what is learnt can wait.
-    """
-    if why := _wanted(node):
-        raise Unavailable("made-way", why, node.learning.quiet_seconds)
-
-
-def _wanted(node: Node) -> str:
-    with node.database.read() as tx:
-        wanted = job_orders.network_wanted(tx, socket.gethostname())
-    return "a study needs the device; this goes on afterwards" if wanted else ""
-
-
 def train(node: Node, job: Claim, stages: Stages) -> None:
     """Train a candidate of a network from the live weights, or go on with that."""
-    make_way(node)
+    trying.make_way(node)
     with node.database.read() as tx:
         run = training_runs.open_of(tx, job.subject)
     if run is None:
@@ -60,7 +49,10 @@ def train(node: Node, job: Claim, stages: Stages) -> None:
         return
     parent = node.networks.pinned(run["parent_id"])
     folder = node.archive.home / run["folder"]
-    _order(node, run, parent, stages).write(folder)
+    order = _order(node, run, parent, stages)
+    if "power" not in run["facts"]:
+        _say_power(node, run, parent, order.validation, stages)
+    order.write(folder)
     if run["state"] == RunState.WAITING:
         with node.database.write() as tx:
             training_runs.change(tx, run["id"], RunState.TRAINING)
@@ -68,7 +60,7 @@ def train(node: Node, job: Claim, stages: Stages) -> None:
     try:
         with stages("training"):
             limit_seconds = 60 * node.learning.max_minutes + MARGIN_SECONDS
-            done = trainer.train(folder, lambda: _wanted(node), limit_seconds, node.learning.processes)
+            done = trainer.train(folder, lambda: trying.study_waits(node), limit_seconds, node.learning.processes)
     except Unavailable as error:
         with node.database.write() as tx:
             training_runs.change(tx, run["id"], RunState.WAITING)
@@ -124,6 +116,17 @@ def _begun(node: Node, network: str, stages: Stages) -> Any:
             raise Unavailable("training-open", f"another worker has just begun to train {network}")
         training_runs.note(tx, run, {}, folder=f"{FOLDER}/{run}")
         return training_runs.find(tx, run)
+
+
+def _say_power(node: Node, run: Any, parent: Bundle, validation: Sequence[Path], stages: Stages) -> None:
+    """How many locked patients it takes to find a gain, by how the live network does on the validation's patients."""
+    declared = Protocol.of(run["protocol"])
+    folder = node.archive.home / run["folder"] / "power"
+    found = [trying.by_networks(node, [parent], cases.read(path), folder, stages)[0].scores for path in validation]
+    dices = summary.mean_dice(found, declared.primary_classes)
+    needed, sentence = power.from_champion(list(dices.values()), declared)
+    with node.database.write() as tx:
+        training_runs.note(tx, run["id"], {"power": {"patients": needed, "sentence": sentence}})
 
 
 def _order(node: Node, run: Any, parent: Bundle, stages: Stages) -> Order:

@@ -14,13 +14,13 @@ CARD = """
 format = 1
 name = "{name}"
 version = "0.1"
-title = "Thresholds"
+title = "{title}"
 manufacturer = "Tests"
 device_uid = "1.2.3.4"
 intended_use = "Tests."
 licence = "Apache-2.0"
 weights_licence = "Apache-2.0"
-smallest_component_ml = {smallest_component_ml}
+{more}
 
 [[input]]
 modality = ["CT"]
@@ -28,20 +28,29 @@ minimum_slices = 2
 
 [[segment]]
 value = 1
-label = "Dark"
+label = "{labels[0]}"
 category = ["123037004", "SCT", "Anatomical Structure"]
 type = ["39607008", "SCT", "Lung"]
 colour = [200, 100, 50]
 
 [[segment]]
 value = 2
-label = "Darker"
+label = "{labels[1]}"
 category = ["123037004", "SCT", "Anatomical Structure"]
 type = ["15825003", "SCT", "Aorta"]
 colour = [50, 100, 200]
 
 [files]
 """
+
+
+def card_text(name: str, title: str, labels: tuple[str, str], more: str = "") -> str:
+    """The card of a network with two classes.
+
+    Args:
+        more: lines of its head.
+    """
+    return CARD.format(name=name, title=title, labels=labels, more=more)
 
 
 def make(
@@ -123,6 +132,7 @@ def make(
     weight = torch.tensor([0.0, -slope, -2 * slope]).reshape(3, 1, 1, 1, 1)
     bias = torch.tensor([0.0, -500 * slope, -1400 * slope])
     torch.save({"weight": weight, "bias": bias}, root / "models" / "model.pt")
-    (root / card.FILE).write_text(CARD.format(name=name, smallest_component_ml=smallest_component_ml))
+    more = f"smallest_component_ml = {smallest_component_ml}"
+    (root / card.FILE).write_text(card_text(name, "Thresholds", ("Dark", "Darker"), more))
     card.seal(root)
     return root

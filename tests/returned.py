@@ -32,6 +32,7 @@ def segmentation(
     form: str = "BINARY",
     algorithm: str = "MANUAL",
     author: str = "Reader^One",
+    category: Code = codes.SCT.AnatomicalStructure,
     colours: dict[int, tuple[int, int, int]] | None = None,
     **elements: Any,
 ) -> Dataset:
@@ -41,6 +42,7 @@ def segmentation(
         images: in the order of the slices.
         label_map: (slices, rows, columns), of segment numbers.
         described: all segments, empty or not.
+        category: of all of them.
         elements: to be set afterwards.
     """
     used = [one for one in described if (label_map == one[0]).any()] if form == "LABELMAP" else list(described)
@@ -48,7 +50,7 @@ def segmentation(
         source_images=list(images),
         pixel_array=label_map,
         segmentation_type=form,
-        segment_descriptions=[_described(one, algorithm, (colours or {}).get(one[0])) for one in used],
+        segment_descriptions=[_described(one, algorithm, category, (colours or {}).get(one[0])) for one in used],
         series_instance_uid=generate_uid(),
         series_number=77,
         sop_instance_uid=generate_uid(),
@@ -67,12 +69,14 @@ def segmentation(
     return mine
 
 
-def _described(one: Described, algorithm: str, colour: tuple[int, int, int] | None) -> hd.seg.SegmentDescription:
+def _described(
+    one: Described, algorithm: str, category: Code, colour: tuple[int, int, int] | None
+) -> hd.seg.SegmentDescription:
     number, label, type_, side = one
     made = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=label,
-        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_category=category,
         segmented_property_type=type_,
         algorithm_type=algorithm,
         algorithm_identification=None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -528,6 +530,17 @@ def test_what_decides_the_bytes_decides_the_name(other: dict[str, Any]) -> None:
     assert replace(A_CASE, annotated=(1, 2), label_id=7, input_set_id=7, person=7, bucket="test").name == A_CASE.name
 
 
+def test_a_mask_that_nothing_refers_to_goes_unless_it_was_kept_just_now(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    used, unused, kept_again = (masks.keep(tmp_path, np.full((1, 2, 2), n, np.uint8)).path for n in range(3))
+    for path in (used, unused, kept_again):
+        os.utime(tmp_path / path, (1.0, 1.0))
+    assert masks.keep(tmp_path, np.full((1, 2, 2), 2, np.uint8)).path == kept_again
+    assert masks.sweep(tmp_path, {used}, time.time() - 60) == 1
+    assert [(tmp_path / path).exists() for path in (used, unused, kept_again)] == [True, False, True]
+    assert not list((tmp_path / "spool").iterdir())
+
+
 def test_two_that_make_a_case_at_once_make_one_and_leftovers_are_swept(decoders: Decoders, tmp_path: Path) -> None:
     built = built_of(small_series(SHAPE), tmp_path / "dicom", decoders)
     root = cases.root(tmp_path, "train")
@@ -537,7 +550,7 @@ def test_two_that_make_a_case_at_once_make_one_and_leftovers_are_swept(decoders:
     assert made == {root / A_CASE.name}
     (root / ".making-killed").mkdir()
     (root / ".making-killed" / "label.npy").write_bytes(b"half")
-    assert cases.sweep(tmp_path) == 1
+    assert cases.sweep(tmp_path, time.time() + 1) == 1
     assert cases.discard(tmp_path, "train", {"cd" * 16}) == 0
     assert cases.discard(tmp_path, "train", {A_CASE.patient}) == 1
     assert list(root.iterdir()) == []

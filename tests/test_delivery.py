@@ -96,18 +96,19 @@ def test_a_passing_failure_is_tried_again_for_that_object_alone(node: Node, pacs
     assert set(pacs.calls.values()) == {1}
 
 
+def _only_the_segmentation_is_dead(node: Node) -> None:
+    states = {form: one["state"] for form, one in sent(node).items()}
+    assert states == {SEG: "dead", VOLUMES: "delivered", DIAMETERS: "delivered"}
+    assert only_study(node)["state"] == "failed"
+
+
 @pytest.mark.parametrize("status", [0xA900, 0xC001, 0x0122, 0x0124])
 def test_a_lasting_failure_is_a_dead_letter_of_that_object_alone(node: Node, pacs: FakePacs, status: int) -> None:
     pacs.statuses = [status]
     take_in(node, small_series())
     work_off(node)
-    assert {form: one["state"] for form, one in sent(node).items()} == {
-        SEG: "dead",
-        VOLUMES: "delivered",
-        DIAMETERS: "delivered",
-    }
+    _only_the_segmentation_is_dead(node)
     assert f"0x{status:04X}" in sent(node)[SEG]["reason"]
-    assert only_study(node)["state"] == "failed"
     assert deliver_job(node)["state"] == "dead"
 
 
@@ -126,13 +127,8 @@ def test_a_refused_class_is_a_dead_letter_and_the_rest_goes(node: Node, pacs: Fa
     pacs.refuse = {SegmentationStorage}
     take_in(node, small_series())
     work_off(node)
-    assert {form: one["state"] for form, one in sent(node).items()} == {
-        SEG: "dead",
-        VOLUMES: "delivered",
-        DIAMETERS: "delivered",
-    }
+    _only_the_segmentation_is_dead(node)
     assert "does not accept Segmentation" in sent(node)[SEG]["reason"]
-    assert only_study(node)["state"] == "failed"
 
 
 def test_where_comprehensive_3d_sr_is_refused_comprehensive_sr_goes_instead(node: Node, pacs: FakePacs) -> None:

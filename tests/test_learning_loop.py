@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.sr.coding import Code
 
 from config.settings import load
 from db import networks, shadows, training_runs
@@ -24,15 +24,17 @@ from node.learning.buckets import Key, Shares, bucket
 from node.operations import audit, retrain, versions
 from node.operations.status import overview
 from node.operations.submit import take_file
+from node.operations.sweep import sweep_home
 from tests import loop_bundle
 from tests.driving import jobs_of, take_in, work_off
+from tests.returned import LUNG, Described, segmentation
 from tests.synthetic import as_files
 
 SHAPE = (20, 18, 10)
 SPACING_MM = (3.0, 3.0, 4.0)
 SHARES = (30, 10, 60)
 KEY = Key(bytes(range(32)))
-CODES = {1: ("39607008", "Lung"), 2: ("15825003", "Aorta")}
+DRAWN: list[Described] = [(1, "Lung", LUNG, None), (2, "Aorta", Code("15825003", "SCT", "Aorta"), None)]
 
 
 def body(number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -53,34 +55,9 @@ def series(number: int, name: str) -> list[Dataset]:
     return images
 
 
-def correction(images: Sequence[Dataset], truth: NDArray[np.uint8], classes: Sequence[int] = (1, 2)) -> Dataset:
+def correction(images: Sequence[Dataset], truth: NDArray[np.uint8]) -> Dataset:
     """What a radiologist sends back: both structures, drawn by hand."""
-    planes = truth.transpose(2, 1, 0)
-    described = [
-        hd.seg.SegmentDescription(
-            segment_number=n,
-            segment_label=CODES[value][1],
-            segmented_property_category=hd.sr.CodedConcept("123037004", "SCT", "Anatomical Structure"),
-            segmented_property_type=hd.sr.CodedConcept(CODES[value][0], "SCT", CODES[value][1]),
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
-        )
-        for n, value in enumerate(classes, 1)
-    ]
-    return hd.seg.Segmentation(
-        source_images=list(images),
-        pixel_array=np.stack([planes == value for value in classes], -1).astype(np.uint8),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=described,
-        series_instance_uid=generate_uid(),
-        series_number=5,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="A viewer",
-        manufacturer_model_name="of the tests",
-        software_versions="1",
-        device_serial_number="1",
-        content_creator_name="Reader^First",
-    )
+    return segmentation(images, truth.transpose(2, 1, 0), DRAWN)
 
 
 def names(wanted: dict[str, int]) -> list[str]:
@@ -156,7 +133,6 @@ def taught(node: Node, tmp_path: Path, wanted: dict[str, int]) -> None:
     work_off(node, most=500)
 
 
-@pytest.mark.slow  # its network takes milliseconds, and the gate's limit of runtime holds only on a quiet machine
 def test_a_network_learns_from_corrections_and_goes_live_when_it_is_proven(node: Node, tmp_path: Path) -> None:
     taught(node, tmp_path, {"train": 3, "validation": 1, "test": 12})
     asked = retrain.ask(node.database, node.networks, "balls", 3, "somebody")
@@ -173,7 +149,15 @@ def test_a_network_learns_from_corrections_and_goes_live_when_it_is_proven(node:
     assert (judged["look"], verdict["patients"], verdict["automatic"]) == (1, 12, False)
     assert states(node) == {"0.1": "installed", "0.1+001": "shadow"}
     report = node.archive.home / judged["report"]
-    assert "12" in report.read_text(encoding="utf-8")
+    said = report.read_text(encoding="utf-8")
+    needed = run["facts"]["power"]["sentence"]  # of the one patient in the validation
+    assert "cannot be said from 1 of the champion's scores" in needed
+    assert needed in html.unescape(said)
+    assert "0.1+001" in report.with_name("model-card.html").read_text(encoding="utf-8")
+    order = json.loads((report.parent / "run.json").read_text())
+    locked = {folder.name for folder in (node.archive.home / "learning" / "locked").iterdir()}
+    assert (len(order["train"]), len(order["validation"]), len(locked)) == (3, 1, 12)
+    assert not [one for one in order["train"] + order["validation"] if Path(one).name in locked or "locked" in one]
 
     # it runs beside the live one on the next study, and nothing of it goes out
     take_in(node, series(77, "NEXT1"))
@@ -199,21 +183,20 @@ def test_a_network_learns_from_corrections_and_goes_live_when_it_is_proven(node:
     assert node.networks.live("balls")[1].card.version == "0.1"
     assert audit.verify(node.database).startswith("the record is whole")
 
+    # what the shadow found has done its service; the labels' masks have not
+    masks = {of: list((node.archive.home / of).glob("??/*.npy")) for of in ("labels", "shadows")}
+    assert masks["labels"] and len(masks["shadows"]) == 1
+    sweep_home(node.archive, node.database, node.inbox, settled_seconds=-1)
+    assert [file.exists() for file in masks["labels"] + masks["shadows"]] == [True] * len(masks["labels"]) + [False]
+
 
 @pytest.mark.slow
-def test_the_training_process_is_given_no_locked_patient(node: Node, tmp_path: Path) -> None:
+def test_two_locked_patients_are_too_few_to_prove_anything(node: Node, tmp_path: Path) -> None:
     taught(node, tmp_path, {"train": 4, "validation": 1, "test": 2})
     retrain.ask(node.database, node.networks, "balls", 3, "somebody")
     work_off(node)
     with node.database.read() as tx:
-        (run,) = training_runs.listing(tx)
         (judged,) = training_runs.evaluations(tx)
-    said = json.loads((node.archive.home / run["folder"] / "run.json").read_text())
-    assert (len(said["train"]), len(said["validation"])) == (4, 1)
-    locked = {folder.name for folder in (node.archive.home / "learning" / "locked").iterdir()}
-    assert len(locked) == 2
-    assert not [one for one in said["train"] + said["validation"] if Path(one).name in locked or "locked" in one]
-    # two are too few to prove anything
     assert judged["outcome"] == "inconclusive"
     assert states(node)["0.1+001"] == "candidate"
 

@@ -495,7 +495,7 @@ def test_who_loses_is_pictured_first_then_the_lowest() -> None:
 
 def test_a_model_card_says_what_it_is_for_and_where_its_limits_are(usual: Evaluation) -> None:
     bundle = cards.read(cards.SHIPPED / "ct_lungs")
-    said = Reader(model_card(usual, bundle.card, weights_sha256=bundle.weights_sha256, approved="Dr. <b>A</b>")).said
+    said = Reader(model_card(usual, bundle.card, weights_sha256=bundle.weights_sha256, parent="Dr. <b>A</b>")).said
     for part in (bundle.card.intended_use, bundle.card.device_uid, bundle.weights_sha256, usual.verdict.blind_spot):
         assert part in said
     assert "Dr. <b>A</b>" in said

@@ -394,14 +394,12 @@ def test_nan_is_refused_not_averaged() -> None:
 def test_lesions_add_up_and_groups_part_the_cases() -> None:
     counts = dict(lesions_found=1, lesions_missed=2, lesions_false=3)
     cases = [
-        scored("a", 0.9, groups={"scanner": "X"}, **counts),
-        scored("b", 0.7, groups={"scanner": "Y"}, **counts),
+        scored("a", 0.9, **counts),
+        scored("b", 0.7, **counts),
         scored("c", 0.5, **counts),
     ]
     found = summary.summarise(cases, 1)
     assert (found.lesions_found, found.lesions_missed, found.lesions_false) == (3, 6, 9)
-    groups = summary.by_group(cases, "scanner")
-    assert {group: [case.patient for case in its] for group, its in groups.items()} == {"X": ["a"], "Y": ["b"]}
     assert summary.mean_dice(cases, [1]) == {"a": 0.9, "b": 0.7, "c": 0.5}
     assert summary.mean_dice(cases, [2]) == {}
 

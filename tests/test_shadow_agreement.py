@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from db import networks, shadows
 from db.database import Clock, Database
+from db.networks import VersionState
 from db.tables import input_set, patient, study
 from node.learning.shadowing import agreement
 
@@ -99,8 +100,10 @@ def rows(database: Database) -> tuple[list[int], int, int]:
             for n in range(3)
         ]
         champion, candidate = (
-            networks.register(tx, network="n", version=v, weights_sha256=v, card_sha256=v, device_uid=f"1.{v}")
-            for v in ("1", "2")
+            networks.register(
+                tx, network="n", version=v, weights_sha256=v, card_sha256=v, device_uid=f"1.{v}", state=state
+            )
+            for v, state in (("1", VersionState.INSTALLED), ("2", VersionState.CANDIDATE))
         )
     return sets, champion, candidate
 
@@ -127,8 +130,11 @@ def test_what_candidates_made_is_kept_once_and_summed_up(database: Database) -> 
         found = shadows.summary(tx, candidate)
         kept = shadows.of_version(tx, candidate, champion)
         assert shadows.of_version(tx, candidate, candidate) == []
-        assert shadows.has_path(tx, "shadows/0.npy")
-        assert not shadows.has_path(tx, "shadows/again.npy")
+        assert shadows.mask_paths(tx) == set()  # of a version that is not in the shadow any more
+    with database.write() as tx:
+        networks.change_state(tx, candidate, VersionState.ELIGIBLE, "gate", "better")
+        networks.change_state(tx, candidate, VersionState.SHADOW, "gate", "better")
+        assert shadows.mask_paths(tx) == {f"shadows/{n}.npy" for n in range(3)}
     assert [one["agreement"] for one in kept] == said
     assert found is not None
     assert (found.studies, found.seconds) == (3, 2.0)

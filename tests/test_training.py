@@ -320,9 +320,10 @@ def test_what_is_wrong_with_a_run_is_named(
 
 
 def test_a_bundle_that_was_changed_is_not_even_parsed(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
-    run = shop.run()
-    (shop.bundle / "configs" / "train.json").write_text("{\"imports\": [\"$open('/tmp/parsed', 'w')\"]}")
+    run, mark = shop.run(), shop.folder / "parsed"
+    (shop.bundle / "configs" / "train.json").write_text(json.dumps({"imports": [f"$open({str(mark)!r}, 'w')"]}))
     assert "is not the file that planimeter.toml lists" in refused(run, capsys)
+    assert not mark.exists()
     (shop.bundle / "configs" / "train.json").unlink()
     assert "listed in planimeter.toml but not there" in refused(run, capsys)
     card.seal(shop.bundle)

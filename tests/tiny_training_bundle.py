@@ -12,38 +12,8 @@ import torch
 from monai.networks.nets import UNet
 
 from models import card
+from tests.mini_bundle import card_text
 
-CARD = """
-format = 1
-name = "{name}"
-version = "0.1"
-title = "Balls"
-manufacturer = "Tests"
-device_uid = "1.2.3.4"
-intended_use = "Tests."
-licence = "Apache-2.0"
-weights_licence = "Apache-2.0"
-
-[[input]]
-modality = ["CT"]
-minimum_slices = 2
-
-[[segment]]
-value = 1
-label = "One"
-category = ["123037004", "SCT", "Anatomical Structure"]
-type = ["39607008", "SCT", "Lung"]
-colour = [200, 100, 50]
-
-[[segment]]
-value = 2
-label = "Other"
-category = ["123037004", "SCT", "Anatomical Structure"]
-type = ["15825003", "SCT", "Aorta"]
-colour = [50, 100, 200]
-
-[files]
-"""
 SIDE = 16
 NETWORK = {
     "spatial_dims": 3,
@@ -87,7 +57,7 @@ def make(
     (folder / "configs" / "inference.json").write_text("{}")
     torch.manual_seed(1)
     torch.save(UNet(**network).state_dict(), folder / "models" / "model.pt")
-    (folder / card.FILE).write_text(CARD.format(name=folder.name))
+    (folder / card.FILE).write_text(card_text(folder.name, "Balls", ("One", "Other")))
     card.seal(folder)
     return folder
 

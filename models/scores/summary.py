@@ -178,15 +178,6 @@ def mean_dice(cases: Sequence[CaseScores], values: Collection[int]) -> dict[str,
     return found
 
 
-def by_group(cases: Sequence[CaseScores], kind: str) -> dict[str, list[CaseScores]]:
-    """Group -> its cases, for one kind of subgroup; cases that say nothing of it are not there."""
-    found: dict[str, list[CaseScores]] = {}
-    for case in cases:
-        if group := case.groups.get(kind):
-            found.setdefault(group, []).append(case)
-    return dict(sorted(found.items()))
-
-
 def _total(counts: Sequence[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if known else None

@@ -71,10 +71,6 @@ class Wanted:
         parts = [self.network, self.reading, self.members_hash, self.mask_sha256, self.patient, sorted(self.annotated)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
-    @property
-    def is_locked(self) -> bool:
-        return self.bucket == TEST
-
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
@@ -276,9 +272,14 @@ def discard(home: Path, bucket: str, patients: Collection[str]) -> int:
     return len(mine)
 
 
-def sweep(home: Path) -> int:
-    """Remove what a process that was killed left half made; call it while no other one makes cases."""
-    left = [folder for bucket in (TRAIN, TEST) for folder in root(home, bucket).glob(f"{MAKING}*")]
+def sweep(home: Path, before: float) -> int:
+    """Remove what processes that were killed left half made or half removed; how many there were.
+
+    Args:
+        before: seconds since 1970; nobody is still busy with a folder that was not touched since then.
+    """
+    made = [folder for bucket in (TRAIN, TEST) for folder in root(home, bucket).glob(f"{MAKING}*")]
+    left = [folder for folder in made if folder.stat().st_mtime < before]
     for folder in left:
         shutil.rmtree(folder)
     return len(left)

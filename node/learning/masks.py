@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from . import durable
 
-FOLDER = "labels"
+FOLDER, SHADOWS = "labels", "shadows"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ def keep(home: Path, mask: NDArray[np.uint8], of: str = FOLDER) -> Kept:
     sha256 = hashlib.sha256(data.getbuffer()).hexdigest()
     folder = home / of / sha256[:2]
     target = folder / f"{sha256}.npy"
-    if not target.exists():
+    try:
+        os.utime(target)  # whoever sweeps leaves it alone
+    except FileNotFoundError:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = home / "spool" / f"{secrets.token_hex(16)}.npy"  # swept, should this process die here
         durable.write(beside, data.getvalue())
@@ -50,6 +53,29 @@ def keep(home: Path, mask: NDArray[np.uint8], of: str = FOLDER) -> Kept:
         for made in (folder, folder.parent, home):
             durable.sync_folder(made)
     return Kept(target.relative_to(home).as_posix(), sha256)
+
+
+def sweep(home: Path, wanted: Collection[str], before: float) -> int:
+    """Remove the masks that nothing refers to; how many there were.
+
+    One that is kept anew at this very moment stays: it is put aside, looked at once more, and put back.
+
+    Args:
+        wanted: paths below the home folder.
+        before: seconds since 1970; one that was kept since then may get its row in a moment.
+    """
+    removed = 0
+    for file in (file for of in (FOLDER, SHADOWS) for file in (home / of).glob("??/*.npy")):
+        if file.relative_to(home).as_posix() in wanted or file.stat().st_mtime >= before:
+            continue
+        aside = home / "spool" / f"{secrets.token_hex(16)}.npy"
+        file.rename(aside)
+        if aside.stat().st_mtime >= before:
+            aside.rename(file)
+        else:
+            aside.unlink()
+            removed += 1
+    return removed
 
 
 def read(home: Path, path: str) -> NDArray[np.uint8]:

@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from db import events, networks, training_runs
 from db.database import Database, Row
 from db.events import Head
 
 from ..errors import Refused
+from .terminal import new_table, plain
 
 
 def verify(database: Database, noted: str | None = None) -> str:
@@ -115,24 +114,17 @@ def listing(database: Database, subject: str | None = None, limit: int | None = 
 
 def print_table(listed: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
     """For people; as `listing` gives them."""
-    table = Table(title=f"record ({len(listed)})", title_justify="left", title_style="bold", expand=False)
-    for name in ("number", "at", "who", "what", "subject"):
-        table.add_column(name, overflow="fold")
-    table.add_column("details", overflow="fold")
+    columns = ("number", "at", "who", "what", "subject")
+    table = new_table(f"record ({len(listed)})", (*columns, "details"))
     for row in listed:
         said = ", ".join(f"{key} {_short(value)}" for key, value in row["details"].items() if value not in (None, ""))
-        cells = (str(row[name]) for name in ("number", "at", "who", "what", "subject"))
-        table.add_row(*(_plain(cell) for cell in (*cells, said)))
+        table.add_row(*(plain(row[name]) for name in columns), plain(said))
     (console or Console()).print(table)
 
 
 def _short(value: object) -> str:
     text = str(value)
     return f"{text[:12]}..." if len(text) == 64 and " " not in text else text
-
-
-def _plain(text: str) -> str:
-    return escape("".join(letter if letter.isprintable() else " " for letter in text))
 
 
 def export(database: Database, to: TextIO) -> int:

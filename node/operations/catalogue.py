@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from db import networks as rows
 from db import shadows, training_runs
@@ -17,6 +15,7 @@ from db.database import Row
 
 from ..errors import Failed
 from ..networks import Networks
+from .terminal import new_table, plain
 
 STYLES = {"candidate": "cyan", "rejected": "red", "eligible": "yellow", "shadow": "magenta", "approved": "green"}
 
@@ -94,16 +93,18 @@ def print_tables(everything: Mapping[str, Sequence[Mapping[str, Any]]], console:
     networks, versions = everything["networks"], everything["versions"]
     for one in networks:
         if one["fault"]:
-            console.print(f"[bold red]{_plain(one['network'])}:[/] {_plain(one['fault'])}")
-    table = _table(f"networks ({len(networks)})", "network", "live", "since", "by", "because", "training")
+            console.print(f"[bold red]{plain(one['network'])}:[/] {plain(one['fault'])}")
+    columns = ("network", "live", "since", "by", "because", "training")
+    table = new_table(f"networks ({len(networks)})", columns)
     for one in networks:
-        table.add_row(*(_plain(one[key]) for key in ("network", "live", "since", "by", "because", "training")))
+        table.add_row(*(plain(one[key]) for key in columns))
     console.print(table)
-    table = _table(f"versions ({len(versions)})", "network", "version", "state", "weights", "gate", "in the shadow")
+    columns = ("network", "version", "state", "weights", "gate", "in the shadow")
+    table = new_table(f"versions ({len(versions)})", columns)
     for one in versions:
         state = f"{one['state']}, live" if one["live"] else one["state"]
         cells = (one["network"], one["version"], state, one["weights_sha256"][:12], _gate(one), _beside(one))
-        table.add_row(*(_plain(cell) for cell in cells), style="bold" if one["live"] else STYLES.get(one["state"]))
+        table.add_row(*(plain(cell) for cell in cells), style="bold" if one["live"] else STYLES.get(one["state"]))
     console.print(table)
 
 
@@ -135,18 +136,5 @@ def _beside(version: Mapping[str, Any]) -> str:
     return f"{found['studies']} studies: {'; '.join(classes) or 'nothing in any'}"
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", expand=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
-
-
-def _plain(value: object) -> str:
-    """As text for a terminal."""
-    text = "" if value is None else str(value)
-    return escape("".join(letter if letter.isprintable() else " " for letter in text))

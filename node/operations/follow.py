@@ -25,7 +25,7 @@ def training(database: Database, home: Path, network: str) -> int:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
     with database.read() as tx:
         before = {run["id"] for run in training_runs.listing(tx, network) if run["state"] not in training_runs.OPEN}
-    begun = time.monotonic()
+    begun, said = time.monotonic(), ""
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=not console.is_terminal) as bars:
         bar = bars.add_task("waiting for a worker", total=None, said="")
         while True:
@@ -37,6 +37,9 @@ def training(database: Database, home: Path, network: str) -> int:
                 return 1
             if run is not None and run["state"] not in training_runs.OPEN:
                 break
+            if run is not None and not said and "power" in run["facts"]:
+                said = run["facts"]["power"]["sentence"]
+                console.print(said, markup=False)
             if run is None and time.monotonic() - begun > LONG_SECONDS:
                 bars.update(bar, said="does the node run, with `[work]` on this database?")
             elif run is not None:

@@ -5,7 +5,6 @@ A person's decision is written into the record of events, without what names a p
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +15,7 @@ from typing import Any
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 
 from db import events, labels
 from db.database import Database, Row
@@ -29,10 +26,11 @@ from ..inbound.kinds import LABELS
 from ..learning import people
 from ..networks import Networks
 from .submit import files_below, take_file
+from .terminal import SHOWN, new_table, plain, print_older
 
 STYLES = {"ready": "green", "accepted": "cyan", "waiting": "yellow", "quarantined": "bold red", "rejected": "dim"}
+COLUMNS = ("id", "state", "network", "structures", "Dice", "changed", "author", "made", "study uid", "reason")
 ADDED = Source("SUBMIT", LOCAL, teaches=True)
-SHOWN = 30
 
 # --------------------------------------------------------------------- list
 
@@ -74,11 +72,6 @@ def _shown(row: Row, kept_out: str | None) -> dict[str, Any]:
     }
 
 
-def print_json(found: list[dict[str, Any]]) -> None:
-    """For programs."""
-    sys.stdout.write(json.dumps({"labels": found}, indent=2) + "\n")
-
-
 def print_tables(found: list[dict[str, Any]]) -> None:
     """For people: the newest, each with what became of its structures."""
     console = Console()
@@ -87,14 +80,11 @@ def print_tables(found: list[dict[str, Any]]) -> None:
         return
     counted = Counter(one["state"] for one in found)
     said = ", ".join(f"{number} {state}" for state, number in sorted(counted.items()))
-    table = Table(title=f"labels ({said})", title_justify="left", title_style="bold")
-    for column in ("id", "state", "network", "structures", "Dice", "changed", "author", "made", "study uid", "reason"):
-        table.add_column(column, overflow="fold")
+    table = new_table(f"labels ({said})", COLUMNS)
     for one in found[:SHOWN]:
-        table.add_row(*map(_plain, _cells(one)), style=STYLES.get(one["state"]))
+        table.add_row(*map(plain, _cells(one)), style=STYLES.get(one["state"]))
     console.print(table)
-    if len(found) > SHOWN:
-        console.print(f"[dim]and {len(found) - SHOWN} older ones; --json shows all[/]")
+    print_older(console, len(found))
 
 
 def _cells(one: dict[str, Any]) -> tuple[object, ...]:
@@ -103,24 +93,18 @@ def _cells(one: dict[str, Any]) -> tuple[object, ...]:
         f"{each['name']} -> {each['value'] if each['value'] is not None else '?'}" for each in one["structures"]
     )
     dice = f"{sum(dices) / len(dices):.3f}" if dices else ""
-    changed = "" if one["voxels_changed"] is None else one["voxels_changed"]
     return (
         one["id"],
         one["state"],
-        one["network"] or "",
+        one["network"],
         structures,
         dice,
-        changed,
+        one["voxels_changed"],
         one["author"],
         one["made"],
-        one["study_uid"] or "",
-        one["reason"] or "",
+        one["study_uid"],
+        one["reason"],
     )
-
-
-def _plain(value: object) -> str:
-    """As text for a terminal: names may hold words of a header, and these anything."""
-    return escape("".join(letter if letter.isprintable() else " " for letter in str(value)))
 
 
 # ------------------------------------------------------------------- decide

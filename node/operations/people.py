@@ -5,9 +5,7 @@ The list names patients by PatientID, for whoever decides has to know whom it is
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from db.database import Database
 from ..errors import Refused
 from ..learning import cases, people
 from ..learning.buckets import TEST, TRAIN, Key
-from .status import print_table
+from .terminal import print_table
 
 NAME = re.compile(r"p([1-9][0-9]{0,14})", re.ASCII)
 
@@ -68,18 +66,13 @@ def _in_part(count: int) -> str:
     )
 
 
-def print_json(everything: dict[str, list[dict[str, Any]]]) -> None:
-    """For programs."""
-    sys.stdout.write(json.dumps(everything, indent=2) + "\n")
-
-
 def print_tables(everything: dict[str, list[dict[str, Any]]]) -> None:
     """For people: what is to be decided first."""
     console = Console()
     for one in everything["notes"]:
         console.print(f"[bold yellow]{one['note']}[/]")
     pairs = ("first", "second", "because", "patient_ids", "buckets", "state")
-    print_table(console, "suspected to be one person", pairs, everything["suspicions"])
+    print_table(console, "suspected to be one person", pairs, everything["suspicions"], {"held": "bold yellow"})
     known = ("patient", "patient_id", "issuer", "same_as", "bucket", "labels", "reason")
     print_table(console, "patients", known, everything["patients"])
 

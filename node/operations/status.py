@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from datetime import datetime
 from typing import Any
 
 from pydicom.uid import UID
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from db import deliveries, pauses, refusals, results
 from db import overview as rows
 from db.database import Database
 from db.job_states import JobState
 from db.overview import StudyOverview
+
+from .terminal import plain, print_table
 
 STYLES = {
     "arriving": "cyan",
@@ -33,7 +31,6 @@ STYLES = {
     "dead": "bold red",
     "held": "bold yellow",
 }
-SHOWN = 30
 
 
 def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
@@ -140,11 +137,6 @@ def _by_a_person(study: StudyOverview) -> tuple[str, str] | None:
     return None
 
 
-def print_json(everything: dict[str, list[dict[str, Any]]]) -> None:
-    """For programs."""
-    sys.stdout.write(json.dumps(everything, indent=2) + "\n")
-
-
 def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database) -> None:
     """For people: what matters now first, the latest of the rest."""
     console = Console()
@@ -154,7 +146,7 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
         console.print(f"[bold yellow]Paused: {', '.join(sorted(paused))}[/]; `planimeter resume` ends that")
     for outage in outages:
         since = datetime.fromtimestamp(outage["since"]).astimezone().strftime("%H:%M:%S")
-        console.print(f"[bold red]{outage['destination']} does not answer since {since}:[/] {_plain(outage['reason'])}")
+        console.print(f"[bold red]{outage['destination']} does not answer since {since}:[/] {plain(outage['reason'])}")
     columns = {
         "studies": ("state", "images", "study_uid", "reason"),
         "jobs": ("id", "kind", "state", "attempts", "model", "study_uid", "reason"),
@@ -164,36 +156,13 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
     }
     titles = {"callers": "turned away at the door", "held": "held by the self-check: never sent"}
     for name, keys in columns.items():
-        print_table(console, titles.get(name, name), keys, everything[name])
-
-
-def print_table(console: Console, title: str, keys: tuple[str, ...], listed: list[dict[str, Any]]) -> None:
-    if not listed:
-        console.print(f"[dim]{title}: none[/]")
-        return
-    table = Table(title=f"{title} ({len(listed)})", title_justify="left", title_style="bold", expand=False)
-    for key in keys:
-        table.add_column(key.replace("_", " "), overflow="fold")
-    for row in listed[:SHOWN]:
-        table.add_row(*(_plain(row[key] if row[key] is not None else "") for key in keys), style=_style(row))
-    console.print(table)
-    if len(listed) > SHOWN:
-        console.print(f"[dim]and {len(listed) - SHOWN} older ones; --json shows all[/]")
-
-
-def _plain(value: object) -> str:
-    """As text for a terminal: reasons may hold words of a header, and these anything."""
-    return escape("".join(letter if letter.isprintable() else " " for letter in str(value)))
-
-
-def _style(row: dict[str, Any]) -> str | None:
-    return STYLES.get(row.get("state", ""))
+        print_table(console, titles.get(name, name), keys, everything[name], STYLES)
 
 
 def print_jobs(database: Database) -> int:
     """The jobs, newest first."""
     keys = ("id", "kind", "state", "attempts", "model", "study_uid", "reason")
-    print_table(Console(), "jobs", keys, overview(database)["jobs"])
+    print_table(Console(), "jobs", keys, overview(database)["jobs"], STYLES)
     return 0
 
 

@@ -1,7 +1,8 @@
 """Tidy the home folder after crashes. Nothing that was acknowledged is ever removed.
 
 A file of the store without a row was received whole but never acknowledged, or its row was lost with an old backup of
-the database: it is taken in again. A file of the results without a row was made but never committed: it goes.
+the database: it is taken in again. A file of the results without a row was made but never committed: it goes. So does
+a mask that no label, no frozen data set and no version that waits for its approval refers to.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
 
-from db import arrivals, results
+from db import arrivals, data_sets, labels, results, shadows
 from db.database import Database, DatabaseUnreachable
 
 from ..errors import Refused
 from ..inbound.inbox import Inbox, Source
+from ..learning import cases, masks
 from ..study.archive import Archive
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,16 @@ def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_secon
                     raise
                 except Exception:  # one file must not keep the rest from being tidied
                     logger.exception("%s cannot be swept", file.name)
+    _sweep_learning(archive.home, database, before)
+
+
+def _sweep_learning(home: Path, database: Database, before: float) -> None:
+    with database.read() as tx:
+        wanted = labels.mask_paths(tx) | data_sets.mask_paths(tx) | shadows.mask_paths(tx)
+    if removed := masks.sweep(home, wanted, before):
+        logger.info("removed %d masks that nothing refers to", removed)
+    if removed := cases.sweep(home, before):
+        logger.info("removed %d cases that were never finished", removed)
 
 
 def _sweep_file(archive: Archive, database: Database, inbox: Inbox, kind: str, file: Path) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from models.card import Card, Input
 from node.learning import outlined
 from node.study import volume
 from node.study.decode import Decoders
+from tests import returned
 
 PET = Input(modality=("PT",), values="suv_bw", derived=True)
 MASS = "GTV_Mass"  # and more, as in GTV_Mass_PET
@@ -67,29 +67,8 @@ def segmentation(patient: Patient, card: Card, decoders: Decoders) -> Dataset:
         built.close()
     sources = {str(ds.SOPInstanceUID): ds for ds in (dcmread(file) for file in patient.images)}
     segment = card.segment[0]
-    described = hd.seg.SegmentDescription(
-        segment_number=1,
-        segment_label="Mass",
-        segmented_property_category=hd.sr.CodedConcept(*segment.category),
-        segmented_property_type=hd.sr.CodedConcept(*segment.type),
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
-    )
-    return hd.seg.Segmentation(
-        source_images=[sources[uid] for uid in order],
-        pixel_array=mask[..., None],
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[described],
-        series_instance_uid=generate_uid(entropy_srcs=[patient.name, "correction"]),
-        series_number=501,
-        sop_instance_uid=generate_uid(entropy_srcs=[patient.name, "correction", "1"]),
-        instance_number=1,
-        manufacturer="A viewer",
-        manufacturer_model_name="with segmentations",
-        software_versions="1",
-        device_serial_number="1",
-        content_creator_name="Reader^First",
-        omit_empty_frames=True,
-    )
+    described = [(1, "Mass", Code(*segment.type), None)]
+    return returned.segmentation([sources[uid] for uid in order], mask, described, category=Code(*segment.category))
 
 
 def follow_up(patient: Patient, folder: Path) -> list[Path]:
@@ -103,13 +82,4 @@ def follow_up(patient: Patient, folder: Path) -> list[Path]:
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[patient.name, str(n)])
         files.append(folder / f"{n:04d}.dcm")
         ds.save_as(files[-1])
-    return files
-
-
-def as_files(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
-    """Each as a file of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{n:04d}.dcm" for n in range(len(datasets))]
-    for ds, file in zip(datasets, files, strict=True):
-        ds.save_as(file)
     return files

@@ -31,6 +31,7 @@ from node.study.decode import Decoders
 from tests.learning import champion, patients
 from tests.learning.keys import SHARES, key
 from tests.learning.patients import Patient
+from tests.returned import folder_of
 from tests.running import RunningNode, planimeter
 from tests.waiting import wait_until
 
@@ -187,7 +188,7 @@ def _corrections(of: Sequence[Patient], folder: Path, decoders: Decoders) -> lis
     """The even ones as the structure set that the expert drew, the odd ones as a segmentation of the same."""
     shipped = card.read(SHIPPED / champion.NETWORK).card
     as_segmentations = [patients.segmentation(one, shipped, decoders) for one in of[1::2]]
-    return [*(one.contours for one in of[::2]), *patients.as_files(as_segmentations, folder)]
+    return [*(one.contours for one in of[::2]), *folder_of(as_segmentations, folder)]
 
 
 def _labels(home: Path, wanted: int) -> dict[str, int]:

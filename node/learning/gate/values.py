@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
+
+#: of a protocol, by label value
+NUMBERED = ("class_margins", "absolute")
 
 
 class Outcome(StrEnum):
@@ -55,6 +60,12 @@ class Protocol:
     bootstraps: int = 4000
     permutations: int = 10_000
     seed: int = 0
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Protocol:
+        """As it was declared and kept as JSON, whose keys are text and whose lists are no tuples."""
+        numbered = {name: {int(key): value for key, value in said[name].items()} for name in NUMBERED}
+        return cls(**{**said, **numbered, "primary_classes": tuple(said["primary_classes"])})
 
     def sha256(self) -> str:
         """The hash of all of it."""

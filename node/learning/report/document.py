@@ -20,7 +20,6 @@ from ...objects.pictures.paper import (
     HEAD,
     HEAD_NUMBER,
     HEADING,
-    LINE,
     NOTE,
     NUMBER,
     TITLE,
@@ -116,29 +115,11 @@ def _table(table: Table) -> list[Flowable]:
     has_head = any(column.head for column in table.columns)
     if has_head:
         rows.insert(0, [say(one.head, HEAD_NUMBER if one.number else HEAD) for one in table.columns])
-    made = _ruled(rows, widths, has_head=has_head)
+    made = paper.table(rows, widths, head=int(has_head))
     title = [say(table.title, HEADING)] if table.title else []
     if len(rows) < SHORT:
         return [KeepTogether([*title, made]), Spacer(0, 2 * mm)]
     return [CondPageBreak(ROOM), *title, made, Spacer(0, 2 * mm)]
-
-
-def _ruled(rows: list[list[Flowable]], widths: list[float], *, has_head: bool) -> Laid:
-    """With a line below each row; a head is repeated on every page."""
-    if has_head:
-        return paper.table(rows, widths)
-    made = Laid(rows, colWidths=widths, hAlign="LEFT")
-    made.setStyle(
-        [
-            ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
-            ("LEFTPADDING", (0, 0), (-1, -1), 3),
-            ("RIGHTPADDING", (0, 0), (-1, -1), 3),
-            ("TOPPADDING", (0, 0), (-1, -1), 2.5),
-            ("BOTTOMPADDING", (0, 0), (-1, -1), 2.5),
-            ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE),
-        ]
-    )
-    return made
 
 
 def _cell(cell: Cell, *, number: bool) -> Paragraph:

@@ -20,21 +20,20 @@ NOT_FOR = (
 )
 
 
-def model_card(of: Evaluation, card: Card, *, weights_sha256: str, parent: str = "", approved: str = "") -> str:
+def model_card(of: Evaluation, card: Card, *, weights_sha256: str, parent: str = "") -> str:
     """One HTML file about a version.
 
     Args:
         of: the evaluation that the version was judged by.
         card: of the version.
         parent: the version that its training began with; empty for none.
-        approved: who released it, when and why; empty where nobody has.
 
     Raises:
         Refused: as `tables.compared`.
     """
     blocks: list[Block] = [
         *_use(card),
-        *_identity(card, weights_sha256, parent, approved),
+        *_identity(card, weights_sha256, parent),
         *_knows(card),
         *origin.data(of),
         *_results(of),
@@ -52,7 +51,7 @@ def _use(card: Card) -> list[Block]:
     ]
 
 
-def _identity(card: Card, weights_sha256: str, parent: str, approved: str) -> list[Block]:
+def _identity(card: Card, weights_sha256: str, parent: str) -> list[Block]:
     rows = (
         row("Name, version", f"{card.name} {card.version}"),
         row("Made by", card.manufacturer),
@@ -60,7 +59,7 @@ def _identity(card: Card, weights_sha256: str, parent: str, approved: str) -> li
         row("Weights SHA-256", Cell(weights_sha256, code=True)),
         row("Trained from", parent or "a random start"),
         row("Licence, of the weights", f"{card.licence}, {card.weights_licence}"),
-        row("Released", approved or "by nobody: this version is not live"),
+        row("Released", "not before this was written; by whom since then: `planimeter models list`"),
     )
     return [Heading("Version", "version"), Table("", (Column("", 1), Column("", 3)), rows)]
 

@@ -37,21 +37,21 @@ def say(text: str, style: ParagraphStyle = TEXT) -> Paragraph:
     return Paragraph(in_document(text).markup, style)
 
 
+RULED = (
+    ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
+    ("LEFTPADDING", (0, 0), (-1, -1), 3),
+    ("RIGHTPADDING", (0, 0), (-1, -1), 3),
+    ("TOPPADDING", (0, 0), (-1, -1), 2.5),
+    ("BOTTOMPADDING", (0, 0), (-1, -1), 2.5),
+    ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE),
+)
+
+
 def table(rows: list[list[Flowable]], widths: list[float], *, head: int = 1) -> Table:
-    """Rows under a head that is repeated on every page."""
+    """Rows with a line below each; as many as `head` are repeated on every page."""
     made = Table(rows, colWidths=widths, repeatRows=head, hAlign="LEFT")
-    made.setStyle(
-        [
-            ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
-            ("LEFTPADDING", (0, 0), (-1, -1), 3),
-            ("RIGHTPADDING", (0, 0), (-1, -1), 3),
-            ("TOPPADDING", (0, 0), (-1, -1), 2.5),
-            ("BOTTOMPADDING", (0, 0), (-1, -1), 2.5),
-            ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE),
-            ("LINEBELOW", (0, head - 1), (-1, head - 1), 0.8, FAINT),
-            ("BACKGROUND", (0, 0), (-1, head - 1), SHADE),
-        ]
-    )
+    of_head = [("LINEBELOW", (0, head - 1), (-1, head - 1), 0.8, FAINT), ("BACKGROUND", (0, 0), (-1, head - 1), SHADE)]
+    made.setStyle([*RULED, *(of_head if head else ())])
     return made
 
 
