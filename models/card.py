@@ -110,6 +110,18 @@ class Gate(Part):
     baseline: tuple[Baseline, ...] = ()
 
 
+class Start(Part):
+    """Of a network that was not trained yet: its weights are those of another one, for other structures.
+
+    Attributes:
+        like: name and version of that one.
+        freeze_epochs: for so long its first training leaves alone what was taken over.
+    """
+
+    like: Text
+    freeze_epochs: Annotated[int, Field(ge=0)] = 0
+
+
 class Card(Part):
     """A network's model card."""
 
@@ -135,6 +147,7 @@ class Card(Part):
     segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
     trained_on: TrainedOn = TrainedOn()
     gate: Gate = Gate()
+    start: Start | None = None
     files: dict[str, Sha256]
 
     @model_validator(mode="after")

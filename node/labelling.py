@@ -117,12 +117,12 @@ def _found(node: Node, one: _Object, stages: Stages) -> list[_Found]:
 
 def _learners(node: Node, each: Meant, named: Sequence[str]) -> Iterator[tuple[str, Bundle]]:
     """The network that read the images, and those that would read the same of them and have not read them."""
-    _, bundle = node.networks.live(each.network)
+    _, bundle = node.networks.known(each.network)
     yield each.network, bundle
     for name in node.networks.names():
         if name not in named:
             try:
-                _, other = node.networks.live(name)
+                _, other = node.networks.known(name)
             except Failed as failure:
                 logger.warning("%s learns nothing from labels: %s", name, failure.sentence)
                 continue

@@ -70,6 +70,13 @@ def _patients(patients: Commands, node: ArgumentParser) -> None:
 def _models(models: Commands, node: ArgumentParser) -> None:
     listed = _command(models, node, "list", "every version of every network")
     listed.add_argument("--json", action="store_true", help="the same for programs, complete")
+    new = _command(models, node, "new", "a network for other structures, to be trained on labels from here")
+    new.add_argument("network", metavar="NAME")
+    new.add_argument("--like", required=True, metavar="MODEL", help="reads the same images, and lends its layers")
+    new.add_argument(
+        "--segments", required=True, type=Path, metavar="CARD", help="TOML: [[segment]], [gate], title ..."
+    )
+    new.add_argument("--freeze-epochs", type=int, default=0, metavar="N", help="leave lent layers alone for so long")
     for name, text in (
         ("approve", "let a candidate that was proven better go live when it is promoted"),
         ("promote", "an approved version goes live; jobs that run end with the old one"),

@@ -106,6 +106,14 @@ def list_models(options: argparse.Namespace) -> int:
     return _show(options, found, partial(catalogue.print_tables, found))
 
 
+def new_model(options: argparse.Namespace) -> int:
+    from .operations import new_network
+
+    networks = _node(options).networks
+    segments, freeze_epochs = options.segments, max(options.freeze_epochs, 0)
+    return _say(new_network.make(networks, options.network, options.like, segments, freeze_epochs, who()))
+
+
 def approve_model(options: argparse.Namespace) -> int:
     from .operations import versions
 
@@ -171,6 +179,7 @@ COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("patients", "merge"): merge_patients,
     ("patients", "apart"): keep_patients_apart,
     ("models", "list"): list_models,
+    ("models", "new"): new_model,
     ("models", "approve"): approve_model,
     ("models", "promote"): promote_model,
     ("models", "rollback"): roll_back_model,

@@ -41,14 +41,28 @@ class Networks:
             ours = [name for name in networks.names(tx) if (row := networks.live(tx, name)) and row["folder"]]
         return sorted({*card.names(self.folders), *ours})
 
+    def known(self, name: str) -> tuple[int | None, Bundle]:
+        """The live version; of a network that was never trained, no version and what it begins with.
+
+        Raises:
+            Failed: as `live`.
+        """
+        installed, newest = self.seen(name)
+        if newest is None and installed is not None:
+            return None, installed
+        return self.live(name)
+
     def live(self, name: str) -> tuple[int, Bundle]:
         """The live version of a network: its row and its bundle.
 
         Raises:
             Failed: `network-unusable`: there is none, its card is wrong, or its files are missing or were changed; an
-                administrator must mend it.
+                administrator must mend it. `network-untrained`: it was made here, and no version was promoted yet.
         """
         installed, newest = self.seen(name)
+        if newest is None and installed is not None:
+            sentence = f"no version of {name} is live yet; `planimeter retrain {name}` trains the first"
+            raise Failed("network-untrained", sentence)
         if newest is None:
             places = " or ".join(str(folder) for folder in self.folders)
             raise Failed("network-unusable", f"there is no network called {name} in {places}")
@@ -63,7 +77,7 @@ class Networks:
         installed = self._installed(name)
         with self.database.read() as tx:
             live, last = networks.live(tx, name), networks.last_seen(tx, name)
-        if installed is None or (last is not None and _is(installed, last)):
+        if installed is None or installed.card.start or (last is not None and _is(installed, last)):
             return installed, live
         with self.database.write() as tx:
             events.lock(tx)

@@ -47,7 +47,7 @@ def train(node: Node, job: Claim, stages: Stages) -> None:
         with node.database.write() as tx:
             jobs.finish(tx, job, JobState.DONE, stages.report())
         return
-    parent = node.networks.pinned(run["parent_id"])
+    parent = _parent(node, run)
     folder = node.archive.home / run["folder"]
     order = _order(node, run, parent, stages)
     if "power" not in run["facts"]:
@@ -69,6 +69,13 @@ def train(node: Node, job: Claim, stages: Stages) -> None:
     _commit(node, job, run, parent, folder, done, stages)
 
 
+def _parent(node: Node, run: Any) -> Bundle:
+    """What the run begins with: the version that was live, or the network as it was made."""
+    if run["parent_id"] is None:
+        return node.networks.known(run["network"])[1]
+    return node.networks.pinned(run["parent_id"])
+
+
 def gave_up(tx: Any, job: Claim, sentence: str) -> None:
     """A job of a run is refused or dead: so is the run, and its network may be trained anew."""
     if job.kind is JobKind.TRAIN:
@@ -86,7 +93,7 @@ def _begun(node: Node, network: str, stages: Stages) -> Any:
         Refused: `empty-data-set`: there is nobody to train on.
         Unavailable: labels came meanwhile.
     """
-    version, bundle = node.networks.live(network)
+    version, bundle = node.networks.known(network)
     lost = {purpose: case_files.make(node, bundle, purpose, stages) for purpose in (data_set.TRAINING, TEST)}
     home, inputs, policy = node.archive.home, bundle.card.input, node.learning
     declared = protocol.declared(
@@ -122,6 +129,8 @@ def _say_power(node: Node, run: Any, parent: Bundle, validation: Sequence[Path],
     """How many locked patients it takes to find a gain, by how the live network does on the validation's patients."""
     declared = Protocol.of(run["protocol"])
     folder = node.archive.home / run["folder"] / "power"
+    if run["parent_id"] is None:
+        validation = ()  # there is no champion yet
     found = [trying.by_networks(node, [parent], cases.read(path), folder, stages)[0].scores for path in validation]
     dices = summary.mean_dice(found, declared.primary_classes)
     needed, sentence = power.from_champion(list(dices.values()), declared)
@@ -143,6 +152,8 @@ def _order(node: Node, run: Any, parent: Bundle, stages: Stages) -> Order:
         max_minutes=node.learning.max_minutes,
         early_stop=node.learning.early_stop,
         device=node.device,
+        transfer=parent.card.start is not None,
+        freeze_epochs=parent.card.start.freeze_epochs if parent.card.start else 0,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ baseline = [{ value = 2, above = -250.0 }]
 def make(folder: Path, name: str = "balls") -> Path:
     """Write it; its folder. What it calls 1 and 2 is neither."""
     root = mini_bundle.make(folder, name, before=[SCALE | {"keys": "image"}])
-    trained = tiny_training_bundle.make(folder / "trained", learning_rate=0.5)
-    train = json.loads((trained / "configs" / "train.json").read_text())
+    with tempfile.TemporaryDirectory() as aside:
+        trained = tiny_training_bundle.make(Path(aside) / "trained", learning_rate=0.5)
+        train = json.loads((trained / "configs" / "train.json").read_text())
     train["network_def"] = NETWORK
     steps = train["train"]["deterministic_transforms"]
     steps.insert(-1, SCALE | {"keys": "image"})

@@ -28,6 +28,7 @@ FOLDER = "networks"
 LONGEST_VERSION = 32
 #: nobody builds a version for so long
 LEFTOVER_SECONDS = 3600.0
+_START = re.compile(r"^\[start\]\n(?:[^\[\n].*\n|\n)*", re.MULTILINE)
 _OURS = re.compile(r"\+\d{3,}$")
 
 
@@ -78,6 +79,27 @@ def make_version(
     return _publish(parent, sources, made, home / FOLDER / parent.card.name / found[:16])
 
 
+def make_like(parent: Bundle, name: str, text: str, configs: Mapping[str, bytes], home: Path) -> Bundle:
+    """The bundle of a new network that begins as a copy of another one, in `<home>/models/<name>/`.
+
+    Args:
+        text: its card, without [files].
+        configs: files that it has of its own; what documents its parent is left out.
+
+    Raises:
+        CardError: the card is not right.
+        Failed, Refused: as in `make_version`.
+    """
+    sources = {one: parent.folder / one for one in parent.card.files if not one.startswith("docs/")}
+    made = {**configs, FILE: text.encode()}
+    for one in made:
+        sources.pop(one, None)
+    with tempfile.TemporaryDirectory() as folder:  # a card that is wrong is a person's mistake, and said as such
+        _fill(Path(folder), sources, made)
+        card.seal(Path(folder))
+    return _publish(parent, sources, made, home / "models" / name, beside=home / FOLDER)
+
+
 def keep(bundle: Bundle, home: Path) -> Bundle:
     """A copy of an installed bundle that stays when an administrator or an upgrade changes what lies in its folder.
 
@@ -90,13 +112,26 @@ def keep(bundle: Bundle, home: Path) -> Bundle:
 
 
 def _publish(
-    parent: Bundle, sources: Mapping[str, Path], made: Mapping[str, bytes], target: Path, *, seal: bool = True
+    parent: Bundle,
+    sources: Mapping[str, Path],
+    made: Mapping[str, bytes],
+    target: Path,
+    *,
+    seal: bool = True,
+    beside: Path | None = None,
 ) -> Bundle:
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for leftover in target.parent.glob(f".{target.name}.*"):
+    """Build it, and let it appear.
+
+    Args:
+        beside: where a network of its own is built, which lies among the installed ones; a version is built beside it.
+    """
+    below = beside or target.parent
+    for folder in (below, target.parent):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for leftover in below.glob(f".{target.name}.*"):
         if leftover.stat().st_mtime < time.time() - LEFTOVER_SECONDS:
             shutil.rmtree(leftover)
-    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=below))
     try:
         card.verify(parent)
         _fill(building, sources, made)
@@ -104,7 +139,8 @@ def _publish(
             card.seal(building)
         bundle = card.read(building)
         card.verify(bundle)
-        _same_but_for_the_version(parent.card, bundle.card)
+        if beside is None:
+            _same_but_for_the_version(parent.card, bundle.card)
         _sync(building)
         if not target.exists():
             _appear(building, target)
@@ -158,8 +194,10 @@ def _there(target: Path, wanted: Bundle) -> Bundle:
 
 
 def _card_text(parent: Bundle, version: str, uid: str) -> str:
-    """The parent's card with another version and Device UID; all else, comments too, stays as it is."""
+    """The parent's card with another version and Device UID, and trained; all else, comments too, stays as it is."""
     text = (parent.folder / FILE).read_text(encoding="utf-8")
+    if parent.card.start is not None:
+        text = _START.sub("", text)
     for key, value in (("version", version), ("device_uid", uid)):
         line = re.compile(rf"""^({key}[ \t]*=[ \t]*)("[^"\n]*"|'[^'\n]*')""", re.MULTILINE)
         quoted = json.dumps(value).replace("\\", r"\\")
@@ -171,8 +209,8 @@ def _card_text(parent: Bundle, version: str, uid: str) -> str:
 
 def _same_but_for_the_version(parent: Card, made: Card) -> None:
     """A line that looked like the version may have been part of something else."""
-    aside = {"version", "device_uid", "files"}
-    if parent.model_dump(exclude=aside) != made.model_dump(exclude=aside):
+    aside = {"version", "device_uid", "start", "files"}
+    if made.start is not None or parent.model_dump(exclude=aside) != made.model_dump(exclude=aside):
         raise CardError("its card says more than a version differently; write `version` and `device_uid` first in it")
 
 

@@ -32,9 +32,10 @@ def listing(networks: Networks, only: str | None = None) -> dict[str, list[dict[
 
 
 def _network(networks: Networks, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    fault = None
+    fault, begun = None, None
     try:
-        networks.live(name)
+        version, bundle = networks.known(name)
+        begun = bundle.card.start if version is None else None
     except Failed as failed:
         fault = failed.sentence
     with networks.database.read() as tx:
@@ -43,12 +44,13 @@ def _network(networks: Networks, name: str) -> tuple[dict[str, Any], list[dict[s
         run = training_runs.open_of(tx, name)
         versions = [_version(tx, row, live) for row in rows.versions(tx, name)]
     newest = history[-1] if history else None
+    new = f"made like {begun.like}, and never live yet" if begun else None
     network = {
         "network": name,
         "live": live["version"] if live else None,
         "since": _moment(newest["at"]) if newest else None,
         "by": newest["who"] if newest else None,
-        "because": newest["why"] if newest else None,
+        "because": newest["why"] if newest else new,
         "release": newest["what"] if newest else None,
         "training": run["state"] if run else None,
         "fault": fault,

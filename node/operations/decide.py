@@ -53,10 +53,14 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Dec
     choices: list[Choice] = []
     refusals: list[tuple[Refused, Choice]] = []
     failed: list[Failed] = []
+    untrained: list[str] = []
     for network, by_route in sorted(offers.items()):
         offered = {one.series_uid: one for _, taken in by_route for one in taken}
         try:
-            _, bundle = networks.live(network)
+            version, bundle = networks.known(network)
+            if version is None:
+                untrained.append(network)
+                continue
             picks = series.choose(bundle.card, list(offered.values()))
         except Refused as refusal:
             refusals.append((refusal, _unread(network, list(offered.values()), refusal, by_route)))
@@ -69,6 +73,9 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Dec
     # a network for another modality has nothing to say of this study, unless all of them are
     of_it = [pair for pair in refusals if pair[0].code != OTHER_MODALITY]
     said = of_it if of_it or choices else refusals
+    if untrained and not choices and not said:
+        names = ", ".join(untrained)
+        return Decision(refused=(Refused("network-untrained", f"no version of {names} is live yet"),))
     unusable = [Refused(failure.code, failure.sentence) for failure in failed]
     return Decision(tuple(choices), (*(refusal for refusal, _ in said), *unusable), tuple(unread for _, unread in said))
 

@@ -127,7 +127,7 @@ def map_structures(
         raise Refused("label-rejected", f"label {label_id} was rejected: {row['sentence']}")
     if not row["network"] or not row["structures"]:
         raise Refused("label-not-read", f"label {label_id} has no structures yet: {row['sentence']}")
-    _, bundle = networks.live(row["network"])
+    _, bundle = networks.known(row["network"])
     classes = {segment.value: segment.label for segment in bundle.card.segment}
     said = [_pair(pair, row["structures"], classes) for pair in pairs]
     with database.write() as tx:

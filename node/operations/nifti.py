@@ -65,7 +65,7 @@ def export(database: Database, networks: Networks, home: Path, read: Read, to: P
 
 def _export(database: Database, networks: Networks, home: Path, read: Read, to: Path, row: Row) -> list[bool]:
     """The files of one label: of each whether it was written."""
-    _, bundle = networks.live(row["network"])
+    _, bundle = networks.known(row["network"])
     with database.read() as tx:
         members = input_sets.members(tx, row["input_set_id"])
         patient = label_images.patient(tx, row["patient_id"])

@@ -45,7 +45,7 @@ def ask(database: Database, networks: Networks, network: str, attempts: int, who
         Refused: `training-open`: another one is under way.
         Failed: `network-unusable`.
     """
-    networks.live(network)
+    networks.known(network)
     with database.write() as tx:
         people.lock(tx)
         if busy := training_due.under_way(tx):
