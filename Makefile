@@ -65,6 +65,7 @@ learn-keys: .venv/installed-dev ## the same under four other keys, and for a cha
 	for key in 2 3 4 5; do \
 		$(BIN)/python -P -m tests.learning.rehearsal --data "$(DATA)" --out build/learn-$$key --key $$key || exit 1; done
 	$(BIN)/python -P -m tests.learning.rehearsal --data "$(DATA)" --out build/learn-six --champion 6
+	$(BIN)/python -P -m tests.learning.page build docs
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -254,7 +254,7 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
         worker: one that is known to be dead, so its jobs need not wait. Otherwise all jobs whose lease has run out.
     """
     gone = job.c.worker == worker if worker is not None else job.c.lease_until < Clock()
-    from . import deliveries  # which imports this module
+    from . import deliveries, training_runs  # the former imports this module
 
     rows = tx.execute(
         sa.select(job).where(job.c.state == JobState.RUNNING, gone).with_for_update(skip_locked=True)
@@ -278,5 +278,7 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
         )
         if used_up and row.kind == JobKind.DELIVER:
             deliveries.bury(tx, row.input_set_id, row.subject.rsplit("/", 1)[0], WORKER_GONE)
+        if used_up and row.kind in (JobKind.TRAIN, JobKind.EVALUATE):
+            training_runs.give_up(tx, JobKind(row.kind), row.subject, WORKER_GONE)
         _close_attempt(tx, row.id, row.fencing_token, Outcome.LOST, Report(code="worker-lost", sentence=WORKER_GONE))
     return len(rows)

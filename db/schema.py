@@ -1,45 +1,51 @@
-"""Make and upgrade the schema: Alembic migrations, forward only, never silently."""
+"""Make and upgrade the schema: Alembic migrations, forward only, never silently.
+
+Every process compares revisions when it starts, and only one that migrates needs Alembic: it is brought in there.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy.engine import Connection
 
 from .database import Database, DatabaseError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+#: Alembic's own table
+VERSION = sa.table("alembic_version", sa.column("version_num", sa.Text))
 
 
-def _config(tx: Connection | None = None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = tx
-    return config
+def revisions() -> list[str]:
+    """Every revision, oldest first: each migration's file begins with its own."""
+    return sorted(file.name.split("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
 def newest() -> str:
     """The revision that this version of Planimeter works with."""
-    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+    return revisions()[-1]
 
 
 def current(database: Database) -> str | None:
     """The revision of the database; None when it is empty."""
     with database.read() as tx:
-        return MigrationContext.configure(tx).get_current_revision()
+        if not sa.inspect(tx).has_table(VERSION.name):
+            return None
+        return tx.execute(sa.select(VERSION.c.version_num)).scalar()
 
 
 def upgrade(database: Database) -> None:
     """Bring the schema to `newest`, in one transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
     with database.write() as tx:
         if tx.dialect.name == "postgresql":  # two nodes that start at once: one migrates, the other finds it done
             tx.execute(sa.text("SELECT pg_advisory_xact_lock(7562)"))
-        command.upgrade(_config(tx), "head")
+        config.attributes["connection"] = tx
+        command.upgrade(config, "head")
 
 
 def require(database: Database) -> None:
@@ -61,7 +67,6 @@ def require(database: Database) -> None:
             raise DatabaseError(f"the database holds tables of something else: {', '.join(sorted(foreign)[:5])}")
         require(database)
         return
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found in known:
+    if found in revisions():
         raise DatabaseError("the database was made by an older Planimeter: back it up, then run `planimeter upgrade`")
     raise DatabaseError("the database was made by a newer Planimeter: install that version again")

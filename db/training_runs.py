@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from . import events, networks
 from .database import Clock, insert
+from .job_states import JobKind
 from .networks import VersionState, WrongState
 from .tables import data_set_member, evaluation, patient, training_run
 
@@ -145,6 +146,17 @@ def change(
         row = find(tx, run_id)
         details = {"training_run": run_id, "candidate": row["candidate_id"], "reason": reason}
         events.append(tx, who, f"run {state}", row["network"], details)
+
+
+def give_up(tx: Connection, kind: JobKind, subject: str, reason: str) -> None:
+    """A job of a run was refused or is dead: the run has failed, and its network may be trained anew.
+
+    Args:
+        kind, subject: of the job.
+    """
+    run = open_of(tx, subject) if kind is JobKind.TRAIN else find(tx, int(subject))
+    if run is not None and run["state"] in OPEN:
+        change(tx, run["id"], RunState.FAILED, reason=reason)
 
 
 def evaluate(

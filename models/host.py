@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         bundle = card.read(options.folder)
         if bundle.card_sha256 != options.card:
             raise card.CardError(f"{options.folder}: the card has changed")
+        card.verify(bundle)  # whoever waits hears of it before the seconds that the libraries take; again when it loads
         network = _load(bundle, options.device)
     except card.CardError as error:
         sys.stderr.write(f"model host: {error}\n")

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, studies
+from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, studies, training_runs
 from db.job_states import Claim, JobKind, JobState, LostLease
 from models.card import Bundle
 
@@ -186,7 +186,7 @@ def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
     if job.kind is JobKind.LABEL:
         labelling.gave_up(tx, job, sentence)
     if job.kind in (JobKind.TRAIN, JobKind.EVALUATE):
-        training.gave_up(tx, job, sentence)
+        training_runs.give_up(tx, job.kind, job.subject, sentence)
     if job.kind is JobKind.DELIVER and job.input_set_id is not None:
         destination = job.subject.rsplit("/", 1)[0]
         deliveries.bury(tx, job.input_set_id, destination, sentence)

@@ -76,16 +76,6 @@ def _parent(node: Node, run: Any) -> Bundle:
     return node.networks.pinned(run["parent_id"])
 
 
-def gave_up(tx: Any, job: Claim, sentence: str) -> None:
-    """A job of a run is refused or dead: so is the run, and its network may be trained anew."""
-    if job.kind is JobKind.TRAIN:
-        run = training_runs.open_of(tx, job.subject)
-    else:
-        run = training_runs.find(tx, int(job.subject))
-    if run is not None and run["state"] in training_runs.OPEN:
-        training_runs.change(tx, run["id"], RunState.FAILED, reason=sentence)
-
-
 def _begun(node: Node, network: str, stages: Stages) -> Any:
     """Freeze everything, and open the run.
 

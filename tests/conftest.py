@@ -97,10 +97,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of either kind."""
+    """An empty database of either kind; with the schema, where the test wants that."""
+    with_schema = "database" in request.fixturenames
     if request.param == "sqlite":
+        if with_schema:
+            shutil.copyfile(request.getfixturevalue("migrated"), tmp_path / "rows.db")
         return sqlite_url(tmp_path / "rows.db")
-    return str(request.getfixturevalue("postgres").new_database())
+    like = request.getfixturevalue("migrated_on_postgres") if with_schema else ""
+    return str(request.getfixturevalue("postgres").new_database(like))
 
 
 @pytest.fixture(scope="session")
@@ -113,11 +117,19 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def migrated_on_postgres(postgres: Postgres) -> str:
+    """The URL of a database with the schema, to be copied likewise."""
+    url = postgres.new_database()
+    opened = open_database(url)
+    schema.require(opened)
+    opened.dispose()
+    return url
+
+
 @pytest.fixture
-def database(database_url: str, migrated: Path, tmp_path: Path) -> Iterator[Database]:
+def database(database_url: str) -> Iterator[Database]:
     """A database of either kind, with the schema."""
-    if database_url.startswith("sqlite"):
-        shutil.copyfile(migrated, tmp_path / "rows.db")
     opened = open_database(database_url)
     schema.require(opened)
     yield opened

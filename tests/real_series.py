@@ -77,15 +77,20 @@ def _no_look(_folder: str, _run: Run) -> None:
     """Nothing more is looked at."""
 
 
-def rows(data: Path, look: Look = _no_look) -> list[Row]:
+def _every(_folder: str) -> bool:
+    return True
+
+
+def rows(data: Path, look: Look = _no_look, of: Callable[[str], bool] = _every) -> list[Row]:
     """The table's rows, in the order of the folders; equal ones once.
 
     Args:
         look: called with every run, and the folder of its images, while its volume is there.
+        of: which folders are read.
     """
     decoders = Decoders(2)
     try:
-        found = [row for series in _series(data) for row in _rows(series, decoders, look)]
+        found = [row for series in _series(data, of) for row in _rows(series, decoders, look)]
     finally:
         decoders.close()
     return list(dict.fromkeys(found))
@@ -100,11 +105,12 @@ class _Found:
     refused: str = ""
 
 
-def _series(data: Path) -> Iterator[_Found]:
+def _series(data: Path, of: Callable[[str], bool]) -> Iterator[_Found]:
     """Every image series, as the door lets it in; what it refuses, too."""
     groups: dict[tuple[str, str, str], list[tuple[Path, Dataset]]] = {}
     turned_away: dict[tuple[str, str, str], list[Path]] = {}
-    for file in sorted(path for path in data.rglob("*") if path.is_file()):
+    files = sorted(path for path in data.rglob("*") if path.is_file())
+    for file in (one for one in files if of(one.relative_to(data).parent.as_posix())):
         try:
             header = facts.read(file)
         except Refused:

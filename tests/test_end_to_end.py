@@ -167,21 +167,11 @@ def test_ten_studies_over_postgresql_with_two_workers_arrive_once_each(
     assert {job["attempts"] for job in segments} == {1}
 
 
-def test_a_pacs_that_is_away_gets_everything_when_it_is_back(
-    orthanc: Orthanc, start_node: Start, dcmtk: Tool, tmp_path: Path
-) -> None:
-    """The outage is short here; `make test-slow` has one of a minute."""
-    away(orthanc, start_node, dcmtk, tmp_path, seconds=3)
-
-
 @pytest.mark.slow
 def test_a_pacs_that_is_away_for_a_minute_gets_everything_when_it_is_back(
     orthanc: Orthanc, start_node: Start, dcmtk: Tool, tmp_path: Path
 ) -> None:
-    away(orthanc, start_node, dcmtk, tmp_path, seconds=60)
-
-
-def away(orthanc: Orthanc, start_node: Start, dcmtk: Tool, tmp_path: Path, seconds: float) -> None:
+    """For a moment it is away in test_delivery.py."""
     config = tmp_path / "planimeter.toml"
     config.write_text("[send]\nunreachable_retry_seconds = 1\nattempts = 2\n")
     node = start_node("--quiet-seconds", "1", "--config", str(config), *to(orthanc))
@@ -193,8 +183,8 @@ def away(orthanc: Orthanc, start_node: Start, dcmtk: Tool, tmp_path: Path, secon
     dcmsend(dcmtk, node.port, tmp_path / "studies")
     for study_uid in studies:
         node.wait_for(study_uid, "sending")
-    until = time.monotonic() + seconds
-    wait_until("the outage is over", lambda: time.monotonic() > until, seconds + 10)
+    until = time.monotonic() + 60
+    wait_until("the outage is over", lambda: time.monotonic() > until, 70)
     assert {one["state"] for one in node.status()["deliveries"]} == {"waiting"}
     assert {one["attempts"] for one in node.status()["deliveries"]} == {0}
     orthanc.start()

@@ -30,7 +30,7 @@ from tests.synthetic import as_files
 #: a failing grid is shown as it was drawn: making it smaller takes longer than reading it
 PHASES = (Phase.explicit, Phase.generate)
 LARGE_RADIUS_MM = 36.0
-EXAMPLES = int(os.environ.get("PLANIMETER_EXAMPLES", "16"))
+EXAMPLES = int(os.environ.get("PLANIMETER_EXAMPLES", "10"))
 MODALITIES = ("CT", "MR", "PT", "NM")
 RULE = Input(modality=MODALITIES)
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from skimage.draw import polygon, polygon_perimeter
+from PIL import Image, ImageDraw
+from skimage.draw import polygon
 
 from node.errors import Refused
 from node.learning.raster import fill, runs
@@ -38,14 +39,18 @@ def by_crossing(polygons: Sequence[Points], rows: int, columns: int) -> NDArray[
     return inside
 
 
+def rounded(points: Points, rows: int, columns: int) -> NDArray[np.bool_]:
+    """One polygon with its border, its vertices rounded to pixels."""
+    one = Image.new("1", (columns, rows))
+    ImageDraw.Draw(one).polygon([(int(x), int(y)) for x, y in np.round(points)], fill=1, outline=1)
+    return np.array(one, bool)
+
+
 def by_rounding(polygons: Sequence[Points], rows: int, columns: int) -> NDArray[np.bool_]:
     """As the popular libraries do: vertices rounded to pixels, and the border filled, too."""
     inside = np.zeros((rows, columns), bool)
     for points in polygons:
-        x, y = np.round(points).astype(int).T
-        one = np.zeros((rows, columns), bool)
-        one[polygon(y, x, one.shape)] = one[polygon_perimeter(y, x, one.shape, clip=True)] = True
-        inside ^= one
+        inside ^= rounded(points, rows, columns)
     return inside
 
 

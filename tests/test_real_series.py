@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,21 @@ EXPECTED = {
 }
 
 
+def some(folder: str) -> bool:
+    """The odd ones, and every sixth of the others."""
+    return folder in EXPECTED or zlib.crc32(folder.encode()) % 6 == 0
+
+
+def test_some_real_series_are_read_as_the_page_says(dicom_data: Path) -> None:
+    written = PAGE.read_text(encoding="utf-8").splitlines()
+    found = [row.line() for row in real_series.rows(dicom_data, of=some)]
+    assert len(found) > len(EXPECTED) + 5
+    assert found == [line for line in written if line in found], "write it anew: python -m tests.real_series"
+    of_odd = [line for folder in EXPECTED for line in written if f"`{folder}`" in line]
+    assert set(of_odd) <= set(found)
+
+
+@pytest.mark.slow
 def test_every_real_series_is_read_as_the_page_says(dicom_data: Path) -> None:
     written = PAGE.read_text(encoding="utf-8")
     found = real_series.page(dicom_data)

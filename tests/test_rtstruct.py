@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
-from skimage.draw import polygon, polygon_perimeter
 
 from models.wire import SharedArray
 from node.errors import Refused
@@ -32,6 +31,7 @@ from tests import scenes
 from tests.peers_tools import dciodvfy
 from tests.runs import BUNDLE, provenance
 from tests.synthetic import small_series
+from tests.test_raster import rounded
 
 Labels = NDArray[np.uint8]
 SHAPE = (8, 20, 24)
@@ -75,12 +75,7 @@ def by_even_odd(points: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[
 
 def by_rounding(points: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Vertices rounded to pixels, filled with the border, as the readers that are built on OpenCV do."""
-    columns, rows = np.round(points).astype(int).T
-    inside = np.zeros(shape, np.int64)
-    # strictly inside by its own rule, then the border
-    inside[polygon(rows, columns, shape)] = 1
-    inside[polygon_perimeter(rows, columns, shape, clip=False)] = 1
-    return inside
+    return rounded(points, *shape).astype(np.int64)
 
 
 def together(polygons: Sequence[tuple[int, NDArray[np.float64]]], shape: tuple[int, ...], fill: Any) -> Any:

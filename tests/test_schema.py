@@ -8,7 +8,9 @@ import warnings
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from db import database as databases
 from db import schema
@@ -23,6 +25,13 @@ def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> 
     with database.read() as tx:
         names = {index["name"] for index in sa.inspect(tx).get_indexes("job")}
     assert {"uq_job_open", "ix_job_claimable", "ix_job_leased"} <= names
+
+
+def test_the_names_of_the_files_are_the_revisions_that_alembic_finds() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    found = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    assert schema.revisions() == found[::-1]
 
 
 def test_a_second_start_finds_everything_done(database: Database) -> None:

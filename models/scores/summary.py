@@ -163,8 +163,8 @@ def summarise(
 
 
 def seconds(cases: Sequence[CaseScores]) -> Spread | None:
-    """What the network took, per patient."""
-    return spread(list(by_patient(cases, lambda case: case.seconds).values()))
+    """What the network took, per patient; None of a threshold, which is not timed."""
+    return spread(list(by_patient(cases, lambda case: case.seconds or None).values()))
 
 
 def mean_dice(cases: Sequence[CaseScores], values: Collection[int]) -> dict[str, float]:
