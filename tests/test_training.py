@@ -28,8 +28,11 @@ from models import card
 from models.training import transfer
 from models.training.__main__ import main
 from models.training.batches import Batches
+from models.training.cases import Loadd
+from models.training.cases import read as read_case
 from models.training.flips import ExchangingFlipd
 from models.training.mirroring import exchange_in_flips
+from models.training.run import Untrainable
 from tests import tiny_training_bundle as tiny
 from tests.conftest import find_program
 from tests.waiting import wait_until
@@ -317,6 +320,24 @@ def test_what_is_wrong_with_a_run_is_named(
     shop: Shop, capsys: pytest.CaptureFixture[str], more: dict[str, Any], sentence: str
 ) -> None:
     assert sentence in refused(shop.run(**more), capsys)
+
+
+def test_colour_comes_to_the_network_as_it_does_in_inference(shop: Shop) -> None:
+    """As three channels in front, whether or not the bundle asks for a channel axis when it loads."""
+    for folder in shop.cases:
+        grey = np.load(folder / "channel_0.npy")
+        np.save(folder / "channel_0.npy", np.stack([grey, 0 * grey, -grey], -1))
+    case = read_case(shop.cases[0], ["image"])
+    for first in (False, True):
+        loaded = Loadd(["image"], channel_first=first)(case.item((1, 2)))["image"]
+        assert loaded.shape == (3, tiny.SIDE, tiny.SIDE, tiny.SIDE)
+        assert torch.equal(loaded[0], -loaded[2])
+        assert loaded.meta["original_channel_dim"] == 0
+    bundle = shop.other("colour", change={"network_def#in_channels": 3})
+    assert trained(shop.run("in_colour", bundle, max_epochs=2))["epochs"] == 2
+    np.save(shop.cases[0] / "channel_0.npy", np.zeros((tiny.SIDE,) * 3 + (4,), np.float32))
+    with pytest.raises(Untrainable, match="not volumes on one grid"):
+        read_case(shop.cases[0], ["image"])
 
 
 def test_a_bundle_that_was_changed_is_not_even_parsed(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,8 @@
 """The cases a network is trained on: folders of arrays, read one at a time, when a transform asks for one.
 
-A folder holds case.json, one channel_<n>.npy per input (float32, slices, rows, columns, in modality units) and
-label.npy (uint8, the same grid). What the bundle's data set is given are handles of a few bytes; `Loadd`, which stands
-where the bundle has LoadImaged, makes of them what LoadImaged would have made of files.
+A folder holds case.json, one channel_<n>.npy per input (float32, slices, rows, columns, in modality units; in colour
+with a last axis of 3) and label.npy (uint8, the same grid). What the bundle's data set is given are handles of a few
+bytes; `Loadd`, which stands where the bundle has LoadImaged, makes of them what LoadImaged would have made of files.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def read(folder: Path, channels: Sequence[str]) -> Case:
         raise Untrainable(f"{folder}: is not a case: {first_line(error)}") from None
     if said.channels != tuple(channels):
         raise Untrainable(f"{folder}: has the channels {list(said.channels)}, the network reads {list(channels)}")
-    if any(grid.ndim != 3 or grid.shape != grids[0].shape for grid in grids):
+    label, *values = (grid.shape for grid in grids)
+    if len(label) != 3 or any(one not in (label, (*label, 3)) for one in values):
         raise Untrainable(f"{folder}: its arrays are not volumes on one grid")
     if grids[0].dtype != np.uint8 or any(grid.dtype != np.float32 for grid in grids[1:]):
         raise Untrainable(f"{folder}: its label is not uint8 or its channels are not float32")
@@ -151,20 +152,22 @@ class Loadd(MapTransform):
         return item
 
     def _loaded(self, stored: Stored) -> MetaTensor:
-        """(columns, rows, slices), float32, in RAS, as LoadImaged reads a NIfTI file of it."""
+        """(columns, rows, slices), float32, in RAS, as LoadImaged reads a NIfTI file of it; in colour (3, ...)."""
         read_array = np.load(stored.file, mmap_mode="r")
         if stored.known is not None:
             _only_known(read_array, stored)
-        tensor = torch.from_numpy(np.array(read_array.transpose(2, 1, 0), dtype=np.float32, order="C"))
+        tensor = torch.from_numpy(np.array(read_array.T, dtype=np.float32, order="C"))
+        coloured = tensor.ndim == 4
         ras = LPS_TO_RAS @ np.array(stored.affine)
         meta = {
-            "original_channel_dim": 0 if self.channel_first else "no_channel",
+            "original_channel_dim": 0 if self.channel_first or coloured else "no_channel",
             "original_affine": ras.copy(),
-            "spatial_shape": np.array(tensor.shape),
+            "spatial_shape": np.array(tensor.shape[-3:]),
             "space": "RAS",
             "filename_or_obj": Path(stored.file).parent.name,
         }
-        return MetaTensor(tensor[None] if self.channel_first else tensor, affine=torch.as_tensor(ras), meta=meta)
+        add = self.channel_first and not coloured
+        return MetaTensor(tensor[None] if add else tensor, affine=torch.as_tensor(ras), meta=meta)
 
 
 def _only_known(label: NDArray[np.uint8], stored: Stored) -> None:
