@@ -22,6 +22,8 @@ from .input_rules import Code, Input, Part, Range, Sha256, Text
 __all__ = ["Bundle", "Card", "CardError", "Input", "Segment", "find", "names", "read", "seal", "verify"]
 
 FILE = "planimeter.toml"
+#: what a network may be called: it is the name of a folder
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class CardError(Exception):
@@ -126,7 +128,7 @@ class Card(Part):
     """A network's model card."""
 
     format: Literal[1]
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Annotated[str, StringConstraints(pattern=NAME)]
     version: Annotated[str, StringConstraints(min_length=1, max_length=32)]
     title: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     manufacturer: Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -245,6 +247,21 @@ def seal(folder: Path) -> None:
     lines = [f'"{name}" = "{_sha256(folder / name)}"' for name in _files(folder)]
     file.write_text(head + "\n\n[files]\n" + "\n".join(lines) + "\n", encoding="utf-8")
     read(folder)
+
+
+def name_in(text: str) -> str:
+    """The name of the network in a card whose [files] are not there yet.
+
+    Raises:
+        CardError: it is not TOML, or has no name that a network may have.
+    """
+    try:
+        said = tomllib.loads(text).get("name")
+    except tomllib.TOMLDecodeError as error:
+        raise CardError(f"the card is not valid TOML: {error}") from None
+    if not isinstance(said, str) or not re.fullmatch(NAME, said):
+        raise CardError(f"the card's name is {said!r}; a name has letters, digits, `.`, `_` and `-`, up to 64")
+    return said
 
 
 def find(name: str, folders: tuple[Path, ...]) -> Bundle:

@@ -12,8 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
+from . import toml_text
 from .card import FILE, Bundle, CardError
 
 #: what the structures' card may say; the rest is of the images, and as in the bundle that it is like
@@ -84,7 +83,7 @@ def card_text(like: Bundle, said: dict[str, Any], name: str, device_uid: str, fr
     made |= {key: before[key] for key in TAKEN_OVER if key in before}
     made |= {"segment": said["segment"], "gate": said["gate"]}
     made["start"] = {"like": f"{like.card.name} {like.card.version}", "freeze_epochs": freeze_epochs}
-    return tomli_w.dumps(made)
+    return toml_text.dumps(made)
 
 
 def configs(like: Bundle, labels: list[str]) -> dict[str, bytes]:

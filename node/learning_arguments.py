@@ -70,6 +70,19 @@ def _patients(patients: Commands, node: ArgumentParser) -> None:
 def _models(models: Commands, node: ArgumentParser) -> None:
     listed = _command(models, node, "list", "every version of every network")
     listed.add_argument("--json", action="store_true", help="the same for programs, complete")
+    added = _command(models, node, "add", "look at a bundle from elsewhere, draft its card, install it switched off")
+    added.add_argument("path", type=Path, metavar="PATH", help="a folder or a zip")
+    added.add_argument("--card", type=Path, metavar="FILE", help="its card, once the draft is filled in")
+    added.add_argument("--name", default="", metavar="NAME", help="of the network, in the draft")
+    shown = _command(models, node, "show", "a network's card, and what its bundle executes")
+    shown.add_argument("network", metavar="NETWORK")
+    shown.add_argument("--json", action="store_true", help="the same for programs, complete")
+    for name, text in (
+        ("enable", "let a network read the studies that come"),
+        ("disable", "let a network read no study any more"),
+        ("remove", "take a network away that is off; its results stay"),
+    ):
+        _command(models, node, name, text).add_argument("network", metavar="NETWORK")
     new = _command(models, node, "new", "a network for other structures, to be trained on labels from here")
     new.add_argument("network", metavar="NAME")
     new.add_argument("--like", required=True, metavar="MODEL", help="reads the same images, and lends its layers")

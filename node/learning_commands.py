@@ -106,6 +106,33 @@ def list_models(options: argparse.Namespace) -> int:
     return _show(options, found, partial(catalogue.print_tables, found))
 
 
+def add_model(options: argparse.Namespace) -> int:
+    from .operations import installing, show_network
+
+    brought = installing.add(_node(options).networks, options.path, who(), options.card, options.name)
+    show_network.print_brought(brought)
+    return 1 if brought.questions else 0
+
+
+def show_model(options: argparse.Namespace) -> int:
+    from .operations import show_network
+
+    _, bundle = _node(options).networks.known(options.network)
+    return _show(options, show_network.shown(bundle), partial(show_network.print_network, bundle))
+
+
+def switch_model(options: argparse.Namespace) -> int:
+    from .operations import installing
+
+    return _say(installing.switch(_node(options).networks, options.network, who(), on=options.action == "enable"))
+
+
+def remove_model(options: argparse.Namespace) -> int:
+    from .operations import installing
+
+    return _say(installing.remove(_node(options).networks, options.network, who()))
+
+
 def new_model(options: argparse.Namespace) -> int:
     from .operations import new_network
 
@@ -179,6 +206,11 @@ COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("patients", "merge"): merge_patients,
     ("patients", "apart"): keep_patients_apart,
     ("models", "list"): list_models,
+    ("models", "add"): add_model,
+    ("models", "show"): show_model,
+    ("models", "enable"): switch_model,
+    ("models", "disable"): switch_model,
+    ("models", "remove"): remove_model,
     ("models", "new"): new_model,
     ("models", "approve"): approve_model,
     ("models", "promote"): promote_model,

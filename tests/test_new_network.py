@@ -175,7 +175,7 @@ def test_where_it_is_all_that_a_route_names_the_study_is_refused(node: Node, tmp
     work_off(alone)
     (job,) = jobs_of(alone)
     assert (job["kind"], job["state"]) == ("choose", "refused")
-    assert job["reason"] == "network-untrained: no version of vessels is live yet"
+    assert job["reason"] == "network-aside: no version of vessels is live yet"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,18 @@ from .learning import (
     training_run,
 )
 from .outcome import commitment, delivery, measurement, outage, result, verdict
-from .work import attempt, dispatch, input_member, input_set, job, model_version, node_identity, pause, release
+from .work import (
+    attempt,
+    dispatch,
+    input_member,
+    input_set,
+    job,
+    model_version,
+    network_off,
+    node_identity,
+    pause,
+    release,
+)
 
 __all__ = [
     "attempt",
@@ -37,6 +48,7 @@ __all__ = [
     "measurement",
     "metadata",
     "model_version",
+    "network_off",
     "node_identity",
     "outage",
     "patient",

@@ -167,6 +167,15 @@ node_identity = sa.Table(
     sa.Column("serial", sa.Text, nullable=False),
 )
 
+# Networks that read nothing, because a person said so.
+network_off = sa.Table(
+    "network_off",
+    metadata,
+    sa.Column("network", sa.Text, primary_key=True),
+    sa.Column("since", Time, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+)
+
 # What a person has paused.
 pause = sa.Table(
     "pause",

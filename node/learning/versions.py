@@ -14,7 +14,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from models import card
@@ -24,7 +26,7 @@ from ..errors import Failed, Refused
 from ..objects.uids import derive
 from . import durable
 
-FOLDER = "networks"
+FOLDER, INSTALLED = "networks", "models"
 LONGEST_VERSION = 32
 #: nobody builds a version for so long
 LEFTOVER_SECONDS = 3600.0
@@ -76,7 +78,9 @@ def make_version(
     for name in made:
         sources.pop(name, None)
     made[FILE] = text.encode()
-    return _publish(parent, sources, made, home / FOLDER / parent.card.name / found[:16])
+    with _whole(parent):
+        check = partial(_same_but_for_the_version, parent.card)
+        return _publish(sources, made, home / FOLDER / parent.card.name / found[:16], check=check)
 
 
 def make_like(parent: Bundle, name: str, text: str, configs: Mapping[str, bytes], home: Path) -> Bundle:
@@ -87,17 +91,31 @@ def make_like(parent: Bundle, name: str, text: str, configs: Mapping[str, bytes]
         configs: files that it has of its own; what documents its parent is left out.
 
     Raises:
-        CardError: the card is not right.
-        Failed, Refused: as in `make_version`.
+        CardError: the card is not right, or the parent is not what its card says.
+        Refused: `version-exists`.
     """
+    card.verify(parent)
     sources = {one: parent.folder / one for one in parent.card.files if not one.startswith("docs/")}
     made = {**configs, FILE: text.encode()}
     for one in made:
         sources.pop(one, None)
-    with tempfile.TemporaryDirectory() as folder:  # a card that is wrong is a person's mistake, and said as such
-        _fill(Path(folder), sources, made)
-        card.seal(Path(folder))
-    return _publish(parent, sources, made, home / "models" / name, beside=home / FOLDER)
+    return _publish(sources, made, home / INSTALLED / name, beside=home / FOLDER)
+
+
+def install(folder: Path, name: str, text: str, home: Path) -> Bundle:
+    """The bundle of a folder under a card of its own, copied into `<home>/models/<name>/`.
+
+    Args:
+        text: the card, without [files].
+
+    Raises:
+        CardError: the card is not right.
+        Refused: `version-exists`: something else lies under that name.
+    """
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    sources = {file.relative_to(folder).as_posix(): file for file in files}
+    sources.pop(FILE, None)
+    return _publish(sources, {FILE: text.encode()}, home / INSTALLED / name, beside=home / FOLDER)
 
 
 def keep(bundle: Bundle, home: Path) -> Bundle:
@@ -108,21 +126,33 @@ def keep(bundle: Bundle, home: Path) -> Bundle:
     """
     name = f"{bundle.weights_sha256[:16]}-{bundle.card_sha256[:16]}"
     sources = {name: bundle.folder / name for name in (FILE, *bundle.card.files)}
-    return _publish(bundle, sources, {}, home / FOLDER / bundle.card.name / name, seal=False)
+    with _whole(bundle):
+        return _publish(sources, {}, home / FOLDER / bundle.card.name / name, seal=False)
+
+
+@contextmanager
+def _whole(parent: Bundle) -> Iterator[None]:
+    """What is made of a bundle is made of one that is what its card says."""
+    try:
+        card.verify(parent)
+        yield
+    except CardError as error:
+        raise Failed("network-unusable", f"no version can be made of {parent.card.name}: {error}") from None
 
 
 def _publish(
-    parent: Bundle,
     sources: Mapping[str, Path],
     made: Mapping[str, bytes],
     target: Path,
     *,
+    check: Callable[[Card], None] | None = None,
     seal: bool = True,
     beside: Path | None = None,
 ) -> Bundle:
     """Build it, and let it appear.
 
     Args:
+        check: of the card that was made.
         beside: where a network of its own is built, which lies among the installed ones; a version is built beside it.
     """
     below = beside or target.parent
@@ -133,19 +163,16 @@ def _publish(
             shutil.rmtree(leftover)
     building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=below))
     try:
-        card.verify(parent)
         _fill(building, sources, made)
         if seal:
             card.seal(building)
         bundle = card.read(building)
         card.verify(bundle)
-        if beside is None:
-            _same_but_for_the_version(parent.card, bundle.card)
+        if check is not None:
+            check(bundle.card)
         _sync(building)
         if not target.exists():
             _appear(building, target)
-    except CardError as error:
-        raise Failed("network-unusable", f"no version can be made of {parent.card.name}: {error}") from None
     finally:
         shutil.rmtree(building, ignore_errors=True)  # it is there no more where it was renamed
     return _there(target, bundle)

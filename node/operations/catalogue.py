@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from db import networks as rows
-from db import shadows, training_runs
+from db import shadows, switches, training_runs
 from db.database import Row
 
 from ..errors import Failed
@@ -43,17 +43,19 @@ def _network(networks: Networks, name: str) -> tuple[dict[str, Any], list[dict[s
         history = rows.releases(tx, name)
         run = training_runs.open_of(tx, name)
         versions = [_version(tx, row, live) for row in rows.versions(tx, name)]
+        off = name in switches.switched_off(tx)
     newest = history[-1] if history else None
     new = f"made like {begun.like}, and never live yet" if begun else None
     network = {
         "network": name,
         "live": live["version"] if live else None,
+        "on": not off,
         "since": _moment(newest["at"]) if newest else None,
         "by": newest["who"] if newest else None,
         "because": newest["why"] if newest else new,
         "release": newest["what"] if newest else None,
         "training": run["state"] if run else None,
-        "fault": fault,
+        "fault": None if off else fault,
     }
     return network, versions
 
@@ -96,13 +98,14 @@ def print_tables(everything: Mapping[str, Sequence[Mapping[str, Any]]], console:
     for one in networks:
         if one["fault"]:
             console.print(f"[bold red]{plain(one['network'])}:[/] {plain(one['fault'])}")
-    columns = ("network", "live", "since", "by", "because", "training")
+    columns = ("network", "live", "on", "since", "by", "because", "training")
     table = new_table(f"networks ({len(networks)})", columns)
     for one in networks:
-        table.add_row(*(plain(one[key]) for key in columns))
+        shown = {**one, "on": "yes" if one["on"] else "no"}
+        table.add_row(*(plain(shown[key]) for key in columns), style=None if one["on"] else "dim")
     console.print(table)
-    columns = ("network", "version", "state", "weights", "gate", "in the shadow")
-    table = new_table(f"versions ({len(versions)})", columns)
+    of_versions = ("network", "version", "state", "weights", "gate", "in the shadow")
+    table = new_table(f"versions ({len(versions)})", of_versions)
     for one in versions:
         state = f"{one['state']}, live" if one["live"] else one["state"]
         cells = (one["network"], one["version"], state, one["weights_sha256"][:12], _gate(one), _beside(one))

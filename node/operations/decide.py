@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from db import switches
 from db.input_sets import UNREAD, Choice, Dispatch, Member
 
 from ..errors import Failed, Refused
@@ -53,13 +54,15 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Dec
     choices: list[Choice] = []
     refusals: list[tuple[Refused, Choice]] = []
     failed: list[Failed] = []
-    untrained: list[str] = []
+    aside: list[str] = []
+    with networks.database.read() as tx:
+        off = switches.switched_off(tx)
     for network, by_route in sorted(offers.items()):
         offered = {one.series_uid: one for _, taken in by_route for one in taken}
         try:
             version, bundle = networks.known(network)
-            if version is None:
-                untrained.append(network)
+            if version is None or network in off:
+                aside.append(f"{network} is off" if network in off else f"no version of {network} is live yet")
                 continue
             picks = series.choose(bundle.card, list(offered.values()))
         except Refused as refusal:
@@ -73,9 +76,8 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Dec
     # a network for another modality has nothing to say of this study, unless all of them are
     of_it = [pair for pair in refusals if pair[0].code != OTHER_MODALITY]
     said = of_it if of_it or choices else refusals
-    if untrained and not choices and not said:
-        names = ", ".join(untrained)
-        return Decision(refused=(Refused("network-untrained", f"no version of {names} is live yet"),))
+    if aside and not choices and not said:
+        return Decision(refused=(Refused("network-aside", "; ".join(aside)),))
     unusable = [Refused(failure.code, failure.sentence) for failure in failed]
     return Decision(tuple(choices), (*(refusal for refusal, _ in said), *unusable), tuple(unread for _, unread in said))
 

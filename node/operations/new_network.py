@@ -8,13 +8,12 @@ from pathlib import Path
 from db import events
 from db import networks as rows
 from models import likeness
-from models.card import CardError
+from models.card import NAME, CardError
 
 from ..errors import Refused
 from ..learning import versions
 from ..networks import Networks
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MADE = "network made"
 
 
@@ -30,7 +29,7 @@ def make(networks: Networks, name: str, like: str, file: Path, freeze_epochs: in
         Refused: `no-such-name`, `network-exists`, `bad-structures`, `not-like-that`.
         Failed: `network-unusable`, of the network that it is like.
     """
-    if not NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         raise Refused("no-such-name", f"{name!r}: a network's name has letters, digits, `.`, `_` and `-`, up to 64")
     with networks.database.read() as tx:
         taken = name in {*networks.names(), *rows.names(tx)}

@@ -1,0 +1,96 @@
+"""A network as a person reads it: its card, and what its bundle would execute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from models.card import Bundle
+from models.incoming import program
+from models.incoming.program import Program, Said
+
+from .installing import Brought
+from .terminal import new_table, plain
+
+#: expressions and files that are listed one by one
+MOST = 20
+
+
+def print_brought(brought: Brought, console: Console | None = None) -> None:
+    """What a bundle would run, and what is still to be done."""
+    console = console or Console()
+    print_program(brought.program, console)
+    if not brought.questions:
+        console.print(f"[bold green]{plain(brought.name)} is installed, and off.[/] Try it, then let it read studies:")
+        console.print(f"  planimeter models enable {brought.name}", markup=False)
+        return
+    console.print(f"[bold yellow]Not installed yet:[/] {plain(brought.draft)} wants a person in these places:")
+    for line in brought.questions[:MOST]:
+        console.print(f"  {line}", markup=False)
+    if len(brought.questions) > MOST:
+        console.print(f"  and {len(brought.questions) - MOST} more", markup=False)
+    console.print(
+        "Codes that it has already are proposals: look at each. Then the same command again with "
+        f"--card {plain(brought.draft)}"
+    )
+
+
+def print_program(found: Program, console: Console) -> None:
+    """What would be executed."""
+    scripts = sum(lines for _, lines in found.scripts)
+    console.print(
+        f"[bold]It would run[/] {found.expressions} expressions of its configs and {scripts} lines of its own Python "
+        f"in {len(found.scripts)} files"
+    )
+    _listed(console, "[bold red]expressions that reach out[/]", found.reaching)
+    _listed(console, "imports", found.imports)
+    _listed(console, "classes and functions that are neither MONAI's nor PyTorch's", found.targets)
+    for name, lines in found.scripts[:MOST]:
+        console.print(f"  {plain(name)}: {lines} lines")
+    if found.pickles:
+        console.print(f"[yellow]files that may hold programs:[/] {plain(', '.join(found.pickles[:MOST]))}")
+
+
+def _listed(console: Console, title: str, said: tuple[Said, ...]) -> None:
+    if said:
+        console.print(f"{title} ({len(said)}):")
+        for one in said[:MOST]:
+            console.print(f"  {plain(one.file)} {plain(one.place)}: {plain(one.words)}")
+
+
+def shown(bundle: Bundle) -> dict[str, Any]:
+    """The same for programs: the card, where it lies, its hashes."""
+    return {
+        "card": bundle.card.model_dump(mode="json"),
+        "folder": str(bundle.folder),
+        "card_sha256": bundle.card_sha256,
+        "weights_sha256": bundle.weights_sha256,
+    }
+
+
+def print_network(bundle: Bundle, console: Console | None = None) -> None:
+    """The card, and what the bundle runs."""
+    console = console or Console()
+    its = bundle.card
+    console.print(f"[bold]{plain(its.name)} {plain(its.version)}[/]: {plain(its.title)}")
+    console.print(plain(its.intended_use))
+    rows = {
+        "made by": its.manufacturer,
+        "Device UID": its.device_uid,
+        "licence": f"{its.licence}; of the weights: {its.weights_licence}",
+        "weights": f"{its.weights}, SHA-256 {bundle.weights_sha256}",
+        "lies in": bundle.folder,
+    }
+    for name, value in rows.items():
+        console.print(f"  {name}: {plain(value)}")
+    table = new_table("reads", ("channel", "modality", "kind", "values"))
+    for one in its.input:
+        table.add_row(*map(plain, (one.channel, ", ".join(one.modality), one.kind, one.values)))
+    console.print(table)
+    table = new_table("finds", ("value", "label", "type", "side"))
+    for segment in its.segment:
+        side = segment.laterality[2] if segment.laterality else ""
+        table.add_row(*map(plain, (segment.value, segment.label, " ".join(segment.type), side)))
+    console.print(table)
+    print_program(program.program(bundle.folder), console)
