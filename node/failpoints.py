@@ -28,6 +28,7 @@ LABEL_NAMES = ("label-mask-written", "label-before-commit", "label-after-commit"
 LEARNING_NAMES = (
     "before-training",
     "trained-before-row",
+    "version-built",
     "candidate-before-row",
     "case-evaluated",
     "before-verdict-commit",

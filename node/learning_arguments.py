@@ -77,6 +77,9 @@ def _models(models: Commands, node: ArgumentParser) -> None:
     shown = _command(models, node, "show", "a network's card, and what its bundle executes")
     shown.add_argument("network", metavar="NETWORK")
     shown.add_argument("--json", action="store_true", help="the same for programs, complete")
+    _command(models, node, "check", "try a network on noise and on a drawn body").add_argument(
+        "network", metavar="NETWORK"
+    )
     for name, text in (
         ("enable", "let a network read the studies that come"),
         ("disable", "let a network read no study any more"),

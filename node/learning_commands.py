@@ -121,6 +121,13 @@ def show_model(options: argparse.Namespace) -> int:
     return _show(options, show_network.shown(bundle), partial(show_network.print_network, bundle))
 
 
+def check_model(options: argparse.Namespace) -> int:
+    from .operations import rehearse
+
+    node = _node(options)
+    return rehearse.check(node.networks.known(options.network)[1], node.device)
+
+
 def switch_model(options: argparse.Namespace) -> int:
     from .operations import installing
 
@@ -208,6 +215,7 @@ COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("models", "list"): list_models,
     ("models", "add"): add_model,
     ("models", "show"): show_model,
+    ("models", "check"): check_model,
     ("models", "enable"): switch_model,
     ("models", "disable"): switch_model,
     ("models", "remove"): remove_model,

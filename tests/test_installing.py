@@ -16,7 +16,7 @@ from models.card import CardError
 from models.incoming import draft, program, unpacked
 from node.app import Node
 from node.errors import Refused
-from node.operations import catalogue, installing, show_network
+from node.operations import catalogue, installing, rehearse, show_network
 from node.operations.codes import suggest
 from tests import mini_bundle
 from tests.driving import jobs_of, only_study, take_in, work_off
@@ -283,3 +283,38 @@ def test_multi_channel_inputs_are_asked_for_one_by_one(tmp_path: Path) -> None:
     asked = " ".join(draft.open_questions(text))
     for part in ("what SeriesDescription says of T1", "what SeriesDescription says of FLAIR", "channel 2"):
         assert part in asked
+
+
+# ----------------------------------------------------------------- trying it
+
+
+def printed_check(bundle: Path) -> tuple[int, str]:
+    console = Console(record=True, width=200)
+    code = rehearse.check(card.read(bundle), "cpu", console)
+    return code, console.export_text()
+
+
+def test_a_network_is_tried_on_what_was_never_a_patient(tmp_path: Path) -> None:
+    code, said = printed_check(mini_bundle.make(tmp_path, "sound"))
+    assert code == 0
+    for part in ("start of its model host", "noise on an oblique grid", "a drawn chest", "Dark ", "has no channel_def"):
+        assert part in said
+
+
+def test_what_a_network_does_otherwise_is_printed(tmp_path: Path) -> None:
+    """It labels water, another part of it each time."""
+    code = "$lambda x: (__import__('torch').rand_like(x) - 0.5) * 4000"
+    dice = {"_target_": "Lambdad", "keys": "image", "func": code}
+    status, said = printed_check(mini_bundle.make(tmp_path, "dice", before=[dice]))
+    assert status == 1
+    assert "voxels are labelled otherwise than the first time" in said
+    assert "of noise is labelled" in said
+
+
+def test_a_network_that_does_not_start_is_said_and_nothing_more_is_tried(tmp_path: Path) -> None:
+    bundle = mini_bundle.make(tmp_path, "broken")
+    (bundle / "stray.txt").write_text("not listed")
+    code, said = printed_check(bundle)
+    assert code == 1
+    assert "is not what its card says" in said
+    assert "drawn chest" not in said

@@ -23,6 +23,7 @@ from models import card
 from models.card import FILE, Bundle, Card, CardError
 
 from ..errors import Failed, Refused
+from ..failpoints import reach
 from ..objects.uids import derive
 from . import durable
 
@@ -171,11 +172,24 @@ def _publish(
         if check is not None:
             check(bundle.card)
         _sync(building)
+        reach("version-built")
         if not target.exists():
             _appear(building, target)
     finally:
         shutil.rmtree(building, ignore_errors=True)  # it is there no more where it was renamed
     return _there(target, bundle)
+
+
+def sweep(home: Path, before: float) -> int:
+    """Remove the versions that processes which were killed left half built; how many there were.
+
+    Args:
+        before: seconds since 1970; nobody is still busy with a folder that was not touched since then.
+    """
+    left = [folder for folder in (home / FOLDER).glob("*/.*") if folder.stat().st_mtime < before]
+    for folder in left:
+        shutil.rmtree(folder)
+    return len(left)
 
 
 def _appear(building: Path, target: Path) -> None:

@@ -23,7 +23,9 @@ def print_brought(brought: Brought, console: Console | None = None) -> None:
     print_program(brought.program, console)
     if not brought.questions:
         console.print(f"[bold green]{plain(brought.name)} is installed, and off.[/] Try it, then let it read studies:")
-        console.print(f"  planimeter models enable {brought.name}", markup=False)
+        console.print(
+            f"  planimeter models check {brought.name}\n  planimeter models enable {brought.name}", markup=False
+        )
         return
     console.print(f"[bold yellow]Not installed yet:[/] {plain(brought.draft)} wants a person in these places:")
     for line in brought.questions[:MOST]:

@@ -19,7 +19,7 @@ from db.database import Database, DatabaseUnreachable
 
 from ..errors import Refused
 from ..inbound.inbox import Inbox, Source
-from ..learning import cases, masks
+from ..learning import cases, masks, versions
 from ..study.archive import Archive
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ def _sweep_learning(home: Path, database: Database, before: float) -> None:
         logger.info("removed %d masks that nothing refers to", removed)
     if removed := cases.sweep(home, before):
         logger.info("removed %d cases that were never finished", removed)
+    if removed := versions.sweep(home, before):
+        logger.info("removed %d versions that were never finished", removed)
 
 
 def _sweep_file(archive: Archive, database: Database, inbox: Inbox, kind: str, file: Path) -> None:
