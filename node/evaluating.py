@@ -44,6 +44,7 @@ def evaluate(node: Node, job: Claim, stages: Stages) -> None:
         paths, gone = data_set.paths_for_evaluation(tx, node.archive.home, run["test_set_id"])
     locked = [cases.read(path) for path in paths]
     compared = _compared(node, run, candidate, locked, stages)
+    golden = trying.golden_faults(node, candidate, stages)
     with stages("gate"):
         protocol = Protocol.of(run["protocol"])
         champion, challenger = (_scores(one) for one in (compared.champion, compared.candidate))
@@ -51,7 +52,7 @@ def evaluate(node: Node, job: Claim, stages: Stages) -> None:
             protocol,
             pairs.pairs(champion, challenger, protocol),
             look=looks.look(earlier, frozenset(case.patient for case in locked)),
-            faults=[*_faults(challenger, candidate.card), *gone],
+            faults=[*_faults(challenger, candidate.card), *golden, *gone],
         )
     from . import evaluation_report  # brings what draws and writes documents, which other steps do without
 

@@ -107,11 +107,15 @@ def list_models(options: argparse.Namespace) -> int:
 
 
 def add_model(options: argparse.Namespace) -> int:
-    from .operations import installing, show_network
+    from .operations import installing, rehearse, show_network
 
-    brought = installing.add(_node(options).networks, options.path, who(), options.card, options.name)
+    node = _node(options)
+    brought = installing.add(node.networks, options.path, who(), options.card, options.name)
     show_network.print_brought(brought)
-    return 1 if brought.questions else 0
+    if brought.questions:
+        return 1
+    bundle = node.networks.known(brought.name)[1]
+    return rehearse.check(bundle, node.device) if rehearse.has_golden_cases(bundle) else 0
 
 
 def show_model(options: argparse.Namespace) -> int:

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import job_orders
-from models.card import Bundle, Card
+from models import golden
+from models.card import Bundle, Card, CardError
 from models.client import Answer
+from models.golden import Golden
 from models.scores import case as scoring
 from models.scores.curves import ranked
 from models.scores.values import CaseScores
@@ -105,7 +107,22 @@ def by_threshold(case: Case, card: Card) -> Trial:
     return Trial(scores=dataclasses.replace(scored, classes=kept), labels=labels)
 
 
-def _asked(node: Node, bundle: Bundle, case: Case, stages: Stages, *, probabilities: bool = False) -> Answer:
+def golden_faults(node: Node, bundle: Bundle, stages: Stages) -> list[str]:
+    """The golden cases of a bundle that do not hold, each as a sentence.
+
+    Raises:
+        Unavailable, Refused, Failed: as `by_networks`.
+    """
+    try:
+        found = [
+            golden.deviation(bundle, one, _asked(node, bundle, one, stages).labels) for one in golden.cases(bundle)
+        ]
+    except CardError as error:
+        return [str(error)]
+    return [sentence for sentence in found if sentence]
+
+
+def _asked(node: Node, bundle: Bundle, case: Case | Golden, stages: Stages, *, probabilities: bool = False) -> Answer:
     make_way(node)
     arrays = [_shared(channel) for channel in case.channels]
     try:

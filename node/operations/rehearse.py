@@ -1,4 +1,4 @@
-"""A network tried on what was never a patient: noise, nothing, an oblique grid, and a drawn body where it reads CT.
+"""A network tried on its golden cases and on what was never a patient: noise, nothing, another grid, a drawn body.
 
 It says what would surprise somebody later: that it does not run, that it wants much time or memory, that it finds
 organs in noise, that the same volume gives another label map the second time. Whether it is any good only labelled
@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from models import client, phantom
+from models import client, golden, phantom
 from models.card import Bundle, CardError
+from models.golden import Golden
 from models.incoming import program
 from models.wire import SharedArray
 
-from ..errors import NodeError
+from ..errors import NodeError, Refused
 from ..hosts import Hosts
 from .terminal import new_table, plain
 
@@ -59,22 +60,35 @@ class Trial:
     deviation: str = ""
 
 
+def has_golden_cases(bundle: Bundle) -> bool:
+    """Whether it says itself what it has to find."""
+    return golden.LISTED in bundle.card.files
+
+
 def check(bundle: Bundle, device: str, console: Console | None = None) -> int:
-    """Run a network on all of them in a model host of its own, and print what came of it; 1 where anything deviates."""
+    """Run a network on all of them in a model host of its own, and print what came of it; 1 where anything deviates.
+
+    Raises:
+        Refused: `bad-bundle`: a golden case cannot be read.
+    """
     console = console or Console()
     remarks = list(read(bundle))
+    try:
+        asked = list(golden.cases(bundle))
+    except CardError as error:
+        raise Refused("bad-bundle", str(error)) from None
     with tempfile.TemporaryDirectory(prefix="planimeter-") as folder:
         hosts = Hosts(Path(folder), device)
         try:
-            trials = _trials(hosts, bundle, console)
+            trials = _trials(hosts, bundle, asked, console)
         finally:
             hosts.stop()
     _print(bundle, remarks, trials, console)
     return 1 if any(one.deviation for one in trials) else 0
 
 
-def _trials(hosts: Hosts, bundle: Bundle, console: Console) -> list[Trial]:
-    """The start of its model host, and all volumes; only the start, where that fails."""
+def _trials(hosts: Hosts, bundle: Bundle, asked: Sequence[Golden], console: Console) -> list[Trial]:
+    """The start of its model host, its golden cases, and all volumes; only the start, where that fails."""
     begun = time.monotonic()
     try:
         hosts.address(str(bundle.folder), bundle.card_sha256)
@@ -82,6 +96,10 @@ def _trials(hosts: Hosts, bundle: Bundle, console: Console) -> list[Trial]:
         return [Trial(what=START, deviation=error.sentence)]
     trials = [Trial(what=START, seconds=time.monotonic() - begun, found={})]
     first: NDArray[np.uint8] | None = None
+    for one in asked:
+        trial, labels = _tried(hosts, bundle, f"golden case {one.name}", list(one.channels), one.affine, None)
+        wrong = golden.deviation(bundle, one, labels) if labels is not None else trial.deviation
+        trials.append(replace(trial, deviation=wrong))
     with Progress(console=console, transient=True) as bar:
         for what, arrays, affine in bar.track(list(_volumes(bundle)), description=f"trying {bundle.card.name}"):
             trial, labels = _tried(hosts, bundle, what, arrays, affine, first if what == AGAIN else None)

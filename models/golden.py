@@ -1,0 +1,125 @@
+"""Golden cases of a bundle: small inputs with the label maps that they have to give, wherever the bundle is brought.
+
+    golden/cases.toml                    [[case]]: name = "chest", minimum_dice = 0.98 (of each class; the default)
+    golden/<name>/<channel>.nii.gz       what the network reads, in the card's values, all on one grid
+    golden/<name>/expected.nii.gz        label values of the card
+
+They are files of the bundle like all others: listed in its card by SHA-256, and verified with it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+from pydantic import Field, StringConstraints, ValidationError
+
+from .card import Bundle, CardError
+from .input_rules import Part
+
+FOLDER = "golden"
+LISTED = f"{FOLDER}/cases.toml"
+EXPECTED = "expected.nii.gz"
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+class _One(Part):
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    minimum_dice: Annotated[float, Field(gt=0, le=1)] = 0.98
+
+
+class _Listed(Part):
+    case: tuple[_One, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """One case.
+
+    Attributes:
+        channels: float32 (slices, rows, columns), in colour with a last axis of 3, in the order of the card's inputs.
+        affine: 4x4, from (column, row, slice) index to patient coordinates (LPS, mm).
+        expected: uint8 (slices, rows, columns).
+        minimum_dice: that each class has to reach.
+    """
+
+    name: str
+    channels: tuple[NDArray[np.float32], ...]
+    affine: NDArray[np.float64]
+    expected: NDArray[np.uint8]
+    minimum_dice: float
+
+
+def cases(bundle: Bundle) -> Iterator[Golden]:
+    """The golden cases of a bundle, one at a time; none where it has none.
+
+    Raises:
+        CardError: one cannot be read, or does not fit the card.
+    """
+    if LISTED not in bundle.card.files:
+        return
+    try:
+        listed = _Listed.model_validate(tomllib.loads((bundle.folder / LISTED).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise CardError(f"{LISTED}: cannot be read: {str(error).splitlines()[0]}") from None
+    for one in listed.case:
+        yield _read(bundle, one)
+
+
+def _read(bundle: Bundle, one: _One) -> Golden:
+    expected, affine = _array(bundle, f"{FOLDER}/{one.name}/{EXPECTED}")
+    channels = []
+    for rule in bundle.card.input:
+        name = f"{FOLDER}/{one.name}/{rule.channel}.nii.gz"
+        array, its = _array(bundle, name)
+        if array.shape[:3] != expected.shape or not np.allclose(its, affine, atol=1e-3):
+            raise CardError(f"{name}: is not on the grid of {EXPECTED}")
+        channels.append(np.ascontiguousarray(array, np.float32))
+    known = {0, *(segment.value for segment in bundle.card.segment)}
+    if strange := sorted(set(np.unique(expected).tolist()) - known):
+        listed = ", ".join(f"{value:g}" for value in strange)
+        raise CardError(f"golden case {one.name}: {EXPECTED} has values that the card does not know: {listed}")
+    return Golden(
+        name=one.name,
+        channels=tuple(channels),
+        affine=affine,
+        expected=expected.astype(np.uint8),
+        minimum_dice=one.minimum_dice,
+    )
+
+
+def _array(bundle: Bundle, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(slices, rows, columns[, 3]) and the affine to LPS of a file that the card lists."""
+    if name not in bundle.card.files:
+        raise CardError(f"{bundle.folder / Path(name)}: not listed among the files of the card")
+    try:
+        image = nibabel.load(bundle.folder / name)
+        data, affine = np.asarray(image.dataobj, np.float64), np.asarray(image.affine, np.float64)
+    except (OSError, ValueError, EOFError, ImageFileError) as error:
+        raise CardError(f"{name}: cannot be read: {str(error).splitlines()[0]}") from None
+    if data.ndim not in (3, 4):
+        raise CardError(f"{name}: has {data.ndim} axes")
+    return np.moveaxis(data, (0, 1, 2), (2, 1, 0)), RAS_TO_LPS @ affine
+
+
+def deviation(bundle: Bundle, one: Golden, labels: NDArray[np.uint8]) -> str:
+    """What is not as it has to be; empty where the case holds.
+
+    Args:
+        labels: (slices, rows, columns), that the network gave.
+    """
+    said = []
+    for segment in bundle.card.segment:
+        wanted, found = one.expected == segment.value, labels == segment.value
+        both = int(wanted.sum()) + int(found.sum())
+        dice = 2 * int((wanted & found).sum()) / both if both else 1.0
+        if dice < one.minimum_dice:
+            said.append(f"{segment.label} has Dice {dice:.3f}, and {one.minimum_dice:g} is asked for")
+    return f"golden case {one.name}: {'; '.join(said)}" if said else ""
