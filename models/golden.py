@@ -13,21 +13,19 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, ValidationError
 
+from . import nifti
 from .card import Bundle, CardError
 from .input_rules import Part
 
 FOLDER = "golden"
 LISTED = f"{FOLDER}/cases.toml"
 EXPECTED = "expected.nii.gz"
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class _One(Part):
@@ -74,14 +72,15 @@ def cases(bundle: Bundle) -> Iterator[Golden]:
 
 
 def _read(bundle: Bundle, one: _One) -> Golden:
-    expected, affine = _array(bundle, f"{FOLDER}/{one.name}/{EXPECTED}")
+    truth = _volume(bundle, f"{FOLDER}/{one.name}/{EXPECTED}")
+    expected, affine = truth
     channels = []
     for rule in bundle.card.input:
         name = f"{FOLDER}/{one.name}/{rule.channel}.nii.gz"
-        array, its = _array(bundle, name)
-        if array.shape[:3] != expected.shape or not np.allclose(its, affine, atol=1e-3):
+        volume = _volume(bundle, name)
+        if not nifti.same_grid(volume, truth):
             raise CardError(f"{name}: is not on the grid of {EXPECTED}")
-        channels.append(np.ascontiguousarray(array, np.float32))
+        channels.append(np.ascontiguousarray(volume[0], np.float32))
     known = {0, *(segment.value for segment in bundle.card.segment)}
     if strange := sorted(set(np.unique(expected).tolist()) - known):
         listed = ", ".join(f"{value:g}" for value in strange)
@@ -95,18 +94,14 @@ def _read(bundle: Bundle, one: _One) -> Golden:
     )
 
 
-def _array(bundle: Bundle, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(slices, rows, columns[, 3]) and the affine to LPS of a file that the card lists."""
+def _volume(bundle: Bundle, name: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """A file that the card lists, as `nifti.read` gives it."""
     if name not in bundle.card.files:
         raise CardError(f"{bundle.folder / Path(name)}: not listed among the files of the card")
     try:
-        image = nibabel.load(bundle.folder / name)
-        data, affine = np.asarray(image.dataobj, np.float64), np.asarray(image.affine, np.float64)
-    except (OSError, ValueError, EOFError, ImageFileError) as error:
-        raise CardError(f"{name}: cannot be read: {str(error).splitlines()[0]}") from None
-    if data.ndim not in (3, 4):
-        raise CardError(f"{name}: has {data.ndim} axes")
-    return np.moveaxis(data, (0, 1, 2), (2, 1, 0)), RAS_TO_LPS @ affine
+        return nifti.read(bundle.folder / name)
+    except nifti.NoImage as error:
+        raise CardError(f"golden case: {error}") from None
 
 
 def deviation(bundle: Bundle, one: Golden, labels: NDArray[np.uint8]) -> str:

@@ -47,6 +47,13 @@ class SharedArray:
         os.ftruncate(descriptor, size)
         return cls(descriptor, shape, dtype)
 
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> SharedArray:
+        """A copy of an array."""
+        made = cls.make(array.shape, array.dtype)
+        made.array[...] = array
+        return made
+
     def close(self) -> None:
         """Close the descriptor; the memory goes when the last array over it does."""
         if self.descriptor >= 0:

@@ -80,6 +80,12 @@ def _models(models: Commands, node: ArgumentParser) -> None:
     _command(models, node, "check", "try a network on noise and on a drawn body").add_argument(
         "network", metavar="NETWORK"
     )
+    accepted = _command(models, node, "accept", "how good a network is on labelled cases of one's own")
+    accepted.add_argument("network", metavar="NETWORK")
+    accepted.add_argument(
+        "--cases", required=True, type=Path, metavar="FOLDER", help="NAME_image.nii.gz and NAME_mask.nii.gz"
+    )
+    accepted.add_argument("--out", type=Path, default=Path("acceptance"), metavar="DIR", help="for the report")
     for name, text in (
         ("enable", "let a network read the studies that come"),
         ("disable", "let a network read no study any more"),

@@ -132,6 +132,14 @@ def check_model(options: argparse.Namespace) -> int:
     return rehearse.check(node.networks.known(options.network)[1], node.device)
 
 
+def accept_model(options: argparse.Namespace) -> int:
+    from .operations import acceptance
+
+    node = _node(options)
+    bundle = node.networks.known(options.network)[1]
+    return _say(acceptance.accept(bundle, options.cases, options.out, node.device, node.database, who()))
+
+
 def switch_model(options: argparse.Namespace) -> int:
     from .operations import installing
 
@@ -220,6 +228,7 @@ COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("models", "add"): add_model,
     ("models", "show"): show_model,
     ("models", "check"): check_model,
+    ("models", "accept"): accept_model,
     ("models", "enable"): switch_model,
     ("models", "disable"): switch_model,
     ("models", "remove"): remove_model,

@@ -124,7 +124,7 @@ def golden_faults(node: Node, bundle: Bundle, stages: Stages) -> list[str]:
 
 def _asked(node: Node, bundle: Bundle, case: Case | Golden, stages: Stages, *, probabilities: bool = False) -> Answer:
     make_way(node)
-    arrays = [_shared(channel) for channel in case.channels]
+    arrays = [SharedArray.of(channel) for channel in case.channels]
     try:
         limit_seconds = node.work.job_seconds
         return predict(node.hosts, bundle, arrays, case.affine, limit_seconds, stages, probabilities=probabilities)
@@ -170,9 +170,3 @@ def _scored(
         probabilities=probabilities,
     )
     return CaseScores(case=case.name, patient=case.patient, classes=classes, seconds=seconds, groups=case.groups)
-
-
-def _shared(channel: NDArray[np.float32]) -> SharedArray:
-    made = SharedArray.make(channel.shape, np.float32)
-    made.array[...] = channel
-    return made

@@ -171,7 +171,7 @@ def _tried(
     Args:
         before: what came out of the same volume the first time.
     """
-    channels = [_shared(one) for one in arrays]
+    channels = [SharedArray.of(one) for one in arrays]
     begun = time.monotonic()
     try:
         address = hosts.address(str(bundle.folder), bundle.card_sha256)
@@ -204,12 +204,6 @@ def _deviation(what: str, labels: NDArray[np.uint8], found: dict[str, float], be
     if what in (NOISE, ZEROS) and sum(found.values()) > MOST_OF_NOISE:
         return f"{sum(found.values()):.0%} of {what} is labelled"
     return ""
-
-
-def _shared(array: NDArray[np.float32]) -> SharedArray:
-    made = SharedArray.make(array.shape, np.float32)
-    made.array[...] = array
-    return made
 
 
 def _print(bundle: Bundle, remarks: list[str], trials: list[Trial], console: Console) -> None:
