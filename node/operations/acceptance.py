@@ -59,6 +59,7 @@ def accept(
     with tempfile.TemporaryDirectory(prefix="planimeter-") as private:
         hosts = Hosts(Path(private), device)
         try:
+            hosts.address(str(bundle.folder), bundle.card_sha256)  # its start is no part of the first case's seconds
             with Progress(console=console, transient=not console.is_terminal) as bar:
                 todo = bar.track(cases.items(), description=f"trying {bundle.card.name}")
                 scores = [_scored(hosts, bundle, name, files) for name, files in todo]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import TypeAlias
 
 from PIL import Image as Pixels
 from reportlab.lib.colors import Color, HexColor
@@ -68,23 +69,30 @@ def document(heading: str, below: str, blocks: Sequence[Block]) -> bytes:
     for block in blocks:
         made = _block(block)
         if isinstance(block, Heading):
-            heads += made
+            heads += [one for one in made if not isinstance(one, list)]
             continue
-        content += _below(heads, made) if heads and made else made
+        content += _laid(heads, made)
         heads = []
     return paper.document(
         content + heads, title=heading, author="Planimeter", head=heading, foot=below, warning=RESEARCH
     )
 
 
-def _below(heads: list[Flowable], made: list[Flowable]) -> list[Flowable]:
-    """A section's beginning, never alone at the end of a page."""
-    if isinstance(made[0], CondPageBreak):
-        return [made[0], *heads, *made]
-    return [KeepTogether([*heads, made[0]]), *made[1:]]
+#: one flowable, or several that stay together: one KeepTogether in another breaks the page before both
+Part: TypeAlias = "Flowable | list[Flowable]"
 
 
-def _block(block: Block) -> list[Flowable]:
+def _laid(heads: list[Flowable], made: list[Part]) -> list[Flowable]:
+    """Parts below the beginning of their section, which is never alone at the end of a page."""
+    if heads and made and isinstance(made[0], CondPageBreak):
+        made = [made[0], *heads, *made[1:]]
+    elif heads and made:
+        first = made[0] if isinstance(made[0], list) else [made[0]]
+        made = [[*heads, *first], *made[1:]]
+    return [KeepTogether(one) if isinstance(one, list) else one for one in made]
+
+
+def _block(block: Block) -> list[Part]:
     match block:
         case Heading():
             return [say(block.text, SECTION)]
@@ -102,10 +110,10 @@ def _block(block: Block) -> list[Flowable]:
         case Charts():
             return _charts(block.charts)
         case Pictured():
-            return [KeepTogether([say(block.title, HEADING), _picture(block.image), say(block.caption, NOTE)])]
+            return [[say(block.title, HEADING), _picture(block.image), say(block.caption, NOTE)]]
 
 
-def _table(table: Table) -> list[Flowable]:
+def _table(table: Table) -> list[Part]:
     total = sum(column.width for column in table.columns)
     widths = [WIDTH * column.width / total for column in table.columns]
     rows: list[list[Flowable]] = [
@@ -118,7 +126,7 @@ def _table(table: Table) -> list[Flowable]:
     made = paper.table(rows, widths, head=int(has_head))
     title = [say(table.title, HEADING)] if table.title else []
     if len(rows) < SHORT:
-        return [KeepTogether([*title, made]), Spacer(0, 2 * mm)]
+        return [[*title, made], Spacer(0, 2 * mm)]
     return [CondPageBreak(ROOM), *title, made, Spacer(0, 2 * mm)]
 
 
@@ -132,10 +140,10 @@ def _cell(cell: Cell, *, number: bool) -> Paragraph:
     return Paragraph(f"{in_document(cell.text).markup}<br/>{below}", style)
 
 
-def _charts(charts: Sequence[Chart]) -> list[Flowable]:
+def _charts(charts: Sequence[Chart]) -> list[Part]:
     """Two beside one another."""
     room = (WIDTH - GAP) / 2
-    found: list[Flowable] = []
+    found: list[Part] = []
     for first in range(0, len(charts), 2):
         cells = [
             [say(one.title, HEADING), drawing(one, room), say(one.said, NOTE)] for one in charts[first : first + 2]
