@@ -12,6 +12,7 @@ from models.card import Card, Segment
 from node.errors import Refused
 from node.learning.mapping import Mapped, Sent, compose, map_structures, normalised
 from node.learning.structures import Code, Outlined, Structure
+from node.learning.trainer import exchanged
 
 LUNGS = cards.find("ct_lungs", (cards.SHIPPED,)).card
 LUNG: Code = ("39607008", "SCT", "Lung")
@@ -202,3 +203,26 @@ def test_two_structures_of_one_class_are_refused_unless_they_are_lesions_apart_o
 def test_where_nothing_is_a_class_the_refusal_names_what_there_is_and_what_to_do() -> None:
     with pytest.raises(Refused, match=r"label-unmapped.*'Bladder'.*1 = Left lung, 2 = Right lung.*labels map"):
         compose(map_structures(outlined(structure(1, "Bladder")), LUNGS, (), {}), LUNGS, SHAPE)
+
+
+# ---------------------------------------------------------------- in a mirror
+
+
+@pytest.mark.parametrize(
+    ("types", "sides", "pairs"),
+    [
+        (("39607008", "39607008"), (("7771000", "SCT", "L"), ("24028007", "SCT", "R")), [(1, 2)]),
+        (("44029006", "3341006"), (None, None), [(1, 2)]),  # codes that hold the side
+        (("3341006", "39607008"), (None, ("7771000", "SCT", "Left")), [(2, 1)]),
+        (("39607008", "64033007"), (("7771000", "SCT", "Left"), ("24028007", "SCT", "Right")), []),
+        (("39607008", "39607008"), (None, None), []),
+    ],
+)
+def test_a_mirror_exchanges_left_and_right_of_one_structure(
+    types: tuple[str, str], sides: tuple[Any, Any], pairs: list[tuple[int, int]]
+) -> None:
+    segments = tuple(
+        segment.model_copy(update={"type": (type_, "SCT", "x"), "laterality": side})
+        for segment, type_, side in zip(LUNGS.segment, types, sides, strict=True)
+    )
+    assert exchanged(LUNGS.model_copy(update={"segment": segments})) == pairs

@@ -127,12 +127,12 @@ def is_coded_as(one: Structure, segment: Segment) -> bool:
     elsewhere = one.anatomic_region and segment.anatomic_region
     if one.type is None or (elsewhere and not _equal(one.anatomic_region, segment.anatomic_region)):
         return False
-    type_, side = _organ_and_side(one.type, one.laterality)
-    of_class, of_side = _organ_and_side(segment.type, segment.laterality)
+    type_, side = organ_and_side(one.type, one.laterality)
+    of_class, of_side = organ_and_side(segment.type, segment.laterality)
     return _equal(type_, of_class) and _equal(side, of_side)
 
 
-def _organ_and_side(type_: Code, laterality: Code | None) -> tuple[Code, Code | None]:
+def organ_and_side(type_: Code, laterality: Code | None) -> tuple[Code, Code | None]:
     """The side taken out of codes that hold it; both sides are no side."""
     for code, (organ, side) in ONE_OF_A_PAIR.items():
         if _equal(type_, (*code, "")) and (laterality is None or _equal(laterality, side)):

@@ -20,13 +20,13 @@ from typing import Any
 from models.card import Bundle, Card
 
 from ..errors import Failed, Refused, Unavailable
+from .mapping import LEFT, RIGHT, organ_and_side
 
 #: how the process says how it ended
 DONE, IMPOSSIBLE, NOT_FINITE, MADE_WAY = 0, 3, 4, 75
 #: a step is done and saved within this; then the process is killed, and its last checkpoint holds
 LEAVE_SECONDS = 45.0
 LOOK_SECONDS = 0.5
-LEFT, RIGHT = "7771000", "24028007"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +75,16 @@ class Order:
 
 
 def exchanged(card: Card) -> list[tuple[int, int]]:
-    """The classes that a mirror exchanges: of one type, one on the left and one on the right."""
+    """The classes that a mirror exchanges: of one type, one on the left and one on the right.
+
+    A code that holds the side already ("left lung") counts as the organ with its side.
+    """
     sides: dict[tuple[str, str], dict[str, int]] = {}
     for segment in card.segment:
-        if segment.laterality and segment.laterality[0] in (LEFT, RIGHT):
-            sides.setdefault(segment.type[:2], {})[segment.laterality[0]] = segment.value
-    return [(found[LEFT], found[RIGHT]) for found in sides.values() if len(found) == 2]
+        type_, side = organ_and_side(segment.type, segment.laterality)
+        if side is not None and side[0] in (LEFT[0], RIGHT[0]):
+            sides.setdefault(type_[:2], {})[side[0]] = segment.value
+    return [(found[LEFT[0]], found[RIGHT[0]]) for found in sides.values() if len(found) == 2]
 
 
 def train(folder: Path, make_way: Callable[[], str], limit_seconds: float, processes: int = 1) -> dict[str, Any]:
