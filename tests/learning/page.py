@@ -38,6 +38,8 @@ patients; p: of the sign-flip permutation. Two processor cores, no GPU; the minu
 of Soft-tissue-Sarcoma (The Cancer Imaging Archive, doi 10.7937/K9/TCIA.2015.7GO2GSKS), cropped around the tumour; the
 reports with their pictures are not kept here.
 
+The first row ran on an idle machine; beside the others there was other work, so that they trained for fewer epochs.
+
 What the gate said of each:
 
 """
