@@ -1,13 +1,12 @@
 """A MONAI bundle, loaded once, run from memory as often as asked.
 
 The bundle's own evaluator does the work, unmodified files and all: reading and writing images is taken out of its
-configuration, weights are loaded here, and where it ends in softmax, inversion to the source grid and argmax, these
-last two are done by `restore`, which needs neither the memory nor the time (see there; the result is the same).
+configuration (`bundle_config`), weights are loaded here (`weights`), and where it ends in softmax, inversion to the
+source grid and argmax, these last two are done by `restore`, which needs neither the memory nor the time (`ending`).
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,34 +14,24 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
 from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
+from monai.transforms import Compose
 from numpy.typing import NDArray
 
-from . import entropy
-from .card import Bundle, verify
+from . import bundle_config, entropy, weights
+from .bundle_config import LEFT_OUT
+from .card import Bundle, CardError, verify
 from .clean import absorb_small_components, fill_holes, one_class_per_core
+from .ending import Ending
+from .feeding import Feeding
 from .grow import grow
 from .restore import label_map
-from .training.tree import nodes
+from .result import LARGEST, Unusable, labels_of, only_known
 
-#: what a bundle does with files, logs and trackers has no place in a service
-LEFT_OUT = ("LoadImage", "SaveImage", "CheckpointLoader", "TensorBoard", "MLFlow", "StatsHandler", "ClearML")
+__all__ = ["LEFT_OUT", "LPS_TO_RAS", "Network", "Probabilities", "Unusable"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-class Unusable(Exception):
-    """The bundle's output cannot be trusted or does not fit its card.
-
-    Attributes:
-        code: stable.
-    """
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
 
 
 @dataclass
@@ -62,35 +51,40 @@ class Network:
     """A bundle that is ready to run.
 
     Raises:
-        CardError: a file is not the one the card lists; nothing of the bundle was parsed then.
+        CardError: a file is not the one the card lists, and nothing of the bundle was parsed then; or it is no bundle
+            that can be run, and the sentence says what of it.
     """
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         verify(bundle)
         self.card = bundle.card
         self.device = torch.device(device)
-        sys.path.insert(0, str(bundle.folder))
-        sys.dont_write_bytecode = True
-        meta = bundle.folder / "configs" / "metadata.json"
-        self._workflow = ConfigWorkflow(
-            config_file=str(bundle.folder / bundle.card.config),
-            meta_file=str(meta) if meta.is_file() else None,
-            workflow_type="infer",
-            logging_file=False,
-        )
-        parser = self._workflow.parser
-        parser["bundle_root"] = str(bundle.folder)
-        parser["device"] = self.device
-        for path, node in nodes(parser.get()):
-            if str(node.get("_target_", "")).rsplit(".", 1)[-1].startswith(LEFT_OUT):
-                parser[f"{path}#_disabled_"] = True
-        self._restore = self._take_over_the_end(parser)
-        parser["dataset#data"] = [{}]  # the evaluator counts them once; every run puts its own item here
-        parser["dataloader#num_workers"] = 0
-        self._workflow.initialize()
-        self._load_weights(bundle, parser.get_parsed_content("network"))
-        self._evaluator = parser.get_parsed_content("evaluator")
-        self._dataset = parser.get_parsed_content("dataset")
+        if any(segment.value > LARGEST for segment in self.card.segment):
+            raise CardError(
+                f"{bundle.folder}: has a [[segment]] with a value above {LARGEST}, which no label map holds"
+            )
+        prepared = bundle_config.prepare(bundle, self.device)
+        file = bundle.folder / self.card.config
+        try:
+            self._evaluator, post = bundle_config.build(prepared)
+        except Exception as error:
+            # a bundle is a program: it may raise anything, and what it says is all that is known
+            cause = _cause(error)
+            if isinstance(cause, torch.OutOfMemoryError | MemoryError | CardError):
+                raise cause from None
+            said = f"{type(cause).__name__}: {cause}".split("\n")[0][:300]
+            raise CardError(f"{file}: cannot be built: {said}") from error
+        network = getattr(self._evaluator, "network", None)
+        if not isinstance(network, torch.nn.Module):
+            raise CardError(f"{file}: its evaluator has no network")
+        if not weights.scripted(bundle.folder / self.card.weights):
+            names, strict = prepared.weights_names, prepared.strict
+            weights.load(network, bundle.folder / self.card.weights, self.device, names, strict)
+        self._dataset = self._evaluator.data_loader.dataset
+        transform = Compose(getattr(self._dataset, "transform", None))
+        self._ending = Ending(post)
+        constants = bundle_config.constants(prepared.parser)
+        self._feeding = Feeding(self.card, transform, prepared.planar, constants)
         self._marks: dict[str, float] = {}
         for name, event in (
             ("read", Events.GET_BATCH_COMPLETED),
@@ -98,34 +92,6 @@ class Network:
             ("end", Events.ITERATION_COMPLETED),
         ):
             self._evaluator.add_event_handler(event, self._mark, name)
-
-    @staticmethod
-    def _take_over_the_end(parser: Any) -> bool:
-        """Whether the bundle ends in softmax, linear inversion, argmax; then the last two are switched off."""
-        steps = parser.get("postprocessing#transforms") if parser.get("postprocessing") else None
-        if not isinstance(steps, list):
-            return False
-        live = [
-            (n, step) for n, step in enumerate(steps) if isinstance(step, dict) and not step.get("_disabled_", False)
-        ]
-        kinds = [str(step.get("_target_", "")).rsplit(".", 1)[-1] for _, step in live]
-        if kinds != ["Activationsd", "Invertd", "AsDiscreted"]:
-            return False
-        softmax, invert, discrete = (step for _, step in live)
-        if softmax.get("softmax") is not True or invert.get("nearest_interp") is not False:
-            return False
-        if discrete.get("argmax") is not True:
-            return False
-        for n, _step in live[1:]:
-            parser[f"postprocessing#transforms#{n}#_disabled_"] = True
-        return True
-
-    def _load_weights(self, bundle: Bundle, network: torch.nn.Module) -> None:
-        state = torch.load(bundle.folder / bundle.card.weights, map_location=self.device, weights_only=True)
-        for key in ("model", "state_dict"):
-            state = state.get(key, state) if isinstance(state.get(key), dict) else state
-        network.load_state_dict(state, strict=True)
-        network.eval()
 
     def _mark(self, name: str) -> None:
         self._marks[name] = time.monotonic()
@@ -156,28 +122,32 @@ class Network:
             Unusable: the output is not a label map of this grid.
         """
         ras = LPS_TO_RAS @ affine
+        seconds = {"preprocess": 0.0, "forward": 0.0, "postprocess": 0.0, "inference": 0.0}
+        for item, part, at in self._feeding.items(channels, ras, out):
+            begun = time.monotonic()
+            output = self._run_once(item)
+            marks = dict(self._marks)
+            probabilities = self._ending.probabilities(output)
+            if probabilities is not None:
+                self._restored(*probabilities, output, at, part, doubt, kept)
+            else:
+                self._finished(output, item, at, part)
+            seconds["preprocess"] += marks["read"] - begun
+            seconds["forward"] += marks["forward"] - marks["read"]
+            seconds["postprocess"] += time.monotonic() - marks["forward"]
+            seconds["inference"] += marks["end"] - begun
         begun = time.monotonic()
-        output = self._run_once(self._item(channels, ras))
-        inferred = self._marks["end"]
-        if self._restore:
-            self._restored(output["pred"], ras, out, doubt, kept)
-        else:
-            self._checked(output["pred"], ras, out)
         if self.card.grow_mm:
             across_mm, down_mm, _ = np.linalg.norm(affine[:3, :3], axis=0)
             pixel_mm = float(down_mm), float(across_mm)
             below, most_mm, holes_mm2 = self.card.grow_below, self.card.grow_mm, self.card.fill_holes_mm2
             grow(out, channels[0], pixel_mm, below=below, most_mm=most_mm, holes_mm2=holes_mm2)
-        self._only_known_values(out)
-        return {
-            "preprocess": self._marks["read"] - begun,
-            "forward": self._marks["forward"] - self._marks["read"],
-            "postprocess": time.monotonic() - self._marks["forward"],
-            "inference": inferred - begun,
-        }
+        only_known(out, self.card)
+        seconds["postprocess"] += time.monotonic() - begun
+        return seconds
 
     def _run_once(self, item: dict[str, Any]) -> dict[str, Any]:
-        """The evaluator's output for one item, and nothing of any run before.
+        """The evaluator's input and output for one item, and nothing of any run before.
 
         After an exception ignite would resume the broken run at the next call: it would end at once, and the output
         that stands there would be the one of the item before.
@@ -193,47 +163,74 @@ class Network:
                 engine.run()
             if not {"read", "forward", "end"} <= set(self._marks) or not engine.state.output:
                 raise RuntimeError("the evaluator ended without running the network")
-            return dict(engine.state.output[0])
+            batch = engine.state.batch  # ignite's postprocessing puts what it was not given by the network back there
+            return (dict(batch[0]) if isinstance(batch, list) else {}) | dict(engine.state.output[0])
         finally:
             self._dataset.data = [{}]
-            engine.state.output = None
-
-    def _item(self, channels: list[NDArray[np.float32]], ras: NDArray[np.float64]) -> dict[str, Any]:
-        item: dict[str, Any] = {}
-        for one, array in zip(self.card.input, channels, strict=True):
-            coloured = array.ndim == 4
-            tensor = torch.from_numpy(array).permute(*((3, 2, 1, 0) if coloured else (2, 1, 0)))
-            meta = {
-                "original_channel_dim": 0 if coloured else "no_channel",
-                "original_affine": ras.copy(),
-                "spatial_shape": np.array(tensor.shape[-3:]),
-                "space": "RAS",
-                "filename_or_obj": one.channel,
-            }
-            item[one.channel] = MetaTensor(tensor, affine=torch.as_tensor(ras), meta=meta)
-            item[f"{one.channel}_meta_dict"] = dict(meta)
-        return item
+            engine.state.output = engine.state.batch = None
 
     def _restored(
         self,
-        pred: MetaTensor,
+        probabilities: torch.Tensor,
+        model_affine: NDArray[np.float64],
+        output: dict[str, Any],
         ras: NDArray[np.float64],
         out: NDArray[np.uint8],
         doubt: dict[int, float] | None,
         kept: Probabilities | None,
     ) -> None:
-        probabilities = pred.as_tensor().float()
         if not bool(torch.isfinite(probabilities).all()):
             raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
-        model_affine = np.asarray(pred.affine, np.float64)
+        if probabilities.shape[0] > LARGEST + 1:
+            raise Unusable("output-unknown-label", f"the network tells {probabilities.shape[0]} classes apart")
         if kept is not None:
             kept.array, kept.affine = probabilities.half().cpu().numpy(), LPS_TO_RAS @ model_affine
-        of_voxels = None if doubt is None else entropy.of_softmax(probabilities)
+        of_voxels = None if doubt is None or self._ending.goes_on else entropy.of_softmax(probabilities)
         self._mend(probabilities, model_affine)
         if doubt is not None and of_voxels is not None:
             doubt |= entropy.means(of_voxels, probabilities)
         shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
         label_map(probabilities, model_affine, shape, ras, out)
+        if self._ending.goes_on:
+            labels = MetaTensor(torch.from_numpy(out).permute(2, 1, 0)[None].float(), affine=torch.as_tensor(ras))
+            out[:] = labels_of(self._ending.of_labels(labels, output), ras, out.shape, self.card)
+
+    def _finished(
+        self, output: dict[str, Any], item: dict[str, Any], ras: NDArray[np.float64], out: NDArray[np.uint8]
+    ) -> None:
+        """The bundle's own result, as a label map; inverted once more where it is between the labels."""
+        for last in (False, True):
+            result = self._ending.finished(output)
+            if isinstance(result, MetaTensor) and result.ndim == 4:
+                result = self._ending.saved_on(result, ras, out.shape[::-1])
+            try:
+                out[:] = labels_of(result, ras, out.shape, self.card)
+                break
+            except Unusable as error:
+                if last or error.code != "output-not-integer" or not self._ending.force_nearest():
+                    raise
+            output = self._run_once(item)
+        if self._mends:
+            self._mend_labels(out, ras)
+
+    @property
+    def _mends(self) -> bool:
+        card = self.card
+        return bool(
+            card.one_class_per_core_mm
+            or card.smallest_component_ml
+            or card.smallest_component_part
+            or card.fill_holes_mm2
+        )
+
+    def _mend_labels(self, out: NDArray[np.uint8], ras: NDArray[np.float64]) -> None:
+        """Apply the card's rules to a label map, on the source grid."""
+        values = np.array([0, *sorted(segment.value for segment in self.card.segment)], np.uint8)
+        only_known(out, self.card)
+        classes = torch.from_numpy(np.searchsorted(values, out.transpose(2, 1, 0)))
+        one_hot = torch.stack([(classes == number).to(torch.uint8) for number in range(len(values))])
+        self._mend(one_hot, ras)
+        out[:] = values[one_hot.argmax(0).numpy()].transpose(2, 1, 0)
 
     def _mend(self, probabilities: torch.Tensor, model_affine: NDArray[np.float64]) -> None:
         """Apply the card's rules, in place."""
@@ -247,19 +244,9 @@ class Network:
         if self.card.fill_holes_mm2:
             fill_holes(probabilities, float(spacing_mm[0] * spacing_mm[1]), self.card.fill_holes_mm2)
 
-    def _checked(self, pred: Any, ras: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
-        labels = np.asarray(pred.cpu())
-        if labels.ndim == 4 and labels.shape[0] == 1:
-            labels = labels[0]
-        if labels.shape != out.shape[::-1] or not np.allclose(np.asarray(pred.affine), ras, atol=1e-3):
-            raise Unusable("output-off-grid", "the network's output does not lie on the grid of its input")
-        if not np.array_equal(labels, np.round(labels)):
-            raise Unusable("output-not-integer", "the network's output has values between the labels")
-        out[:] = labels.transpose(2, 1, 0)
 
-    def _only_known_values(self, out: NDArray[np.uint8]) -> None:
-        counts = np.bincount(out.ravel(), minlength=256)
-        known = {0, *(segment.value for segment in self.card.segment)}
-        unknown = sorted(set(np.flatnonzero(counts).tolist()) - known)
-        if unknown:
-            raise Unusable("output-unknown-label", f"the network's output has values its card does not know: {unknown}")
+def _cause(error: BaseException) -> BaseException:
+    """What was wrong underneath: MONAI wraps one error in another."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -265,12 +265,13 @@ def test_a_wrong_card_is_refused_and_names_the_key(tmp_path: Path, old: str, new
         (
             [
                 {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+                {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: x / 2"},
                 {
                     "_target_": "Invertd",
                     "keys": "pred",
                     "transform": "@preprocessing",
                     "orig_keys": "image",
-                    "nearest_interp": False,
+                    "nearest_interp": True,
                     "to_tensor": True,
                 },
             ],

@@ -1,0 +1,156 @@
+"""What a bundle does after its network: taken over where it can be done better with the same result, else left to it.
+
+Softmax, linear inversion to the source grid and argmax cost the memory of every class on the source grid. Where the
+trace of the preprocessing shows that inversion is one linear interpolation between two grids, `restore` does the last
+two, to the same label map. Labels that a bundle would interpolate are inverted with the nearest neighbour.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from .stand_ins import LABELS, Saved
+
+#: exact: they move voxels and change none, and the affine says where to
+TURNS = ("Orientation",)
+RESAMPLES = ("SpatialResample",)
+CROPS = ("CropForeground", "SpatialCrop", "CenterSpatialCrop", "Crop")
+PADS = ("SpatialPad", "DivisiblePad", "BorderPad", "Pad")
+
+
+class Ending:
+    """The postprocessing of a built bundle.
+
+    Args:
+        post: its transform, which is changed: what is taken over is cut off.
+
+    Attributes:
+        taken: whether softmax was the last that the bundle did itself.
+    """
+
+    def __init__(self, post: Any) -> None:
+        self._steps: list[Any] = list(post.flatten().transforms) if isinstance(post, Compose) else []
+        self._savers = [step for step in self._steps if isinstance(step, Saved)]
+        self._image = "image"
+        self._nearest(after_discretising=True)
+        self._cut = self._end_of_softmax()
+        self.taken = self._cut is not None
+        if isinstance(post, Compose) and self._cut is not None:
+            post.transforms = self._steps[: self._cut]
+
+    def _end_of_softmax(self) -> int | None:
+        """The number of steps until softmax, where a linear inversion and argmax follow."""
+        for number, (first, second, third) in enumerate(
+            zip(self._steps, self._steps[1:], self._steps[2:], strict=False)
+        ):
+            if not (isinstance(first, Activationsd) and isinstance(second, Invertd) and isinstance(third, AsDiscreted)):
+                continue
+            if any(step.keys != ("pred",) for step in (first, second, third)):
+                continue
+            inverts = not second.nearest_interp[0] and second.post_func[0] is None
+            argmax = third.argmax[0] and third.to_onehot[0] is None and third.threshold[0] is None
+            if first.softmax[0] and not first.sigmoid[0] and first.other[0] is None and inverts and argmax:
+                self._image = second.orig_keys[0]
+                return number + 1
+        return None
+
+    def _nearest(self, after_discretising: bool) -> bool:
+        """Let inversions take the nearest neighbour; whether any did not before."""
+        changed = discrete = False
+        for step in self._steps:
+            if isinstance(step, AsDiscreted):
+                discrete = True
+            elif isinstance(step, Invertd) and (discrete or not after_discretising) and not all(step.nearest_interp):
+                step.nearest_interp = (True,) * len(step.keys)
+                changed = True
+        return changed
+
+    def force_nearest(self) -> bool:
+        """Invert with the nearest neighbour from now on; whether that changes anything."""
+        return not self.taken and self._nearest(after_discretising=False)
+
+    def probabilities(self, output: dict[str, Any]) -> tuple[torch.Tensor, NDArray[np.float64]] | None:
+        """Softmax on the network's grid, where a linear interpolation leads from there to the source grid.
+
+        Returns:
+            (class, x, y, z), and the 4x4 from its index to millimetres; None where the bundle has to finish itself.
+        """
+        pred, image = output.get("pred"), output.get(self._image)
+        if self._cut is None or not isinstance(pred, MetaTensor) or not isinstance(image, MetaTensor):
+            return None
+        if pred.ndim != 4 or pred.shape[1:] != image.shape[1:] or image.pending_operations:
+            return None
+        array, affine = pred.as_tensor().float(), np.asarray(image.affine, np.float64)
+        trace = list(image.applied_operations)
+        while trace and trace[-1]["class"] in (*CROPS, *PADS):
+            array, affine = _undone(array, affine, trace.pop())
+        others = [one for one in trace if one["class"] not in TURNS]
+        straight = not others or (len(others) == 1 and _linear(others[0]))
+        return (array, affine) if straight else None
+
+    def of_labels(self, labels: MetaTensor, output: dict[str, Any]) -> Any:
+        """What the bundle does to its label map after argmax: its result.
+
+        Args:
+            labels: (1, x, y, z) on the source grid.
+        """
+        assert self._cut is not None
+        return self._result(output | {"pred": labels}, self._steps[self._cut + 2 :])
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the bundle does anything with its label map after argmax."""
+        return self._cut is not None and any(not isinstance(step, Saved) for step in self._steps[self._cut + 2 :])
+
+    def finished(self, output: dict[str, Any]) -> Any:
+        """The bundle's result, by its own steps."""
+        return self._result(output, [] if self._cut is None else self._steps[self._cut :])
+
+    def _result(self, output: dict[str, Any], steps: list[Any]) -> Any:
+        for step in steps:
+            output = step(output)
+        inputs = {"image", self._image, *LABELS}
+        kept = {key: value for saver in self._savers for key, value in saver.kept.items() if key not in inputs}
+        for saver in self._savers:
+            saver.kept = {}
+        if "pred" in kept or not kept:
+            return kept.get("pred", output.get("pred"))
+        return next(iter(kept.values()))
+
+    def saved_on(self, result: MetaTensor, affine: NDArray[np.float64], shape: tuple[int, ...]) -> MetaTensor:
+        """The result where the bundle's own writing would have put it."""
+        for saver in self._savers:
+            result = saver.on_the_grid(result, affine, shape)
+        return result
+
+
+def _linear(operation: dict[str, Any]) -> bool:
+    how = operation["extra_info"]
+    return operation["class"] in RESAMPLES and how["mode"] in ("bilinear", "linear") and how["padding_mode"] == "border"
+
+
+def _undone(
+    array: torch.Tensor, affine: NDArray[np.float64], operation: dict[str, Any]
+) -> tuple[torch.Tensor, NDArray[np.float64]]:
+    """Without this cropping or padding. Where a side was cropped, one layer of zeros stands for all that was there.
+
+    Beyond it there is nothing to interpolate with; at zero for every class, the background is the first.
+    """
+    extra = operation["extra_info"]
+    if "pad_info" in extra:
+        array, affine = _undone(array, affine, extra["pad_info"])
+    change = np.zeros((3, 2), int)
+    if "padded" in extra:
+        change -= np.array(extra["padded"])[1:4]
+    if "cropped" in extra:
+        change += np.minimum(np.array(extra["cropped"]).reshape(3, 2), 1)
+    moved = affine.copy()
+    moved[:3, 3] -= affine[:3, :3] @ change[:, 0]
+    return functional.pad(array, change[::-1].ravel().tolist()), moved
