@@ -57,6 +57,17 @@ def network_wanted(tx: Connection, machine: str) -> bool:
     return tx.execute(wanted.limit(1)).first() is not None
 
 
+def trains(tx: Connection, machine: str) -> bool:
+    """Whether a training runs on this machine, or ran until its worker was lost.
+
+    Args:
+        machine: as in `network_wanted`.
+    """
+    here = job.c.worker.startswith(f"{machine}:", autoescape=True)
+    found = sa.select(job.c.id).where(job.c.kind == JobKind.TRAIN, job.c.state == JobState.RUNNING, here)
+    return tx.execute(found.limit(1)).first() is not None
+
+
 def refused_because(tx: Connection, kind: JobKind, subject: str) -> str | None:
     """Why the job of this kind for the subject was refused; None where it was not."""
     refused = sa.and_(job.c.kind == kind, job.c.subject == subject, job.c.state == JobState.REFUSED)

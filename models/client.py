@@ -42,6 +42,10 @@ class HostFailed(Exception):
     """The bundle failed on this input; trying again may help."""
 
 
+class HostFull(HostFailed):
+    """The device has no memory left for this input."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a host made of a volume."""
@@ -121,7 +125,7 @@ def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
     if message["say"] == "refused":
         raise HostRefused(message["code"], message["sentence"])
     if message["say"] == "failed":
-        raise HostFailed(message["sentence"])
+        raise (HostFull if message.get("full") else HostFailed)(message["sentence"])
     labels, *kept = arrays
     entropy = {int(value): float(mean) for value, mean in message.get("entropy", {}).items()}  # JSON's keys are text
     return Answer(

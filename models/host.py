@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import card
+from .causes import first_cause, is_full
 from .wire import Disconnected, Receiver, SharedArray, send
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 EXIT_UNUSABLE_BUNDLE = 3
 EXIT_DEVICE_LOST = 4
 EXIT_HUNG = 5
+EXIT_FULL = 6
 #: for a request that says nothing else
 LONGEST_SECONDS = 3600.0
 
@@ -55,6 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
     except card.CardError as error:
         sys.stderr.write(f"model host: {error}\n")
         return EXIT_UNUSABLE_BUNDLE
+    except Exception as error:
+        if not is_full(error):
+            raise
+        sys.stderr.write(f"model host: {error}\n")
+        return EXIT_FULL
     serve(network, options.socket)
     return 0
 
@@ -121,9 +128,11 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
     except Unusable as error:
         answer = {"say": "refused", "code": error.code, "sentence": str(error)}
     except Exception as error:  # noqa: BLE001 - the edge of the process: a bundle may raise anything
-        answer = {"say": "failed", "sentence": f"{type(error).__name__}: {error}".split("\n")[0][:500]}
+        cause = first_cause(error)
+        said = f"{type(cause).__name__}: {cause}".split("\n")[0][:500]
+        answer = {"say": "failed", "sentence": said, "full": is_full(cause)}
         send(connection, answer)
-        if "CUDA" in str(error) and "out of memory" not in str(error):
+        if "CUDA" in str(cause) and not is_full(cause):
             os._exit(EXIT_DEVICE_LOST)
         return
     else:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from . import bundle_config, entropy, weights
 from .bundle_config import LEFT_OUT
 from .card import Bundle, CardError, verify
+from .causes import first_cause
 from .clean import absorb_small_components, fill_holes, one_class_per_core
 from .ending import Ending
 from .feeding import Feeding
@@ -69,7 +70,7 @@ class Network:
             self._evaluator, post = bundle_config.build(prepared)
         except Exception as error:
             # a bundle is a program: it may raise anything, and what it says is all that is known
-            cause = _cause(error)
+            cause = first_cause(error)
             if isinstance(cause, torch.OutOfMemoryError | MemoryError | CardError):
                 raise cause from None
             said = f"{type(cause).__name__}: {cause}".split("\n")[0][:300]
@@ -243,10 +244,3 @@ class Network:
             absorb_small_components(probabilities, voxel_ml, least, part)
         if self.card.fill_holes_mm2:
             fill_holes(probabilities, float(spacing_mm[0] * spacing_mm[1]), self.card.fill_holes_mm2)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What was wrong underneath: MONAI wraps one error in another."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.card import Bundle
-from models.host import EXIT_UNUSABLE_BUNDLE
+from models.host import EXIT_FULL, EXIT_UNUSABLE_BUNDLE
 from models.wire import Disconnected, Receiver, send
 
 from .errors import Failed, Unavailable
@@ -26,6 +26,7 @@ from .errors import Failed, Unavailable
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 180.0
+OUT_OF_MEMORY = "out-of-memory"
 
 
 @dataclass
@@ -104,6 +105,8 @@ class Hosts:
                     raise Failed(
                         "network-unusable", "the bundle is not what its card says; see the log, `planimeter check`"
                     )
+                if status == EXIT_FULL:
+                    raise Failed(OUT_OF_MEMORY, "there is too little memory to load the network")
                 raise Failed("host-not-started", f"the model host ended with exit status {status} while it started")
         raise Failed("host-not-started", f"the model host was not ready after {START_SECONDS:.0f} s")
 

@@ -14,26 +14,32 @@ A step commits what it made together with the end of its job, or raises Refused,
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
 from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, studies, training_runs
 from db.job_states import Claim, JobKind, JobState, LostLease
 from models.card import Bundle
+from models.client import Answer
 
 from . import commitment, delivering, evaluating, labelling, making, notices, rejections, shadowing, training
 from .app import Node
 from .attempt import Stages
 from .delivering import not_held
-from .errors import Refused, Unavailable
+from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
+from .hosts import OUT_OF_MEMORY
 from .objects.headers import repaired
 from .operations.decide import decide
 from .operations.sweep import sweep_home
 from .prediction import predict, read
 from .study import candidates, series
+from .study.channels import Channels
 
 CHOOSING_SECONDS = 3.0
+#: a training has to have left the device within 45 s of being asked
+SHARED_SECONDS = 5.0
 
 # ------------------------------------------------------------------ choose
 
@@ -101,7 +107,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         with stages("objects"):  # before the network runs: headers that cannot stand in a result are refused at once
             sources = repaired(built.first.headers, built.first.geometry)
         affine = built.first.geometry.affine
-        answer = predict(node.hosts, bundle, built.arrays, affine, node.work.job_seconds, stages)
+        answer = _predicted(node, bundle, built, affine, stages)
         reach("predicted")
         with node.database.read() as tx:
             to = input_sets.live_destinations(tx, job.input_set_id)
@@ -127,6 +133,23 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             node.archive.discard(path)
         raise
     reach("after-results-commit")
+
+
+def _predicted(node: Node, bundle: Bundle, built: Channels, affine: Any, stages: Stages) -> Answer:
+    """The network's answer. Until a training has left the device, too little memory is nobody's failure.
+
+    Raises:
+        Unavailable, Refused, Failed: as `prediction.predict`.
+    """
+    try:
+        return predict(node.hosts, bundle, built.arrays, affine, node.work.job_seconds, stages)
+    except Failed as failed:
+        with node.database.read() as tx:
+            trains = job_orders.trains(tx, socket.gethostname())
+        if failed.code != OUT_OF_MEMORY or not trains:
+            raise
+        why = "a training leaves the device, and then there is memory"
+        raise Unavailable("device-shared", why, SHARED_SECONDS) from failed
 
 
 def _pinned(node: Node, job: Claim, network: str) -> tuple[int, Bundle]:

@@ -16,7 +16,7 @@ from models.wire import SharedArray
 
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
-from .hosts import ask
+from .hosts import OUT_OF_MEMORY, ask
 from .study import channels, frames, volume
 from .study.archive import Archive
 from .study.channels import Channels
@@ -89,6 +89,8 @@ def predict(
         raise Refused(error.code, str(error)) from error
     except client.HostGone as error:
         raise Failed("host-died", str(error)) from error
+    except client.HostFull as error:
+        raise Failed(OUT_OF_MEMORY, f"the network has too little memory: {error}") from error
     except client.HostFailed as error:
         raise Failed("network-failed", f"the network failed: {error}") from error
     except client.HostBusy as error:

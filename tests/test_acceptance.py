@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
-from db.database import Database
 from db.events import listing
 from models import card
 from models.card import Bundle
+from node.app import Node
 from node.errors import Refused
 from node.operations import acceptance
 from tests import mini_bundle
@@ -40,13 +40,13 @@ def bundle(tmp_path: Path) -> Bundle:
     return card.read(mini_bundle.make(tmp_path))
 
 
-def test_every_case_is_scored_and_the_worst_is_first(tmp_path: Path, bundle: Bundle, database: Database) -> None:
+def test_every_case_is_scored_and_the_worst_is_first(tmp_path: Path, bundle: Bundle, node: Node) -> None:
     cases = tmp_path / "cases"
     pair(cases, "good", box(-700, 4), box(1, 4))
     pair(cases, "off by one", box(-700, 5), box(1, 4))
     pair(cases, "empty", box(0, 4), box(0, 4))
     console = Console(record=True, width=160)
-    said = acceptance.accept(bundle, cases, tmp_path / "out", "cpu", database, "ann", console)
+    said = acceptance.accept(bundle, cases, tmp_path / "out", "cpu", node.database, "ann", console)
     assert said.startswith("3 cases; the report is ")
     printed = console.export_text()
     assert printed.index("off by one") < printed.index("good") < printed.index("empty")
@@ -55,8 +55,8 @@ def test_every_case_is_scored_and_the_worst_is_first(tmp_path: Path, bundle: Bun
         assert part in report
     with pypdfium2.PdfDocument(tmp_path / "out" / "acceptance.pdf") as document:
         assert "off by one" in "".join(page.get_textpage().get_text_bounded() for page in document)
-    with database.read() as tx:
-        (event,) = listing(tx)
+    with node.database.read() as tx:
+        (event,) = listing(tx, bundle.card.name)
     assert (event["who"], event["what"]) == ("ann", acceptance.ACCEPTED)
     assert '"mean_dice":0.9' in event["details"].replace(" ", "")
 
@@ -72,7 +72,7 @@ def test_every_case_is_scored_and_the_worst_is_first(tmp_path: Path, bundle: Bun
     ],
 )
 def test_what_is_no_case_is_said_and_nothing_is_recorded(
-    tmp_path: Path, bundle: Bundle, database: Database, what: str, sentence: str
+    tmp_path: Path, bundle: Bundle, node: Node, what: str, sentence: str
 ) -> None:
     cases = tmp_path / "cases"
     pair(cases, "a", box(-700, 4), box(7 if what == "value" else 1, 4))
@@ -86,7 +86,7 @@ def test_what_is_no_case_is_said_and_nothing_is_recorded(
     elif what == "damaged":
         image.write_bytes(b"nothing")
     with pytest.raises(Refused, match=sentence):
-        acceptance.accept(bundle, cases, tmp_path / "out", "cpu", database, "ann", Console(record=True))
-    with database.read() as tx:
-        assert listing(tx) == []
+        acceptance.accept(bundle, cases, tmp_path / "out", "cpu", node.database, "ann", Console(record=True))
+    with node.database.read() as tx:
+        assert listing(tx, bundle.card.name) == []
     assert not (tmp_path / "out").exists()

@@ -165,7 +165,7 @@ def as_lying(images: list[Dataset], position: str) -> list[Dataset]:
     return images
 
 
-@pytest.mark.parametrize("position", ["FFS", "HFP", "FFP"])
+@pytest.mark.parametrize("position", ["FFP", *(pytest.param(one, marks=pytest.mark.slow) for one in ("FFS", "HFP"))])
 def test_feet_first_and_prone_come_out_right(
     network: Network, decoders: Decoders, tmp_path: Path, position: str
 ) -> None:

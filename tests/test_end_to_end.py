@@ -194,6 +194,7 @@ def test_a_pacs_that_is_away_for_a_minute_gets_everything_when_it_is_back(
     assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 3, "SR": 6}
 
 
+@pytest.mark.slow
 def test_killed_processes_are_started_again_and_the_study_is_done(
     orthanc: Orthanc, start_node: Start, dcmtk: Tool, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def outcomes(node: Node, kind: JobKind) -> list[str]:
     return [one.code or one.outcome for one in attempts(node, kind)]
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_there_is_one_run_one_candidate_one_look_and_the_old_version_live(
     killed_everywhere: Ended,
 ) -> None:
@@ -108,6 +109,7 @@ def test_killed_at_every_step_there_is_one_run_one_candidate_one_look_and_the_ol
     assert learnt == ["training", "candidate", "evaluated", "eligible", "shadow"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_workers_all_died_is_given_up_and_another_may_begin(shop: Shop) -> None:
     home = shop.copy("given-up")
     with closing(shop.node(home)) as node:

@@ -117,6 +117,7 @@ def segmented_by(node: Node) -> set[str]:
     return {job["model"] for job in overview(node.database)["jobs"] if job["kind"] == "segment"}
 
 
+@pytest.mark.slow
 def test_it_is_made_taught_judged_by_its_thresholds_and_promoted(node: Node, tmp_path: Path) -> None:
     assert "vessels is there, to be trained for Vessel" in made(node, tmp_path)
     version, bundle = node.networks.known("vessels")

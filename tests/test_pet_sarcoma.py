@@ -212,6 +212,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[contenders.Case]:
     return trials.cases_of(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contender", [one for one in CONTENDERS if one.network], ids=lambda one: one.name)
 def test_every_network_learns_and_is_judged_through_the_nodes_own_inference(
     cases: list[contenders.Case], tmp_path: Path, contender: Contender

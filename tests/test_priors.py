@@ -74,10 +74,10 @@ def test_an_equal_study_shows_no_change(node: Node, pacs: FakePacs, threshold_ho
     "second",
     [
         pytest.param(dict(date="20251231"), id="an earlier study"),
-        pytest.param(dict(date="20260101"), id="the same moment"),
-        pytest.param(dict(date=""), id="no date"),
+        pytest.param(dict(date="20260101"), id="the same moment", marks=pytest.mark.slow),
+        pytest.param(dict(date=""), id="no date", marks=pytest.mark.slow),
         pytest.param(dict(date="20260601", patient_id="ANOTHER"), id="another patient"),
-        pytest.param(dict(date="20260601", patient_id=""), id="nobody"),
+        pytest.param(dict(date="20260601", patient_id=""), id="nobody", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_no_prior_is_not_compared_with(

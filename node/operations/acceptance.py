@@ -51,7 +51,7 @@ def accept(
         to: for the report; made where it is not there.
 
     Raises:
-        Refused: `no-cases`, `bad-case`: nothing is run then; `case-failed`: the network did not do one.
+        Refused: `no-cases`; `bad-case`; `case-failed`: the network did not do one.
         Failed: `network-unusable`, `host-not-started`.
     """
     console = console or Console()
@@ -59,7 +59,6 @@ def accept(
     with tempfile.TemporaryDirectory(prefix="planimeter-") as private:
         hosts = Hosts(Path(private), device)
         try:
-            hosts.address(str(bundle.folder), bundle.card_sha256)  # its start is no part of the first case's seconds
             with Progress(console=console, transient=not console.is_terminal) as bar:
                 todo = bar.track(cases.items(), description=f"trying {bundle.card.name}")
                 scores = [_scored(hosts, bundle, name, files) for name, files in todo]
@@ -109,10 +108,10 @@ def _scored(hosts: Hosts, bundle: Bundle, name: str, files: Sequence[Path]) -> C
     values = _values(bundle)
     if strange := sorted(set(np.unique(mask).tolist()) - {0, *values}):
         raise Refused("bad-case", f"{files[0].name} has values that the card does not know: {strange}")
+    address = hosts.address(str(bundle.folder), bundle.card_sha256)
     arrays = [SharedArray.of(np.asarray(array, np.float32)) for array, _ in channels]
     begun = time.monotonic()
     try:
-        address = hosts.address(str(bundle.folder), bundle.card_sha256)
         answer = client.segment(address, arrays, affine, limit_seconds=LIMIT_SECONDS)
     except (client.HostRefused, client.HostFailed, client.HostGone, client.HostBusy) as error:
         raise Refused("case-failed", f"{name}: {error}") from None
