@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,8 @@ def load(
     Raises:
         CardError: they cannot be read without running code, or are those of another network.
     """
-    state = _tensors(_read(file, device), (*names, *WRAPPINGS))
-    if state is None:
-        raise CardError(f"{file}: holds no network's weights (a dictionary of tensors by name)")
     wanted = network.state_dict()
-    state = _without_prefix(state, wanted)
+    state = read(file, device, wanted, names)
     missing, surplus = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
     if missing:
         raise CardError(f"{file}: lacks {len(missing)} of the network's {len(wanted)} tensors, such as {missing[0]}")
@@ -72,6 +69,24 @@ def load(
     network.eval()
 
 
+def read(
+    file: Path, device: torch.device, wanted: Collection[str], names: Iterable[str] = ()
+) -> dict[str, torch.Tensor]:
+    """The tensors of a file, by the names that the network gives them.
+
+    Args:
+        wanted: these names.
+        names: as in `load`.
+
+    Raises:
+        CardError: they cannot be read without running code, or it holds none.
+    """
+    state = _tensors(_read(file, device), (*names, *WRAPPINGS))
+    if state is None:
+        raise CardError(f"{file}: holds no network's weights (a dictionary of tensors by name)")
+    return _without_prefix(state, wanted)
+
+
 def _read(file: Path, device: torch.device) -> Any:
     try:
         if file.suffix == ".safetensors":
@@ -82,8 +97,8 @@ def _read(file: Path, device: torch.device) -> Any:
             f"{file}: holds more than tensors, and reading it would run what it holds; save the network's state_dict "
             f"alone, or as safetensors ({_first_line(error)})"
         ) from None
-    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise CardError(f"{file}: cannot be read: {_first_line(error)}") from None
+    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
+        raise CardError(f"{file}: cannot be read as weights: {_first_line(error)}") from None
 
 
 def _tensors(found: Any, names: tuple[str, ...]) -> dict[str, torch.Tensor] | None:
@@ -96,7 +111,7 @@ def _tensors(found: Any, names: tuple[str, ...]) -> dict[str, torch.Tensor] | No
     return found if all(isinstance(value, torch.Tensor) for value in found.values()) else None
 
 
-def _without_prefix(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _without_prefix(state: dict[str, torch.Tensor], wanted: Collection[str]) -> dict[str, torch.Tensor]:
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in state) and not all(name.startswith(prefix) for name in wanted):
             return _without_prefix({name.removeprefix(prefix): value for name, value in state.items()}, wanted)

@@ -144,10 +144,11 @@ def _predicted(node: Node, bundle: Bundle, built: Channels, affine: Any, stages:
     try:
         return predict(node.hosts, bundle, built.arrays, affine, node.work.job_seconds, stages)
     except Failed as failed:
-        with node.database.read() as tx:
-            trains = job_orders.trains(tx, socket.gethostname())
-        if failed.code != OUT_OF_MEMORY or not trains:
+        if failed.code != OUT_OF_MEMORY:
             raise
+        with node.database.read() as tx:
+            if not job_orders.trains(tx, socket.gethostname()):
+                raise
         why = "a training leaves the device, and then there is memory"
         raise Unavailable("device-shared", why, SHARED_SECONDS) from failed
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from db import switches
 from db.events import listing
 from models import card
 from models.card import CardError
@@ -112,7 +113,6 @@ def test_it_is_installed_off_and_reads_studies_when_a_person_says_so(
     with node.database.read() as tx:
         recorded = [(event["what"], event["who"]) for event in listing(tx, "organs") if event["who"] != "planimeter"]
     assert recorded[::-1] == [
-        (installing.OFF, "ann"),
         (installing.ADDED, "ann"),
         (installing.ON, "ann"),
         (installing.OFF, "bob"),
@@ -247,11 +247,16 @@ def test_a_card_that_is_wrong_is_refused_and_nothing_is_installed(
     with pytest.raises(Refused, match=sentence):
         installing.add(node.networks, brought, "ann", file)
     assert node.networks.names() == ["ct_lungs", "pet_sarcoma"]
+    with node.database.read() as tx:
+        assert switches.switched_off(tx) == set()
 
 
 def test_a_name_that_differs_between_card_and_command_is_the_cards(node: Node, brought: Path, workplace: Path) -> None:
     found = installing.add(node.networks, brought, "ann", name="abdomen")
     assert (found.draft, found.name) == (Path("abdomen.toml"), "abdomen")
+    found = installing.add(node.networks, brought, "ann", name="../out of here")
+    assert (found.draft, found.name) == (Path("out_of_here.toml"), "out_of_here")
+    assert not list(workplace.parent.glob("*.toml"))
 
 
 @pytest.mark.parametrize(

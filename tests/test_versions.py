@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +33,7 @@ from node.app import Node
 from node.errors import Failed, Refused
 from node.hosts import Hosts
 from node.learning.gate.values import Outcome, Verdict
-from node.learning.versions import device_uid, keep, make_version, next_version
+from node.learning.versions import device_uid, keep, make_version, next_version, sweep
 from node.networks import Networks
 from node.operations import audit, catalogue, versions
 from tests import mini_bundle
@@ -824,3 +825,12 @@ def test_the_list_says_what_is_live_since_when_by_whom_and_how_each_did(on_disk:
     ):
         assert words in shown, shown
     assert catalogue.listing(on_disk, "another") == {"networks": [], "versions": []}
+
+
+def test_what_was_left_half_done_beside_the_versions_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    left = [tmp_path / "networks" / name for name in (".brought-1", ".removed-2", "balls/.half.3", "balls/whole")]
+    for folder in left:
+        folder.mkdir(parents=True)
+    assert sweep(tmp_path, time.time() - 60) == 0
+    assert sweep(tmp_path, time.time() + 60) == 3
+    assert [folder.exists() for folder in left] == [False, False, False, True]

@@ -87,7 +87,7 @@ class Training:
     def _started(self) -> transfer.Taken | None:
         if self.run.start is None:
             return None
-        return transfer.start(self.network, transfer.read(self.run.start), transfer=self.run.transfer)
+        return transfer.start(self.network, transfer.read(self.run.start, self.network), transfer=self.run.transfer)
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.network.load_state_dict(saved["network"])

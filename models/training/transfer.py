@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 
-from .run import Untrainable, first_line
+from .. import weights
+from ..card import CardError
+from .run import Untrainable
 
 
 @dataclass(frozen=True)
@@ -26,41 +26,34 @@ class Taken:
     not_fitting: tuple[str, ...]
 
 
-def read(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file of weights, by name.
+def read(file: Path, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a file of weights, by the network's names for them, whatever they are wrapped in.
 
     Raises:
         Untrainable: it is none.
     """
     try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        state: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
-        raise Untrainable(f"{file}: cannot be read as weights: {first_line(error)}") from None
-    for key in ("model", "state_dict"):
-        state = state.get(key, state) if isinstance(state.get(key), dict) else state
-    return dict(state)
+        return weights.read(file, torch.device("cpu"), network.state_dict().keys())
+    except CardError as error:
+        raise Untrainable(str(error)) from None
 
 
-def start(network: torch.nn.Module, weights: dict[str, torch.Tensor], *, transfer: bool) -> Taken:
+def start(network: torch.nn.Module, given: dict[str, torch.Tensor], *, transfer: bool) -> Taken:
     """Put the weights into the network.
 
     Raises:
         Untrainable: without `transfer`, one does not fit; with it, none that is trained does.
     """
     own = network.state_dict()
-    taken = tuple(name for name, value in own.items() if name in weights and weights[name].shape == value.shape)
+    taken = tuple(name for name, value in own.items() if name in given and given[name].shape == value.shape)
     not_fitting = tuple(name for name in own if name not in taken)
     if not transfer:
-        strange = sorted({*not_fitting, *(weights.keys() - own.keys())})
+        strange = sorted({*not_fitting, *(given.keys() - own.keys())})
         if strange:
             raise Untrainable(f"the start weights do not fit the network of train.json: {', '.join(strange[:5])} ...")
     if not set(taken) & {name for name, _ in network.named_parameters()}:
         raise Untrainable("no layer of the start weights fits the network: there is nothing to transfer")
-    network.load_state_dict({name: weights[name] for name in taken}, strict=False)
+    network.load_state_dict({name: given[name] for name in taken}, strict=False)
     return Taken(taken, not_fitting)
 
 

@@ -181,12 +181,13 @@ def _publish(
 
 
 def sweep(home: Path, before: float) -> int:
-    """Remove the versions that processes which were killed left half built; how many there were.
+    """Remove what processes that were killed left half built, unpacked or removed; how many folders there were.
 
     Args:
         before: seconds since 1970; nobody is still busy with a folder that was not touched since then.
     """
-    left = [folder for folder in (home / FOLDER).glob("*/.*") if folder.stat().st_mtime < before]
+    made = [folder for where in (".*", "*/.*") for folder in (home / FOLDER).glob(where)]
+    left = [folder for folder in made if folder.stat().st_mtime < before]
     for folder in left:
         shutil.rmtree(folder)
     return len(left)

@@ -5,6 +5,7 @@ A network that was brought is switched off: nothing reads a study with it before
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -60,13 +61,18 @@ def add(networks: Networks, path: Path, who: str, card_file: Path | None = None,
             would_run = program.program(folder)
             file = card_file or (folder / FILE if (folder / FILE).is_file() else None)
             if file is None:
-                return _drafted(folder, would_run, name or path.name.removesuffix(".zip"))
+                return _drafted(folder, would_run, _called(name or path.resolve().name.removesuffix(".zip")))
             text = _text(file)
             if questions := draft.open_questions(text):
                 return Brought(program=would_run, questions=tuple(questions), draft=file, name="")
             return _installed(networks, folder, text, would_run, who)
     except CardError as error:
         raise Refused("bad-bundle", str(error)) from None
+
+
+def _called(name: str) -> str:
+    """A name that a network and the file of its card may have: nothing that leads out of the folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:64] or "network"
 
 
 def _drafted(folder: Path, would_run: Program, name: str) -> Brought:
@@ -98,11 +104,15 @@ def _installed(networks: Networks, folder: Path, text: str, would_run: Program, 
         )
     with networks.database.write() as tx:  # before it is there: nothing may read a study with it in between
         switches.switch_off(tx, said, who)
-        events.append(tx, who, OFF, said, {"why": "it was just brought"})
-    bundle = versions.install(folder, said, text, networks.home)
+    try:
+        bundle = versions.install(folder, said, text, networks.home)
+    except (CardError, Refused):
+        with networks.database.write() as tx:  # whoever installs one of this name by hand finds it on
+            switches.switch_on(tx, said)
+        raise
     with networks.database.write() as tx:
         details = {"version": bundle.card.version, "weights_sha256": bundle.weights_sha256}
-        events.append(tx, who, ADDED, said, details | {"card_sha256": bundle.card_sha256})
+        events.append(tx, who, ADDED, said, details | {"card_sha256": bundle.card_sha256, "on": False})
     return Brought(program=would_run, questions=(), draft=None, name=said)
 
 

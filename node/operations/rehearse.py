@@ -113,7 +113,7 @@ def read(bundle: Bundle) -> Iterator[str]:
     trees = program.configs(bundle.folder)
     config = trees.get(bundle.card.config)
     if config is not None and re.search(r"cuda(?!\.is_available)", str(_without(config, "device"))):
-        yield f"{bundle.card.config} names cuda outside of `device`: on another device that part will not run"
+        yield f"{bundle.card.config} names cuda outside of `device`: read as the device of this host"
     outputs = (trees.get("configs/metadata.json") or {}).get("network_data_format", {}).get("outputs", {})
     if not any(isinstance(one, dict) and one.get("channel_def") for one in outputs.values()):
         yield "metadata.json has no channel_def: only the card says what its label values are"
