@@ -22,29 +22,29 @@ synthetic_share = 0.25
 
 `make ablation DATA=folder` measures on the PET of `pet_sarcoma` whether that helps, and writes the figures below.
 
-**How it works.** A SPADE generator with styles and a discriminator of patches, both MONAI's, learn from the slices of the
-run's training cases, and of nothing else, on a canvas of one pixel size. What is shown to the generator is the label of
-a slice and of its two neighbours, and in place of a body that no label describes four levels of its smoothed
-brightness. To make a case, the surroundings of one training patient are taken, the lesions of another one are turned,
-resized and moved into them, everything is bent, and the generator draws all slices in the style of a third one. What a
-card does not call lesions stays where it is and is only bent. A made-up case half of whose slices are as like a training
-slice as that one's own neighbour is thrown away.
+**How it works.** A SPADE generator with styles and a discriminator of patches, both MONAI's, learn from the slices
+of the run's training cases, and of nothing else, on a canvas of one pixel size. What is shown to the generator is
+the label of a slice and of its two neighbours, and in place of a body that no label describes four levels of its
+smoothed brightness. To make a case, the surroundings of one training patient are taken, the lesions of another one
+are turned, resized and moved into them, everything is bent, and the generator draws all slices in the style of a
+third one. What a card does not call lesions stays where it is and is only bent. A made-up case half of whose slices
+are as like a training slice as that one's own neighbour is thrown away.
 
-**Where it ends.** Made-up cases stand in for a share of the samples of the training, never in the validation or in a test:
-they are made inside of the run's folder, after the lists of real cases were read; a list that holds one ends the run; the
-node refuses to read one (`synthetic-case`); and they are deleted when the training has ended. They have no patient, no
-images and no row, so there is nothing that could be sent or exported. The run's record keeps the share, the seed, the hashes of
-generator and cases, whose surroundings, lesions and style each has, and the figures of likeness; the evaluation's report
-says that there were any.
+**Where it ends.** Made-up cases stand in for a share of the samples of the training, never in the validation or in
+a test: they are made inside of the run's folder, after the lists of real cases were read; a list that holds one
+ends the run; the node refuses to read one (`synthetic-case`); and they are deleted when the training has ended.
+They have no patient, no images and no row, so there is nothing that could be sent or exported. The run's record
+keeps the share, the seed, the hashes of generator and cases, whose surroundings, lesions and style each has, and
+the figures of likeness; the evaluation's report says that there were any.
 """
 MEASURED = """
 ## What was measured
 
-{patients} patients in {folds} parts of three, by a hash of their names; who is judged was seen by neither network nor
-generator. On the same training patients, with the same seed, the shipped recipe was trained twice from random weights for
-{seconds:.0f} processor seconds: without, and with {share:.0%} of the samples from {cases} made-up cases. The generator's
-{steps} steps ({generator:.0f} processor seconds with the drawing) come on top and were not given to the training without. Both were
-judged through the node's own inference. A failure is a Dice below 0.5.
+{patients} patients in {folds} parts of three, by a hash of their names; who is judged was seen by neither network
+nor generator. On the same training patients, with the same seed, the shipped recipe was trained twice from random
+weights for {seconds:.0f} processor seconds: without, and with {share:.0%} of the samples from {cases} made-up
+cases. The generator's {steps} steps ({generator:.0f} processor seconds with the drawing) come on top and were not
+given to the training without. Both were judged through the node's own inference. A failure is a Dice below 0.5.
 
 | trained on | judged | Dice without | with | with less without (95 % interval) | failures | steps |
 |---|---|---|---|---|---|---|
@@ -52,9 +52,9 @@ judged through the node's own inference. A failure is a Dice below 0.5.
 LIKENESS = """
 ## How like the real they are
 
-The structural similarity (SSIM) of slices, within the images; medians, then the mean over the parts. A generator that knew
-its patients by heart would have made-up slices as like a training slice as that one's own neighbour is; one that always
-draws the same, made-up cases that are more like one another than patients are.
+The structural similarity (SSIM) of slices, within the images; medians, then the mean over the parts. A generator
+that knew its patients by heart would have made-up slices as like a training slice as that one's own neighbour is;
+one that always draws the same, made-up cases that are more like one another than patients are.
 
 | trained on | real to other patients | made up to real | made up to one another | neighbouring slices | repeated |
 |---|---|---|---|---|---|
@@ -131,11 +131,12 @@ def _what_it_shows(of_size: dict[int, list[Pair]]) -> str:
     half = max(one.high - one.mean for one in gains.values())
     verdict = "**They help here.**" if better and not worse else "**That they help was not shown.**"
     return f"""
-{verdict} Better with made-up cases, beyond the interval: {_named(better)}. Worse: {_named(worse)}. The interval is that of the
-patients' differences, up to {half:.2f} to either side; smaller effects, of either sign, could not have been seen. It takes
-patients as independent, though those of a part were judged by the same network, and one seed a part says little of how
-trainings differ by chance: the true uncertainty is larger. Nothing was tuned, neither generator nor share. The trainings are
-short, and the generators too; what hours on a GPU would give was not asked. The images are cropped around a tumour.
+{verdict} Better with made-up cases, beyond the interval: {_named(better)}. Worse: {_named(worse)}. The interval
+is that of the patients' differences, up to {half:.2f} to either side; smaller effects, of either sign, could
+not have been seen. It takes patients as independent, though those of a part were judged by the same network,
+and one seed a part says little of how trainings differ by chance: the true uncertainty is larger. Nothing was
+tuned, neither generator nor share. The trainings are short, and the generators too; what hours on a GPU would
+give was not asked. The images are cropped around a tumour.
 """
 
 

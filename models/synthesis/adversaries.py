@@ -105,4 +105,4 @@ class Adversaries:
         self._optimizers[0].zero_grad(set_to_none=True)
         loss.backward()
         self._optimizers[0].step()
-        return float(likeness)
+        return float(likeness.detach())

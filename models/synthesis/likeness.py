@@ -84,9 +84,9 @@ def some(slices: Slices) -> Slices:
 
 
 def neighbours(real: Sequence[Slices]) -> float:
-    """The median SSIM of a slice and the next one; 1 where no case has two."""
+    """The median SSIM of a slice and the next one; where no case has two, what is taken for a repetition anyway."""
     found = [ssim(some(one[:-1]), some(one[1:])) for one in real if len(one) > 1]
-    return float(np.median(np.concatenate(found))) if found else 1.0
+    return float(np.median(np.concatenate(found))) if found else LEAST_REPEATED
 
 
 def repeats(made: Slices, real: Slices, as_neighbours: float) -> float:

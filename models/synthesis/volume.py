@@ -71,15 +71,15 @@ class Canvas:
             for n, mm in zip(was, volume.spacing_mm[1:], strict=True)
         )
         values = torch.from_numpy(np.array(volume.values, np.float32))
-        label = torch.from_numpy(np.array(volume.label))[None]
+        label = np.array(volume.label)
         if size != was:
             values = functional.interpolate(values, size, mode="bilinear", antialias=True)
-            label = functional.interpolate(label, size, mode="nearest-exact")
+            label = _fewer(label, size)
         row, column = (n / m for n, m in zip(was, size, strict=True))
         # the corners stay: the middle of the first pixel moves by half of what it grew
         grown = np.diag([column, row, 1.0, 1.0])
         grown[:2, 3] = (column - 1) / 2, (row - 1) / 2
-        return Volume(volume.case, values.numpy(), label[0].numpy(), volume.affine @ grown)
+        return Volume(volume.case, values.numpy(), label, volume.affine @ grown)
 
     def pad(self, slices: NDArray[T], fill: float) -> NDArray[T]:
         """(..., rows, columns) in the middle of (..., side, side)."""
@@ -99,3 +99,15 @@ class Canvas:
     def _margins(self, size: int) -> tuple[int, int]:
         before = (self.side - size) // 2
         return before, self.side - size - before
+
+
+def _fewer(label: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A label of another size: the value that has most of each new pixel. The nearest would lie half a pixel off."""
+    found = np.zeros((len(label), *size), np.uint8)
+    most = np.zeros(found.shape, np.float32)
+    for value in np.unique(label):
+        part = torch.from_numpy((label == value).astype(np.float32))[None]
+        share = functional.interpolate(part, size, mode="bilinear", antialias=True)[0].numpy()
+        found[share > most] = value
+        most = np.maximum(most, share)
+    return found

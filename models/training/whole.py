@@ -13,7 +13,7 @@ import torch
 from ..card import Bundle
 from . import cases, checkpoint, synthetic
 from .recipe import Recipe
-from .run import CANDIDATE, DONE, Run, Untrainable
+from .run import CANDIDATE, DONE, Diverged, Run, Untrainable
 from .synthetic import Synthetic
 from .together import Together
 from .training import Training
@@ -50,6 +50,9 @@ def train(run: Run, folder: Path, bundle: Bundle, leave: Callable[[], bool], beg
             synthetic.remove(folder)
             for file in (checkpoint.FILE, *(best.name for best in folder.glob("best-*.pt"))):
                 (folder / file).unlink(missing_ok=True)
+    except (Untrainable, Diverged):
+        synthetic.remove(folder)  # nobody goes on with it, and it holds something of patients
+        raise
     finally:
         together.leave()
 
