@@ -146,7 +146,7 @@ def test_a_made_up_case_among_those_that_a_run_is_given_ends_it(
 ) -> None:
     """The very folder that another run made, found where real cases are listed."""
     made = make(asked(tmp_path, folders, "maker")).cases[0].folder
-    given = {"train": folders[:4], "validation": folders[4:]}
+    given: dict[str, Any] = {"train": folders[:4], "validation": folders[4:]}
     given[where] = (*given[where], made)
     run = asked(tmp_path, folders, max_epochs=1, **given)
     assert main([str(run)]) == EXIT_UNTRAINABLE
@@ -305,7 +305,8 @@ def test_a_training_slice_that_comes_again_is_found() -> None:
     real = [bucket.bare(one.volume.values) for one in bucket.cases]
     others = [bucket.bare(body(number).values + 0.3) for number in (5, 6)]
     same = likeness.of(real, [real[0], real[1]])
-    assert (same.synthetic_to_real, same.repeated) == (pytest.approx(1), 1)
+    assert same.synthetic_to_real == pytest.approx(1)
+    assert same.repeated == 1
     assert likeness.repeats(real[2], np.concatenate(real), likeness.neighbours(real)) == 1
     noise = np.random.default_rng(1).uniform(-1, 1, real[0].shape).astype(np.float32)
     assert likeness.repeats(noise, np.concatenate(real), 0.1) == 0

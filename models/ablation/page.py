@@ -13,7 +13,7 @@ from .pairs import FOLDS, SHARE, SYNTHETIC_CASES, Pair
 HEAD = """# Made-up training cases: do they help?
 
 A generator learns to draw the slices of a training case from its labels; then it draws new ones for labels that nobody
-has drawn, and a network is trained on both. A card may ask for it, and none does ([models.md](models.md)):
+has drawn, and a network is trained on both. A card may ask for it, and none does ([model-card.md](model-card.md)):
 
 ```toml
 [augmentation]

@@ -54,7 +54,8 @@ def ssim(slices: Slices, others: Slices) -> NDArray[np.float64]:
 
     What is beside both is equal, and would make small images alike.
     """
-    both = ~(np.isnan(slices) | np.isnan(others)).any(1)[:, EDGE:-EDGE, EDGE:-EDGE]
+    inside = np.isfinite(slices + others).all(axis=1, keepdims=True)
+    both = inside[:, 0, EDGE:-EDGE, EDGE:-EDGE]
     found, _ = compute_ssim_and_cs(
         *(torch.from_numpy(np.nan_to_num(one, nan=-1.0)) for one in (slices, others)),
         spatial_dims=2,

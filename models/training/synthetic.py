@@ -15,7 +15,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,23 +115,14 @@ def _make(
     lesions = [segment.value for segment in bundle.card.segment if segment.lesions and segment.value in run.classes]
     sampler = Sampler(bucket, adversaries.generator, lesions, run.seed)
     real = [bucket.bare(one.volume.values) for one in bucket.cases]
-    as_neighbours, everything = likeness.neighbours(real), np.concatenate(real)
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    kept: list[dict[str, str]] = []
-    slices: list[Slices] = []
-    dropped = 0
-    for number in range(run.augmentation.synthetic_cases):
-        if leave():
-            raise Stopped("training was asked to leave while cases were made; they are made again")
-        one = sampler(number)
-        scaled = bucket.bare(one.volume.values)
-        if likeness.repeats(scaled, everything, as_neighbours) >= REPEATS:
-            dropped += 1
-            continue
-        kept.append(_write(one, folder / FOLDER, bundle, run.classes))
-        slices.append(scaled)
+    kept = [
+        (_write(one, folder / FOLDER, bundle, run.classes), slices)
+        for one, slices in _drawn(sampler, run.augmentation.synthetic_cases, real, leave)
+    ]
     if not kept:
         raise Untrainable("[augmentation]: every made-up case is a training case come again; nothing is gained by them")
+    alike = likeness.of(real, [slices for _, slices in kept])
     said = {
         "run": run.identity,
         **run.augmentation.model_dump(),
@@ -139,11 +130,25 @@ def _make(
         "generator_seconds": round(seconds, 1),
         "generator_sha256": _sha256(adversaries.generator),
         "trained_on": [case.said.case for case in whole],
-        "likeness": {name: round(value, 4) for name, value in asdict(likeness.of(real, slices)).items()},
-        "dropped": dropped,
-        "cases": kept,
+        "likeness": {name: round(value, 4) for name, value in asdict(alike).items()},
+        "dropped": run.augmentation.synthetic_cases - len(kept),
+        "cases": [said for said, _ in kept],
     }
     checkpoint.write_json(folder / FOLDER / RECORD, said)
+
+
+def _drawn(
+    sampler: Sampler, count: int, real: Sequence[Slices], leave: Callable[[], bool]
+) -> Iterator[tuple[Made, Slices]]:
+    """So many cases, less those that are a training case come again, each with its slices on the canvas."""
+    as_neighbours, everything = likeness.neighbours(real), np.concatenate(real)
+    for number in range(count):
+        if leave():
+            raise Stopped("training was asked to leave while cases were made; they are made again")
+        made = sampler(number)
+        slices = sampler.bucket.bare(made.volume.values)
+        if likeness.repeats(slices, everything, as_neighbours) < REPEATS:
+            yield made, slices
 
 
 def _bucket(run: Run, whole: Sequence[Case]) -> Bucket:

@@ -46,8 +46,8 @@ def train(run: Run, folder: Path, bundle: Bundle, leave: Callable[[], bool], beg
         doing.train()
         if together.writes:
             done = _done(run, folder, doing, len(told), made)
-            checkpoint.write_json(folder / DONE, done)
             synthetic.remove(folder)
+            checkpoint.write_json(folder / DONE, done)
             for file in (checkpoint.FILE, *(best.name for best in folder.glob("best-*.pt"))):
                 (folder / file).unlink(missing_ok=True)
     except (Untrainable, Diverged):
