@@ -40,8 +40,8 @@ the figures of likeness; the evaluation's report says that there were any.
 MEASURED = """
 ## What was measured
 
-{patients} patients in {folds} parts of three, by a hash of their names; who is judged was seen by neither network
-nor generator. On the same training patients, with the same seed, the shipped recipe was trained twice from random
+{patients} patients were judged, in {folds} parts by a hash of their names; neither network nor generator has seen
+them. On the same training patients, with the same seed, the shipped recipe was trained twice from random
 weights for {seconds:.0f} processor seconds: without, and with {share:.0%} of the samples from {cases} made-up
 cases. The generator's {steps} steps ({generator:.0f} processor seconds with the drawing) come on top and were not
 given to the training without. Both were judged through the node's own inference. A failure is a Dice below 0.5.
