@@ -9,7 +9,7 @@ TRAIN = cd models/bundles/ct_lungs && "$(CURDIR)/$(BIN)/python" -P -W ignore -m 
 	--dataset_dir "$(CURDIR)/build/lung_cases"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench train train-pet compare learn learn-keys clean
+.PHONY: help demo test test-slow lint format bench train train-pet compare ablation learn learn-keys clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +55,11 @@ compare: .venv/installed-dev ## networks, losses, optimisers side by side on the
 	@test -d "$(DATA)" || { echo "make compare: say where the unpacked imaging data is: make compare DATA=folder"; exit 2; }
 	$(BIN)/python -P -m node.learning.pet_cases "$(DATA)" build/pet_cases
 	OMP_NUM_THREADS=1 $(BIN)/python -P -W ignore -m models.comparison build/pet_cases build/compare $(ARGS)
+
+ablation: .venv/installed-dev ## networks with and without made-up training cases on the PET of DATA=folder; 20 minutes of a core
+	@test -d "$(DATA)" || { echo "make ablation: say where the imaging data is: make ablation DATA=folder"; exit 2; }
+	$(BIN)/python -P -m node.learning.pet_cases "$(DATA)" build/pet_cases
+	OMP_NUM_THREADS=1 $(BIN)/python -P -W ignore -m models.ablation build/pet_cases build/ablation $(ARGS)
 
 learn: .venv/installed-dev ## the whole learning loop on the PET of DATA=folder, through the real door; 20 minutes on two cores
 	@test -d "$(DATA)" || { echo "make learn: say where the imaging data is: make learn DATA=folder"; exit 2; }

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from .augmentation import Augmentation
 from .input_rules import Code, Input, Part, Range, Sha256, Text
 
 __all__ = ["Bundle", "Card", "CardError", "Input", "Segment", "find", "names", "read", "seal", "verify"]
@@ -150,6 +151,7 @@ class Card(Part):
     trained_on: TrainedOn = TrainedOn()
     gate: Gate = Gate()
     start: Start | None = None
+    augmentation: Augmentation = Augmentation()
     files: dict[str, Sha256]
 
     @model_validator(mode="after")

@@ -121,6 +121,13 @@ def _structures(card: Card) -> tuple[Structure, ...]:
     return tuple(Structure(value=one.value, label=one.label, colour=one.colour) for one in card.segment)
 
 
+def _made_up(record: dict[str, Any] | None) -> str:
+    if not record:
+        return ""
+    share, cases, trained_on = record["synthetic_share"], len(record["cases"]), len(record["trained_on"])
+    return f"{share:.0%} of the samples, from {cases} synthetic cases by a generator of {trained_on} training cases"
+
+
 def _provenance(run: Any, parent: Any, candidate: Any, test: Any, training: Any) -> tuple[tuple[str, str], ...]:
     done = run["facts"].get("done", {})
     found = {
@@ -133,6 +140,7 @@ def _provenance(run: Any, parent: Any, candidate: Any, test: Any, training: Any)
         "weights before (SHA-256)": parent["weights_sha256"] if parent is not None else "none",
         "weights now (SHA-256)": candidate["weights_sha256"],
         "Device UID": candidate["device_uid"],
+        "made-up cases": _made_up(done.get("synthetic")),
         "ended because": str(done.get("why_ended", "")),
         "device": str(done.get("device", "")),
         "MONAI": version("monai"),

@@ -59,7 +59,7 @@ def train(node: Node, job: Claim, stages: Stages) -> None:
     reach("before-training")
     try:
         with stages("training"):
-            limit_seconds = 60 * node.learning.max_minutes + MARGIN_SECONDS
+            limit_seconds = 60 * node.learning.max_minutes * _longer(order) + MARGIN_SECONDS
             done = trainer.train(folder, lambda: trying.study_waits(node), limit_seconds, node.learning.processes)
     except Unavailable as error:
         with node.database.write() as tx:
@@ -144,7 +144,13 @@ def _order(node: Node, run: Any, parent: Bundle, stages: Stages) -> Order:
         device=node.device,
         transfer=parent.card.start is not None,
         freeze_epochs=parent.card.start.freeze_epochs if parent.card.start else 0,
+        augmentation=parent.card.augmentation,
     )
+
+
+def _longer(order: Order) -> float:
+    """A generator of made-up cases has half of the minutes beside the training itself."""
+    return 1.5 if order.augmentation is not None and order.augmentation.synthetic_share else 1.0
 
 
 def _commit(

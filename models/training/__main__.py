@@ -4,7 +4,8 @@
     torchrun --nproc-per-node 2 -m models.training RUN
 
 RUN is a folder with a run.json (`run`). It opens no file but those of RUN, of the bundle, of the cases named there and
-of the libraries, and writes only into RUN: progress.jsonl, checkpoint.pt, runs/, at the end candidate.pt and done.json.
+of the libraries, and writes only into RUN: progress.jsonl, checkpoint.pt, runs/, at the end candidate.pt and done.json;
+meanwhile generator.pt and synthetic/, where some of the samples are to be made up (`synthetic`).
 
 It ends with
     0   done (done.json is there)

@@ -17,6 +17,7 @@ from monai.data import MetaTensor
 from monai.data.utils import set_rnd
 from torch.utils.data import DataLoader
 
+from .mixed import Items, Mixed
 from .run import Untrainable
 
 ORDER, STEP = 0, 1
@@ -49,12 +50,21 @@ class Batches:
         seed: of the run.
         done: steps that were done before.
         rank, world: of the processes that train together each takes every world-th batch.
+        synthetic: made-up items, and their share; they stand in for some of the loader's.
 
     Raises:
         Untrainable: the loader's batches cannot be drawn one by one, or there are none.
     """
 
-    def __init__(self, loader: object, seed: int, done: int = 0, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        loader: object,
+        seed: int,
+        done: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        synthetic: tuple[Items, float] | None = None,
+    ) -> None:
         if not isinstance(loader, DataLoader) or loader.batch_sampler is None or not hasattr(loader.dataset, "__len__"):
             raise Untrainable("train#trainer: train_data_loader is not a DataLoader that makes batches of a data set")
         try:
@@ -64,6 +74,8 @@ class Batches:
         if not batches:
             raise Untrainable(f"train#dataloader: {len(loader.dataset)} cases do not fill one batch")
         self.loader: DataLoader[Any] = loader
+        self.items: Items = Mixed(loader.dataset, *synthetic) if synthetic else loader.dataset
+        self._drawing = [loader.dataset, *([synthetic[0]] if synthetic else [])]
         self.seed = seed
         self.done = done
         self.rank, self.world = rank, world
@@ -79,7 +91,7 @@ class Batches:
             number, first = divmod(step, self.length)
             for batch in self._order(number)[first:]:
                 self._draw_from(STEP, self.rank, step)
-                yield self.loader.collate_fn(_alike([self.loader.dataset[index] for index in batch]))
+                yield self.loader.collate_fn(_alike([self.items[index] for index in batch]))
                 step += 1
 
     def _order(self, number: int) -> list[list[int]]:
@@ -95,4 +107,5 @@ class Batches:
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        set_rnd(getattr(self.loader.dataset, "transform", None), seed)
+        for items in self._drawing:
+            set_rnd(getattr(items, "transform", None), seed)

@@ -35,6 +35,7 @@ class Description(BaseModel):
     Attributes:
         affine: from (column, row, slice) index to LPS, mm.
         annotated: the label values that somebody looked for; another one is not absent, it is not known.
+        synthetic: whether a generator made it.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -44,6 +45,7 @@ class Description(BaseModel):
     affine: tuple[Row, Row, Row, Row]
     channels: tuple[str, ...]
     annotated: tuple[int, ...]
+    synthetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,13 @@ def read_all(train: Sequence[Path], validation: Sequence[Path], channels: Sequen
     """Both lists.
 
     Raises:
-        Untrainable: also where a patient or a case is in both, or a case twice: its validation would prove nothing.
+        Untrainable: also where a patient or a case is in both, or a case twice: its validation would prove nothing;
+            or where one is made up: a run makes such cases for itself, and nothing is ever validated on them.
     """
     both = [[read(folder, channels) for folder in folders] for folders in (train, validation)]
+    for case in (case for cases in both for case in cases):
+        if case.said.synthetic:
+            raise Untrainable(f"{case.folder}: is a made-up case; a run is given real ones alone")
     names = [case.said.case for cases in both for case in cases]
     if len(set(names)) != len(names):
         raise Untrainable("a case is listed twice")

@@ -47,13 +47,13 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     write_tensors(folder / FILE, state)
 
 
-def load(folder: Path, identity: str) -> dict[str, Any] | None:
+def load(folder: Path, identity: str, name: str = FILE) -> dict[str, Any] | None:
     """The state to go on from, with its tensors on the CPU; None where there is none.
 
     Raises:
         Untrainable: it is that of another run, or no checkpoint.
     """
-    file = folder / FILE
+    file = folder / name
     if not file.is_file():
         return None
     try:

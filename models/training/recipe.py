@@ -24,6 +24,7 @@ from ..network import LEFT_OUT
 from .cases import Case
 from .marginal import MarginalLoss, can_wrap
 from .mirroring import exchange_in_flips
+from .mixed import Items
 from .run import Run, Untrainable
 from .tree import named
 
@@ -35,6 +36,8 @@ FOLDERS = ("dataset_dir", "output_dir", "ckpt_dir")
 #: what a DataLoader may not be told with no worker processes
 OF_WORKERS = {"num_workers": 0, "persistent_workers": False, "prefetch_factor": None, "multiprocessing_context": None}
 NEEDED = ("train#trainer", "train#trainer#max_epochs", "train#trainer#loss_function", "train#dataset#data")
+#: where the data set of made-up cases is put
+SYNTHETIC = "train#synthetic"
 NEEDED_TO_VALIDATE = ("validate#evaluator", "validate#dataset#data")
 LOADD = f"{__package__}.cases.Loadd"
 VALIDATION = f"{__package__}.validation.Validation"
@@ -49,6 +52,7 @@ class Recipe:
         validation: the bundle's ValidationHandler, or one that validates after each epoch; None likewise.
         schedulers: of the learning rate.
         marginal: the loss, where it had to be wrapped.
+        synthetic: the bundle's data set of made-up cases; None where there are none.
         used: the training cases that are trained on.
         left_out: {"case", "why"} of the others.
         notes: what was changed, for a person.
@@ -63,12 +67,19 @@ class Recipe:
         self._device = device
         self._run = run
 
-    def build(self, train: Sequence[Case], validation: Sequence[Case], axis_of: Sequence[Case]) -> None:
+    def build(
+        self,
+        train: Sequence[Case],
+        validation: Sequence[Case],
+        axis_of: Sequence[Case],
+        synthetic: Sequence[Case] = (),
+    ) -> None:
         """Put the cases in, and make the engines.
 
         Args:
             validation: this process's share of them.
             axis_of: all cases, for where left and right are.
+            synthetic: made-up training cases.
         """
         parser, run = self._parser, self._run
         self._require(NEEDED + (NEEDED_TO_VALIDATE if validation else ()))
@@ -84,10 +95,14 @@ class Recipe:
         validating = self._put_validation(bool(validation))
         # tuples, so that the parser does not look into them
         parser["train#dataset#data"] = tuple(case.item(run.classes) for case in self.used)
+        if synthetic:
+            made_up = tuple(case.item(run.classes) for case in synthetic)
+            parser[SYNTHETIC] = {**parser.get("train#dataset"), "data": made_up}
         if "validate#dataset#data" in parser:
             parser["validate#dataset#data"] = tuple(case.item(run.classes) for case in validation)
         self._initialize()
         self.trainer = parser.get_parsed_content("train#trainer")
+        self.synthetic: Items | None = parser.get_parsed_content(SYNTHETIC) if synthetic else None
         wrapped = getattr(self.trainer, "loss_function", None)
         self.marginal = wrapped if isinstance(wrapped, MarginalLoss) else None
         self.evaluator = parser.get_parsed_content("validate#evaluator") if validation else None

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
+from ..augmentation import Augmentation
 from ..input_rules import Part, Sha256
 
 FILE = "run.json"
@@ -52,6 +53,7 @@ class Run(Part):
         transfer: take over every layer whose shape fits; else all of them must.
         classes: the label values that the network knows.
         exchange: pairs of label values that a flip along the patient's left-right axis exchanges.
+        augmentation: which part of the samples is made up, and how; nothing is, unless it is asked for.
         checkpoint_seconds: not more often is the state saved, apart from each validation and the end.
     """
 
@@ -69,6 +71,7 @@ class Run(Part):
     transfer: bool = False
     classes: Annotated[tuple[Annotated[int, Field(ge=1, le=255)], ...], Field(min_length=1)]
     exchange: tuple[tuple[int, int], ...] = ()
+    augmentation: Augmentation = Augmentation()
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
 
     @model_validator(mode="after")
@@ -87,7 +90,8 @@ class Run(Part):
     @property
     def identity(self) -> str:
         """SHA-256 of all that decides the outcome: a checkpoint is gone on with only under the same one."""
-        said = self.model_dump_json(exclude={"device", "max_minutes", "checkpoint_seconds"})
+        none_made_up = {"augmentation"} if not self.augmentation.synthetic_share else set()
+        said = self.model_dump_json(exclude={"device", "max_minutes", "checkpoint_seconds", *none_made_up})
         return hashlib.sha256(said.encode()).hexdigest()
 
 

@@ -100,7 +100,9 @@ class Training:
         """Put our order of batches in place of the bundle's loader, and the engine where it stood."""
         trainer, together = self.trainer, self.together
         loader = trainer.data_loader
-        batches = Batches(loader, self.run.seed, self.standing.steps, together.rank, together.world)
+        made_up = self.recipe.synthetic
+        synthetic = (made_up, self.run.augmentation.synthetic_share) if made_up is not None else None
+        batches = Batches(loader, self.run.seed, self.standing.steps, together.rank, together.world, synthetic)
         state = trainer.state
         if state.epoch_length in (None, len(loader)):
             state.epoch_length = len(batches)

@@ -217,10 +217,14 @@ def described(folder: Path) -> Description:
     """What case.json says.
 
     Raises:
-        Refused: `bad-case`.
+        Refused: `bad-case`; `synthetic-case`: a generator made it, in some training. Nobody is that, so it is no label,
+            no patient's to be tested on, and nothing to be given away.
     """
     with _readable(folder):
-        return Description(**json.loads((folder / CASE).read_bytes()))
+        said = json.loads((folder / CASE).read_bytes())
+        if said.pop("synthetic", False):
+            raise Refused("synthetic-case", f"case {folder.name} is made up; only the training that made it uses it")
+        return Description(**said)
 
 
 def read(folder: Path) -> Case:

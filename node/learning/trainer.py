@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.augmentation import Augmentation
 from models.card import Bundle, Card
 
 from ..errors import Failed, Refused, Unavailable
@@ -36,6 +37,7 @@ class Order:
     Attributes:
         start: weights to begin from; None: as the bundle makes them.
         train, validation: folders of cases.
+        augmentation: whether some of the samples are to be made up; None: none.
     """
 
     bundle: Bundle
@@ -49,11 +51,12 @@ class Order:
     device: str
     transfer: bool = False
     freeze_epochs: int = 0
+    augmentation: Augmentation | None = None
 
     def write(self, folder: Path) -> None:
         """Into the folder of the run; what is there of an earlier attempt stays, and is gone on with."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        said = {
+        said: dict[str, Any] = {
             "bundle": str(self.bundle.folder),
             "card_sha256": self.bundle.card_sha256,
             "start": str(self.start) if self.start else None,
@@ -69,6 +72,8 @@ class Order:
             "classes": [segment.value for segment in self.bundle.card.segment],
             "exchange": [list(pair) for pair in exchanged(self.bundle.card)],
         }
+        if self.augmentation is not None and self.augmentation.synthetic_share:
+            said["augmentation"] = self.augmentation.model_dump()
         beside = folder / ".run.json"
         beside.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
         beside.replace(folder / "run.json")
