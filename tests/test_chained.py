@@ -347,6 +347,7 @@ def test_the_very_images_are_read_by_the_first_rather_than_others_of_another_bre
     assert len(segmentations(node, "ct_lungs")) == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_between_both_leaves_the_second_to_another(
     tmp_path: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts
 ) -> None:
@@ -358,14 +359,14 @@ def test_a_worker_that_is_killed_between_both_leaves_the_second_to_another(
     take_in(node, small_series())
     work_off(node, JobKind.CHOOSE)
     killed = start_worker(file, threshold_hosts, PLANIMETER_FAILPOINT=f"after-results-commit:{tmp_path / 'once'}")
-    assert killed.wait(120) == -signal.SIGKILL
+    assert killed.wait(300) == -signal.SIGKILL
     assert {name: row["state"] for name, row in segment_jobs(node).items()} == {
         "ct_lungs": "done",
         "lesions": "waiting",
     }
     another = start_worker(file, threshold_hosts)
     try:
-        wait_until("the study is done", lambda: only_study(node)["state"] == "done", 120)
+        wait_until("the study is done", lambda: only_study(node)["state"] == "done", 300)
     finally:
         another.terminate()
         another.wait(60)

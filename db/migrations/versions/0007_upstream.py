@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["upstream_id"], ["input_set.id"], name=op.f("fk_input_upstream_upstream_id")),
         sa.ForeignKeyConstraint(["result_id"], ["result.id"], name=op.f("fk_input_upstream_result_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_input_upstream")),
-        sa.UniqueConstraint("input_set_id", "channel", name=op.f("uq_input_upstream_input_set_id")),
+        sa.UniqueConstraint("input_set_id", "channel", name=op.f("uq_input_upstream_input_set_id_channel")),
     )
     op.create_index(op.f("ix_input_upstream_input_set_id"), "input_upstream", ["input_set_id"])
     op.create_index(op.f("ix_input_upstream_upstream_id"), "input_upstream", ["upstream_id"])
