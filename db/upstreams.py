@@ -77,9 +77,10 @@ def was_read(tx: Connection, input_set_id: int, read: Mapping[str, int]) -> bool
     Args:
         read: channel -> the segmentation's row.
     """
-    for row in of(tx, input_set_id):
-        now = results.segmentation(tx, row["upstream_id"])
-        if now is None or now["id"] != read.get(row["channel"]):
+    links = {row["channel"]: row["upstream_id"] for row in of(tx, input_set_id)}
+    for channel, result_id in read.items():
+        now = results.segmentation(tx, links[channel]) if channel in links else None
+        if now is None or now["id"] != result_id:
             return False
     for channel, result_id in read.items():
         mine = sa.and_(input_upstream.c.input_set_id == input_set_id, input_upstream.c.channel == channel)

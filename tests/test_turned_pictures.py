@@ -28,6 +28,7 @@ from tests.test_zoo_survey import expected, stock
 from tests.threshold_host import ThresholdHosts
 from tests.zoo import inputs
 from tests.zoo.bundles import AFFINE, images, write
+from tests.zoo.shapes import SHAPES
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -80,7 +81,7 @@ def test_every_way_to_ask_for_rows_first_is_understood() -> None:
     ],
 )
 def test_a_volume_that_would_be_turned_or_mirrored_is_refused(how: dict[str, Any], said: str, tmp_path: Path) -> None:
-    shape = inputs.SHAPES["cached_data"]()
+    shape = SHAPES["cached_data"]()
     shape.preprocessing[0] |= how
     write(shape, tmp_path / "bundle")
     with pytest.raises(card.CardError, match=said):
