@@ -35,6 +35,15 @@ class Dispatch:
     destination: str
 
 
+@dataclass(frozen=True)
+class Reads:
+    """A channel that is another network's result: of the choice of this network and slot."""
+
+    channel: str
+    network: str
+    slot: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """An input set as the choose job decides it."""
@@ -46,6 +55,7 @@ class Choice:
     because: str
     dispatches: tuple[Dispatch, ...]
     priority: int
+    reads: tuple[Reads, ...] = ()
 
 
 def record(tx: Connection, study_id: int, choice: Choice) -> tuple[int, bool]:
@@ -55,6 +65,7 @@ def record(tx: Connection, study_id: int, choice: Choice) -> tuple[int, bool]:
         The id, and whether it is to be worked on: equal images are the input set that was there, unless another one has
         taken its place since; then it takes that one's.
     """
+    _into_slot(tx, study_id, choice)
     slot = sa.and_(
         input_set.c.study_id == study_id, input_set.c.network == choice.network, input_set.c.slot == choice.slot
     )
@@ -92,6 +103,19 @@ def record(tx: Connection, study_id: int, choice: Choice) -> tuple[int, bool]:
         )
     _note_dispatches(tx, found, choice.dispatches)
     return int(found), new
+
+
+def _into_slot(tx: Connection, study_id: int, choice: Choice) -> None:
+    """Equal images are one input set: read for a route now and for another network before, or the other way round."""
+    same = sa.and_(
+        input_set.c.study_id == study_id,
+        input_set.c.network == choice.network,
+        input_set.c.members_hash == choice.members_hash,
+        input_set.c.slot != UNREAD,
+    )
+    found = tx.execute(sa.select(input_set.c.id, input_set.c.slot).where(same)).all()
+    if choice.slot != UNREAD and found and choice.slot not in {row.slot for row in found}:
+        tx.execute(sa.update(input_set).where(input_set.c.id == found[0].id).values(slot=choice.slot))
 
 
 def _is_newest() -> sa.ColumnElement[bool]:

@@ -23,6 +23,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import Dataset
 
+from . import readers
 from .card import Bundle, CardError
 from .training.tree import named
 from .weights import scripted
@@ -176,7 +177,9 @@ def _checkpoint(parser: ConfigParser) -> tuple[tuple[str, ...], bool]:
 def _stand_in(node: dict[str, Any], name: str) -> None:
     """Exchange a component that reads, writes or reports, in place."""
     if name.startswith(READERS) and name.endswith("d"):
+        lies = {"rows_first": readers.rows_first(node), "left_as_lps": readers.left_as_lps(node)}
         _become(node, "FromMemory", READ_WITH)
+        node |= lies
     elif name.startswith(WRITERS) and name.endswith("d"):
         _become(node, "Saved", SAVED_WITH)
     elif name.startswith(SILENT):

@@ -168,6 +168,8 @@ class Card(Part):
         channels = [one.channel for one in self.input]
         if len(set(channels)) != len(channels):
             raise ValueError("two [[input]] have the same channel")
+        if self.input[0].network:
+            raise ValueError("the first [[input]] is another network's result; it has to be images, whose grid counts")
         for name in (self.config, self.weights):
             if name not in self.files:
                 raise ValueError(f"[files] does not list {name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Feeding:
         if not keys:
             raise CardError("the bundle reads no image: its data set has no LoadImaged")
         self._planar = planar
+        self._rows_first = _layout(readers, planar)
         self._names = names
         self._together = ""
         if not set(names) <= set(keys):
@@ -67,6 +68,9 @@ class Feeding:
             return
         # a picture's file has no place in a room: columns and rows, as they are, in millimetres
         flat = np.diag([*np.linalg.norm(ras[:3, :3], axis=0), 1.0])
+        if self._rows_first:
+            flat = flat[[1, 0, 2, 3]][:, [1, 0, 2, 3]]
+            channels, out = [channel.swapaxes(1, 2) for channel in channels], out.swapaxes(1, 2)
         for number in range(out.shape[0]):
             images = [channel[number : number + 1] for channel in channels]
             yield self._item(images, flat), out[number : number + 1], flat
@@ -96,6 +100,22 @@ class Feeding:
             item[key] = MetaTensor(tensor, affine=torch.as_tensor(ras), meta=meta)
             item[f"{key}_meta_dict"] = dict(meta)
         return item
+
+
+def _layout(readers: Sequence[FromMemory], planar: bool) -> bool:
+    """Whether the images come with their rows first.
+
+    Raises:
+        CardError: they come in a way that no image here lies in, or not all of them in one.
+    """
+    if any(reader.left_as_lps for reader in readers):
+        raise CardError("the bundle reads images with affine_lps_to_ras = false: they would be mirrored here")
+    found = {reader.rows_first for reader in readers}
+    if found == {True} and not planar:
+        raise CardError("the bundle reads volumes with the order of their axes reversed: they would be turned here")
+    if len(found) > 1:
+        raise CardError("the bundle reads some of its images with rows first, and others with columns first")
+    return found == {True}
 
 
 def _tensor(array: NDArray[np.float32]) -> torch.Tensor:

@@ -34,6 +34,9 @@ Range = Annotated[
 class Input(Part):
     """One channel: which series it is read from, and as what. Rules refuse; preferences (`prefer_`) rank.
 
+    Or what another network found in the same study; then `channel`, `kind`, `fill` and `minimum_cover` are all that may
+    stand beside `network` and `segments`.
+
     The patterns are regular expressions, found anywhere, whatever the case.
 
     Attributes:
@@ -59,11 +62,14 @@ class Input(Part):
         colour: "grey": one channel; "rgb": three, 0 ... 255.
         fill: what stands where this channel does not reach the grid of the first, in its values.
         minimum_cover: the part of the first channel's grid that this channel has to cover.
+        network: whose result is read instead of images, on the grid of the first channel.
+        segments: labels or label values of that network's card: 1 inside any of them, 0 elsewhere; where none is named,
+            its label values as they are.
     """
 
     channel: Text = "image"
     kind: Literal["volume", "image"] = "volume"
-    modality: Annotated[tuple[Text, ...], Field(min_length=1)]
+    modality: tuple[Text, ...] = ()
     image_type_includes: tuple[Text, ...] = ()
     image_type_excludes: tuple[Text, ...] = ("LOCALIZER",)
     derived: bool = False
@@ -87,6 +93,24 @@ class Input(Part):
     colour: Literal["grey", "rgb"] = "grey"
     fill: float = 0.0
     minimum_cover: Annotated[float, Field(ge=0, le=1)] = 0.8
+    network: str = ""
+    segments: tuple[Text | int, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Where it is read from, in a few words."""
+        return f"result of {self.network}" if self.network else ", ".join(self.modality)
+
+    @model_validator(mode="after")
+    def _of_images_or_of_a_network(self) -> Input:
+        if self.network:
+            if wrong := sorted(self.model_fields_set - BESIDE_A_NETWORK):
+                raise ValueError(f"{', '.join(wrong)}: rules for images, of which a result of {self.network} has none")
+        elif not self.modality:
+            raise ValueError("needs `modality`, or the `network` whose result it is")
+        elif self.segments:
+            raise ValueError("segments: of which `network`?")
+        return self
 
     @model_validator(mode="after")
     def _patterns_compile(self) -> Input:
@@ -107,6 +131,8 @@ class Input(Part):
         return self
 
 
+#: what an input that is another network's result may have
+BESIDE_A_NETWORK = {"channel", "kind", "fill", "minimum_cover", "network", "segments"}
 PATTERNS = (
     "description_includes",
     "description_excludes",

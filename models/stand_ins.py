@@ -30,6 +30,7 @@ class FromMemory(MapTransform):
 
     Args:
         keys, dtype, ensure_channel_first, allow_missing_keys: as LoadImaged has them.
+        rows_first, left_as_lps: how the bundle's reader would have laid the image out (`readers`).
     """
 
     def __init__(
@@ -38,8 +39,11 @@ class FromMemory(MapTransform):
         dtype: Any = torch.float32,
         ensure_channel_first: bool = False,
         allow_missing_keys: bool = False,
+        rows_first: bool = False,
+        left_as_lps: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.rows_first, self.left_as_lps = rows_first, left_as_lps
         self._dtype = None if dtype is None else get_equivalent_dtype(dtype, torch.Tensor)
         self._first = EnsureChannelFirst() if ensure_channel_first else None
 

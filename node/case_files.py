@@ -8,6 +8,7 @@ from typing import Any
 from db import data_sets
 from models.card import Bundle
 
+from . import upstream
 from .app import Node
 from .attempt import Stages
 from .errors import Refused
@@ -52,7 +53,8 @@ def make_again(node: Node, bundle: Bundle, data_set_id: int, stages: Stages) -> 
 
 
 def _make(node: Node, bundle: Bundle, wanted: Wanted, stages: Stages) -> None:
-    of_bundle: Any = partial(read, node.archive, node.decoders, bundle)
+    upstreams = upstream.of(node.database, node.networks, bundle.card, wanted.input_set_id)
+    of_bundle: Any = partial(read, node.archive, node.decoders, bundle, upstreams=upstreams)
     root = cases.root(node.archive.home, wanted.bucket)
     with stages("cases"):
         sources.make(node.database, node.archive, node.learning.key, wanted, bundle.card.input, of_bundle, root)

@@ -179,7 +179,8 @@ def release(options: argparse.Namespace) -> int:
 def discard(options: argparse.Namespace) -> int:
     from .operations import verdicts
 
-    return _say(verdicts.discard(_node(options).database, options.result, who(), options.reason))
+    node = _node(options)
+    return _say(verdicts.discard(node.database, options.result, who(), options.reason, node.work.attempts))
 
 
 def withdraw(options: argparse.Namespace) -> int:

@@ -15,15 +15,16 @@ A step commits what it made together with the end of its job, or raises Refused,
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, studies, training_runs
+from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, studies, training_runs, upstreams
+from db.input_sets import Choice
 from db.job_states import Claim, JobKind, JobState, LostLease
 from models.card import Bundle
 from models.client import Answer
 
-from . import commitment, delivering, evaluating, labelling, making, notices, rejections, shadowing, training
+from . import commitment, delivering, evaluating, labelling, making, notices, rejections, shadowing, training, upstream
 from .app import Node
 from .attempt import Stages
 from .delivering import not_held
@@ -58,17 +59,8 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
             arrivals.note_identity(tx, one.instance_id, one.sha256, one.image_identity)
         for each in study.series:
             studies.note_facts(tx, study.series_ids[each.series_uid], each.facts())
-        chosen = []
-        for choice in decision.choices:
-            input_set_id, new = input_sets.record(tx, job.study_id, choice)
-            chosen.append(input_set_id)
-            if new:
-                input_sets.ask(tx, input_set_id, job.study_id, node.work.attempts, choice.priority)
-            else:
-                job_orders.hurry(tx, JobKind.SEGMENT, str(input_set_id))  # it may wait for this very decision
-        for before in input_sets.of_study(tx, job.study_id):
-            if before["id"] not in chosen and _changed(before, input_sets.members(tx, before["id"])):
-                rejections.set_aside(tx, node, before["id"], job.study_id)  # nothing reads these images as they are now
+        chosen = _record(tx, node, job.study_id, decision.choices)
+        _set_aside(tx, node, job.study_id, chosen)
         chosen += notices.ask(tx, node, job.study_id, decision.unread)
         input_sets.forget_dispatches(tx, job.study_id, chosen)
         for refusal in decision.refused:
@@ -79,6 +71,36 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
         else:
             sentence = "; ".join(refusal.sentence for refusal in decision.refused)
             jobs.finish(tx, job, JobState.REFUSED, stages.report(decision.refused[0].code, sentence))
+
+
+def _record(tx: Any, node: Node, study_id: int, choices: Sequence[Choice]) -> list[int]:
+    """Write the choices, and ask for what is new; the ids of the input sets."""
+    made: dict[tuple[str, str], int] = {}
+    for choice in choices:
+        input_set_id, new = input_sets.record(tx, study_id, choice)
+        made[choice.network, choice.slot] = input_set_id
+        links = {one.channel: made[one.network, one.slot] for one in choice.reads}
+        if upstreams.note(tx, input_set_id, links) or new:
+            input_sets.ask(tx, input_set_id, study_id, node.work.attempts, choice.priority)
+        else:
+            upstreams.hurry(tx, input_set_id, choice.priority)  # it may wait for this very decision
+    return list(made.values())
+
+
+def _set_aside(tx: Any, node: Node, study_id: int, chosen: Sequence[int]) -> None:
+    """What was made of images that nothing reads as they are now counts no more, nor does what was made from that."""
+    gone: set[int] = set()
+    before = [one for one in input_sets.of_study(tx, study_id) if one["id"] not in chosen]
+    for one in before:
+        if _changed(one, input_sets.members(tx, one["id"])):
+            gone.add(one["id"])
+    while (
+        more := {one["id"] for one in before if any(row["upstream_id"] in gone for row in upstreams.of(tx, one["id"]))}
+        - gone
+    ):
+        gone |= more
+    for input_set_id in sorted(gone):
+        rejections.set_aside(tx, node, input_set_id, study_id)
 
 
 # ----------------------------------------------------------------- segment
@@ -100,8 +122,9 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             jobs.finish(tx, job, JobState.CANCELLED, stages.report("outdated", why_not))
         return
     version, bundle = _pinned(node, job, input_set["network"])
+    read_before = upstream.of(node.database, node.networks, bundle.card, job.input_set_id)
     with stages("volume"):
-        built = read(node.archive, node.decoders, bundle, members)
+        built = read(node.archive, node.decoders, bundle, members, read_before)
     try:
         reach("volume-built")
         with stages("objects"):  # before the network runs: headers that cannot stand in a result are refused at once
@@ -111,7 +134,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         reach("predicted")
         with node.database.read() as tx:
             to = input_sets.live_destinations(tx, job.input_set_id)
-        done = making.finish(node, job, input_set, version, bundle, built, sources, answer, to, stages)
+        done = making.finish(node, job, input_set, version, bundle, built, read_before, sources, answer, to, stages)
     finally:
         built.close()
     reach("before-results-commit")
@@ -119,8 +142,11 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         with node.database.write() as tx:
             not_held(studies.find(tx, input_set["study_uid"]))
             outdated = input_sets.superseded(tx, job.input_set_id)
+            if not upstreams.was_read(tx, job.input_set_id, {one.channel: one.result["id"] for one in read_before}):
+                raise Unavailable("upstream-waiting", "a result that was read was replaced meanwhile", SHARED_SECONDS)
             making.commit(tx, node, job, input_set, version, done, outdated=outdated)
             labelling.ask_again(tx, node, input_set["study_id"])
+            upstreams.changed(tx, job.input_set_id, node.work.attempts)
             if done.fault:
                 jobs.finish(tx, job, JobState.REFUSED, stages.report("self-check", done.fault))
                 notices.order(tx, node, job.input_set_id, job.study_id)
@@ -207,6 +233,9 @@ def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
     if job.kind is JobKind.SEGMENT and job.input_set_id is not None and job.study_id is not None:
         notices.order(tx, node, job.input_set_id, job.study_id)
         labelling.ask_again(tx, node, job.study_id)
+        if upstreams.rests_on_sand(tx, job.input_set_id):
+            rejections.set_aside(tx, node, job.input_set_id, job.study_id)
+        upstreams.changed(tx, job.input_set_id, node.work.attempts)
     if job.kind is JobKind.LABEL:
         labelling.gave_up(tx, job, sentence)
     if job.kind in (JobKind.TRAIN, JobKind.EVALUATE):

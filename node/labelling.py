@@ -142,7 +142,7 @@ def _read(node: Node, one: _Object, each: Meant, network: str, bundle: Bundle, s
     )
     try:
         with stages("volume"):
-            built = read(node.archive, node.decoders, bundle, each.members)
+            built = read(node.archive, node.decoders, bundle, each.members, upstreams=None)
         try:
             with stages("read"):
                 file = node.archive.at(one.source["path"])

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
+from db.database import Row
+from models.card import Bundle
+
+from . import upstream
 from .app import Node, open_node
 from .operations.terminal import print_json
 from .options import settings_of, who
 from .prediction import read
+from .study.channels import Channels
 
 
 def call(options: argparse.Namespace) -> int:
@@ -68,7 +73,11 @@ def export_labels(options: argparse.Namespace) -> int:
     from .operations import nifti
 
     node = _node(options)
-    of_bundle = partial(read, node.archive, node.decoders)
+
+    def of_bundle(bundle: Bundle, input_set_id: int, members: Sequence[Row]) -> Channels:
+        upstreams = upstream.of(node.database, node.networks, bundle.card, input_set_id)
+        return read(node.archive, node.decoders, bundle, members, upstreams)
+
     return nifti.export(node.database, node.networks, node.archive.home, of_bundle, options.to)
 
 
@@ -129,7 +138,9 @@ def check_model(options: argparse.Namespace) -> int:
     from .operations import rehearse
 
     node = _node(options)
-    return rehearse.check(node.networks.known(options.network)[1], node.device)
+    bundle = node.networks.known(options.network)[1]
+    node.networks.prove(bundle)
+    return rehearse.check(bundle, node.device)
 
 
 def accept_model(options: argparse.Namespace) -> int:

@@ -27,13 +27,14 @@ from .objects import forms, keep
 from .objects.checks.whole import faults
 from .objects.forms import SEG, SR, Form, Wish
 from .objects.headers import fingerprint
-from .objects.identity import Predecessor, Provenance
+from .objects.identity import Predecessor, Provenance, Source
 from .objects.outlines import rtstruct, stl
 from .objects.pictures.choice import number_of_key_images
 from .objects.results import make, mask_sha256
 from .objects.run import Run
 from .outbound.target import Target
 from .study.channels import Channels
+from .upstream import Upstream
 
 NEVER_AGAIN = ("withdrawn", "discarded")
 
@@ -66,6 +67,7 @@ def finish(
     version: int,
     bundle: Bundle,
     built: Channels,
+    upstreams: Sequence[Upstream],
     sources: list[Dataset],
     answer: Answer,
     destinations: Sequence[str],
@@ -74,6 +76,7 @@ def finish(
     """Make, or find again, everything that comes of a label map.
 
     Args:
+        upstreams: the results of other networks that were read.
         sources: the repaired headers of the first channel (`headers.repaired`).
         destinations: those that its results go to.
 
@@ -85,9 +88,10 @@ def finish(
     with stages("measure"):
         measured = measure(volume, answer.labels, card.segment)
         doubts = flags(measured, card, volume.headers[0], volume.geometry, answer.entropy)
+        doubts += tuple(doubt for one in upstreams if (doubt := _inherited(one)))
     segments, date = priors.records(measured, volume), priors.study_date(volume)
     with stages("prior"):
-        changes = priors.compare(node, job.input_set_id, version, bundle, segments, date, stages)
+        changes = priors.compare(node, job.input_set_id, version, bundle, upstreams, segments, date, stages)
     with node.database.read() as tx:
         patient = measurements.patient_of(tx, input_set["study_id"])
         older = results.line(tx, job.input_set_id)
@@ -104,6 +108,7 @@ def finish(
         node_serial=node.serial,
         uid_root=node.uid_root,
         patient_key=_patient_key(patient),
+        read=tuple(_source(one) for one in upstreams),
     )
     provenance = in_line(provenance, older, doubts, changes)
     run = Run(
@@ -126,6 +131,25 @@ def finish(
         flags=doubts,
         segments=segments,
         study_date=date,
+    )
+
+
+def _inherited(one: Upstream) -> Flag | None:
+    """What is made from a doubtful result is doubtful."""
+    if not one.flags:
+        return None
+    said = f"It was made from the result of {one.card.name}, which is doubtful: {' '.join(one.flags)}"
+    return Flag(code="upstream-flagged", segment=None, sentence=said)
+
+
+def _source(one: Upstream) -> Source:
+    return Source(
+        channel=one.channel,
+        network=one.card.name,
+        version=one.card.version,
+        sop_class_uid=one.result["sop_class"],
+        sop_instance_uid=one.result["sop_uid"],
+        series_uid=one.result["series_uid"],
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from db import events, networks
 from db.database import Database, Row
-from models import card
+from models import card, chain
 from models.card import FILE, Bundle, CardError
 
 from .errors import Failed, Refused
@@ -67,6 +67,17 @@ class Networks:
             places = " or ".join(str(folder) for folder in self.folders)
             raise Failed("network-unusable", f"there is no network called {name} in {places}")
         return int(newest["id"]), self._bundle(newest, installed)
+
+    def prove(self, bundle: Bundle) -> None:
+        """Whether the networks whose results it reads are there, and find what it wants.
+
+        Raises:
+            Failed: `network-unusable`.
+        """
+        try:
+            chain.prove(bundle.card, lambda name: self.known(name)[1])
+        except CardError as error:
+            raise Failed("network-unusable", str(error)) from None
 
     def seen(self, name: str) -> tuple[Bundle | None, Row | None]:
         """What is installed under a name, and the row of the version that is live, once that has been taken note of.

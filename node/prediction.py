@@ -14,6 +14,7 @@ from models.card import Bundle
 from models.client import Answer
 from models.wire import SharedArray
 
+from . import upstream
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
 from .hosts import OUT_OF_MEMORY, ask
@@ -21,27 +22,42 @@ from .study import channels, frames, volume
 from .study.archive import Archive
 from .study.channels import Channels
 from .study.decode import Decoders
+from .upstream import Upstream
 
 BUSY_RETRY_SECONDS = 1.0
 
 
-def read(archive: Archive, decoders: Decoders, bundle: Bundle, members: Sequence[Any]) -> Channels:
+def read(
+    archive: Archive,
+    decoders: Decoders,
+    bundle: Bundle,
+    members: Sequence[Any],
+    upstreams: Sequence[Upstream] | None = (),
+) -> Channels:
     """The volumes of every channel of an input set, on one grid.
 
     Args:
         members: as `db.input_sets.members` gives them.
+        upstreams: the results of other networks that it reads (`upstream.of`); None leaves their channels out, for
+            whoever looks at the images alone.
 
     Raises:
         Refused: with a code that says what the images are not.
     """
     volumes: list[volume.Volume] = []
+    rules = [rule for rule in bundle.card.input if upstreams is not None or not rule.network]
+    of_channel = {one.channel: one for one in upstreams or ()}
     try:
-        for rule in bundle.card.input:
+        for rule in rules:
             rows = [row for row in members if row["channel"] == rule.channel]
+            if rule.network:
+                of_first = [row for row in members if row["channel"] == rules[0].channel]
+                volumes.append(upstream.read(archive, decoders, of_channel[rule.channel], volumes[0], of_first))
+                continue
             files = [archive.at(row["path"]) for row in rows]
             of_each = [frames.from_text(row["frames"]) for row in rows]
             volumes.append(volume.build(files, decoders, rule, of_each=of_each))
-        return channels.assemble(volumes, bundle.card.input)
+        return channels.assemble(volumes, rules)
     except BaseException:
         for one in volumes:
             one.close()

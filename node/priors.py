@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from db import input_sets, measurements
+from db.upstreams import versions_read
 from models.card import Bundle
 
+from . import upstream
 from .app import Node
 from .attempt import Stages
 from .errors import NodeError, Unavailable
@@ -22,6 +24,7 @@ from .measurements.values import Change, Measured
 from .prediction import predict, read
 from .study.series import members_hash
 from .study.volume import Volume
+from .upstream import Upstream
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +43,20 @@ def records(measured: Sequence[Measured], volume: Volume) -> list[dict[str, Any]
 
 
 def compare(
-    node: Node, input_set_id: int, version: int, bundle: Bundle, now: list[dict[str, Any]], date: str, stages: Stages
+    node: Node,
+    input_set_id: int,
+    version: int,
+    bundle: Bundle,
+    upstreams: Sequence[Upstream],
+    now: list[dict[str, Any]],
+    date: str,
+    stages: Stages,
 ) -> tuple[Change, ...]:
     """The changes since the prior result; none where there is no prior.
 
     Args:
         version: the model version of the present result.
+        upstreams: the results of other networks that it was made from; the prior has to rest on the same versions.
         now: what `records` made of it.
         date: of the present study (`study_date`).
     """
@@ -54,7 +65,11 @@ def compare(
         if prior is None:
             return ()
         same = measurements.find(tx, prior["input_set_id"], version)
-    before = same["segments"] if same is not None else _measured_again(node, prior, version, bundle, stages)
+        read_then = versions_read(tx, prior["input_set_id"])
+    if read_then != {one.channel: one.model_version_id for one in upstreams}:
+        before = None
+    else:
+        before = same["segments"] if same is not None else _measured_again(node, prior, version, bundle, stages)
     return change.changes(
         now,
         before,
@@ -75,7 +90,8 @@ def _measured_again(
     if any(row["image_identity"] is None for row in members) or members_hash(found) != input_set["members_hash"]:
         return None
     try:
-        built = read(node.archive, node.decoders, bundle, members)
+        upstreams = upstream.of(node.database, node.networks, bundle.card, prior["input_set_id"])
+        built = read(node.archive, node.decoders, bundle, members, upstreams)
         try:
             affine = built.first.geometry.affine
             answer = predict(node.hosts, bundle, built.arrays, affine, node.work.job_seconds, stages)

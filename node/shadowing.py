@@ -16,6 +16,7 @@ from db.job_states import Claim, JobKind, JobState
 from db.networks import VersionState
 from models.card import Card
 
+from . import upstream
 from .app import Node
 from .attempt import Stages
 from .errors import Refused
@@ -64,8 +65,9 @@ def shadow(node: Node, job: Claim, stages: Stages) -> None:
         return
     make_way(node)
     bundle = node.networks.pinned(version)
+    upstreams = upstream.of(node.database, node.networks, bundle.card, job.input_set_id)
     with stages("volume"):
-        built = read(node.archive, node.decoders, bundle, members)
+        built = read(node.archive, node.decoders, bundle, members, upstreams)
     try:
         affine = built.first.geometry.affine
         champion = _found(node, sent, built.first, bundle.card)

@@ -627,7 +627,7 @@ def test_real_structure_sets_and_their_pet_come_in_any_order_and_go_out_as_nifti
     assert {row["network"] for row in found.values()} == {"pet_sarcoma"}
     to = tmp_path / "out"
 
-    def channels(bundle: Any, members: Any) -> Any:
+    def channels(bundle: Any, _input_set_id: int, members: Any) -> Any:
         return read(node.archive, node.decoders, bundle, members)
 
     assert nifti.export(node.database, node.networks, node.archive.home, channels, to) == 0

@@ -30,6 +30,7 @@ class ThresholdHosts:
     Attributes:
         address: to give to workers as `--hosts`.
         answer: what a host does with a volume; may be replaced.
+        chained: what it does with several channels; the first counts where that is None.
         asked: how many volumes came.
     """
 
@@ -38,6 +39,7 @@ class ThresholdHosts:
         self.address = self._folder / "hosts.sock"
         self._host = self._folder / "host.sock"
         self.answer: Callable[[NDArray[np.float32]], NDArray[np.uint8]] = threshold
+        self.chained: Callable[[list[NDArray[np.float32]]], NDArray[np.uint8]] | None = None
         self.asked = 0
         self._listeners: list[socket.socket] = []
 
@@ -58,7 +60,10 @@ class ThresholdHosts:
         self.asked += 1
         volume = arrays[0].array
         labels = SharedArray.make(volume.shape, np.uint8)
-        labels.array[...] = self.answer(volume)
+        if len(arrays) > 1 and self.chained is not None:
+            labels.array[...] = self.chained([one.array for one in arrays])
+        else:
+            labels.array[...] = self.answer(volume)
         answer = {"say": "done", "seconds": {"forward": 0.0}, "peak_memory_mb": 1.0, "device": "threshold"}
         return answer, (labels,)
 

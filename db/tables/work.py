@@ -35,6 +35,19 @@ input_member = sa.Table(
     sa.UniqueConstraint("input_set_id", "position"),
 )
 
+# A channel of a chained network: what another network found in other images of the study, or in the same.
+input_upstream = sa.Table(
+    "input_upstream",
+    metadata,
+    id_column(),
+    reference("input_set_id", "input_set"),
+    sa.Column("channel", sa.Text, nullable=False),
+    reference("upstream_id", "input_set"),
+    # the segmentation that was read last; empty before the first run
+    reference("result_id", "result", nullable=True, index=False),
+    sa.UniqueConstraint("input_set_id", "channel"),
+)
+
 # Which route sent an input set where: the decision as it was when the study was chosen from.
 dispatch = sa.Table(
     "dispatch",

@@ -50,6 +50,26 @@ class Predecessor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """The segmentation of another network that was read as a channel.
+
+    Attributes:
+        network, version: that made it.
+    """
+
+    channel: str
+    network: str
+    version: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+
+    @property
+    def sentence(self) -> str:
+        return f"Read as {self.channel}: the segmentation {self.sop_instance_uid} of {self.network} {self.version}."
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """What decides the bytes of the results of one run, and so their UIDs (promise 4).
 
@@ -67,6 +87,7 @@ class Provenance:
         revision: 1 for the first results of an input, one more for each that takes the place of earlier ones.
         predecessors: the reports whose place these take.
         context_sha256: of all else that the results say: revision, predecessors, flags, comparison with a prior.
+        read: the results of other networks that this one has read.
     """
 
     card: Card
@@ -84,6 +105,7 @@ class Provenance:
     revision: int = 1
     predecessors: tuple[Predecessor, ...] = ()
     context_sha256: str = ""
+    read: tuple[Source, ...] = ()
 
     @property
     def run(self) -> str:
@@ -101,6 +123,7 @@ class Provenance:
             self.node_serial,
             LIBRARIES,
             self.mask_sha256,
+            *(f"{one.channel} {one.sop_instance_uid}" for one in self.read),
         )
 
     def result_uid(self, kind: str, options: str) -> str:
@@ -153,6 +176,8 @@ class Provenance:
             contribution_description=f"Segmentation by a neural network, weights sha256 {self.weights_sha256}",
         )
         equipment.DeviceUID = self.card.device_uid
+        for one in self.read:
+            equipment.ContributionDescription = f"{equipment.ContributionDescription} {one.sentence}"
         return [equipment]
 
     def stamp(self, ds: Dataset, source: Dataset) -> None:

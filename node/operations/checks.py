@@ -16,7 +16,7 @@ from rich.table import Table
 
 from db import schema
 from db.database import DatabaseError, open_database, why_journal
-from models import card
+from models import card, chain
 from models.card import CardError
 
 from ..errors import NodeError
@@ -129,6 +129,7 @@ def _networks(home: Path, routes: Mapping[str, Sequence[str]]) -> Iterator[Findi
         try:
             bundle = card.find(name, folders)
             card.verify(bundle)
+            chain.prove(bundle.card, lambda other: card.find(other, folders))
         except CardError as error:
             yield Finding("network", False, str(error))
         else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from db import switches
 from db.input_sets import UNREAD, Choice, Dispatch, Member
+from models.card import Bundle
 
 from ..errors import Failed, Refused
 from ..networks import Networks
@@ -15,6 +17,7 @@ from ..study.candidates import Candidates
 from ..study.facts import Series
 from ..study.series import Pick
 from . import routes
+from .chained import Asked, Choices
 from .routes import Route
 
 OTHER_MODALITY = "not-our-modality"
@@ -51,35 +54,76 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Dec
         return Decision(
             refused=(Refused("no-route", f"no route takes any series of this study: {_modalities(study)}"),)
         )
-    choices: list[Choice] = []
-    refusals: list[tuple[Refused, Choice]] = []
-    failed: list[Failed] = []
-    aside: list[str] = []
-    with networks.database.read() as tx:
-        off = switches.switched_off(tx)
-    for network, by_route in sorted(offers.items()):
-        offered = {one.series_uid: one for _, taken in by_route for one in taken}
+    made = _Deciding(networks)
+    made.pick(offers)
+    made.choose(offers)
+    return made.decision()
+
+
+ByRoute = list[tuple[Route, list[Series]]]
+
+
+class _Deciding:
+    """What becomes of the networks that routes ask for."""
+
+    def __init__(self, networks: Networks) -> None:
+        with networks.database.read() as tx:
+            self._off = switches.switched_off(tx)
+        self._networks = networks
+        self._choices = Choices(networks, self._off)
+        self._usable: dict[str, Bundle] = {}
+        self._refusals: list[tuple[Refused, Choice]] = []
+        self._failed: list[Failed] = []
+        self._aside: list[str] = []
+
+    def pick(self, offers: dict[str, ByRoute]) -> None:
+        """The images that each network reads."""
+        for network, by_route in sorted(offers.items()):
+            with self._noting(network, by_route):
+                version, bundle = self._networks.known(network)
+                if version is None or network in self._off:
+                    why = f"{network} is off" if network in self._off else f"no version of {network} is live yet"
+                    self._aside.append(why)
+                    continue
+                self._choices.own[network] = series.choose(bundle.card, _offered(by_route))
+                self._usable[network] = bundle
+
+    def choose(self, offers: dict[str, ByRoute]) -> None:
+        """And the other networks whose results they read."""
+        for network, bundle in self._usable.items():
+            for pick in self._choices.own[network]:
+                with self._noting(network, offers[network]):
+                    self._choices.add(bundle, pick, _asked(pick, offers[network]))
+
+    @contextmanager
+    def _noting(self, network: str, by_route: ByRoute) -> Iterator[None]:
         try:
-            version, bundle = networks.known(network)
-            if version is None or network in off:
-                aside.append(f"{network} is off" if network in off else f"no version of {network} is live yet")
-                continue
-            picks = series.choose(bundle.card, list(offered.values()))
+            yield
         except Refused as refusal:
-            refusals.append((refusal, _unread(network, list(offered.values()), refusal, by_route)))
+            self._refusals.append((refusal, _unread(network, _offered(by_route), refusal, by_route)))
         except Failed as failure:
-            failed.append(failure)
-        else:
-            choices += [_choice(network, pick, by_route) for pick in picks]
-    if failed and not choices:
-        raise failed[0]  # when it is mended, `planimeter retry` chooses again
-    # a network for another modality has nothing to say of this study, unless all of them are
-    of_it = [pair for pair in refusals if pair[0].code != OTHER_MODALITY]
-    said = of_it if of_it or choices else refusals
-    if aside and not choices and not said:
-        return Decision(refused=(Refused("network-aside", "; ".join(aside)),))
-    unusable = [Refused(failure.code, failure.sentence) for failure in failed]
-    return Decision(tuple(choices), (*(refusal for refusal, _ in said), *unusable), tuple(unread for _, unread in said))
+            self._failed.append(failure)
+
+    def decision(self) -> Decision:
+        """
+        Raises:
+            Failed: nothing was chosen, and a network cannot be used until somebody mends it.
+        """
+        choices = self._choices.all()
+        if self._failed and not choices:
+            raise self._failed[0]  # when it is mended, `planimeter retry` chooses again
+        # a network for another modality has nothing to say of this study, unless all of them are
+        of_it = [pair for pair in self._refusals if pair[0].code != OTHER_MODALITY]
+        said = of_it if of_it or choices else self._refusals
+        if self._aside and not choices and not said:
+            return Decision(refused=(Refused("network-aside", "; ".join(self._aside)),))
+        refused = [*(refusal for refusal, _ in said), *(Refused(one.code, one.sentence) for one in self._failed)]
+        return Decision(choices, tuple(refused), tuple(unread for _, unread in said))
+
+
+def _offered(by_route: ByRoute) -> list[Series]:
+    """Every series that a route offers, once."""
+    return list({one.series_uid: one for _, taken in by_route for one in taken}.values())
 
 
 def _modalities(study: Candidates) -> str:
@@ -89,17 +133,11 @@ def _modalities(study: Candidates) -> str:
     )
 
 
-ByRoute = list[tuple[Route, list[Series]]]
-
-
-def _choice(network: str, pick: Pick, by_route: ByRoute) -> Choice:
+def _asked(pick: Pick, by_route: ByRoute) -> Asked:
     takers = [route for route, taken in by_route if any(one.series_uid == pick.series_uid for one in taken)]
-    return Choice(
-        network=network,
-        slot=pick.slot,
-        members=tuple(Member(channel, image.sop_uid, frames) for channel, image, frames in pick.members()),
-        members_hash=pick.members_hash(),
-        because=f"{pick.because}; route {', '.join(route.name for route in takers)}",
+    return Asked(
+        offered=_offered(by_route),
+        because=f"route {', '.join(route.name for route in takers)}",
         dispatches=_dispatches(takers),
         priority=min(route.priority for route in takers),
     )

@@ -129,8 +129,11 @@ def switch(networks: Networks, name: str, who: str, *, on: bool) -> str:
 
     Raises:
         Refused: `no-such-network`.
+        Failed: `network-unusable`: a network whose result it would read is not there.
     """
     _known(networks, name)
+    if on:
+        networks.prove(networks.known(name)[1])
     with networks.database.write() as tx:
         before = name in switches.switched_off(tx)
         if before is not on:

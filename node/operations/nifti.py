@@ -21,12 +21,13 @@ from db import input_sets, label_images, labels
 from db.database import Database, Row
 from models.card import Bundle
 
-from ..errors import Failed, Refused
+from ..errors import NodeError
 from ..learning import masks
 from ..networks import Networks
 from ..study.channels import Channels
 
-Read = Callable[[Bundle, Sequence[Row]], Channels]
+Read = Callable[[Bundle, int, Sequence[Row]], Channels]
+"""the channels of an input set, by its row and its members (`prediction.read`)"""
 #: LPS, as DICOM has it, to RAS, as NIfTI has it
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LONGEST_NAME = 64
@@ -40,7 +41,7 @@ def export(database: Database, networks: Networks, home: Path, read: Read, to: P
 
     Args:
         home: below which the masks lie.
-        read: the channels of an input set (`prediction.read`).
+        read: what a network reads.
         to: a folder; made where it is not there.
     """
     with database.read() as tx:
@@ -52,7 +53,7 @@ def export(database: Database, networks: Networks, home: Path, read: Read, to: P
         for row in progress.track(rows, description="exporting"):
             try:
                 files = _export(database, networks, home, read, to, row)
-            except (Refused, Failed) as error:
+            except NodeError as error:
                 failed.append((row["id"], error.sentence))
                 continue
             written, there = written + sum(files), there + len(files) - sum(files)
@@ -69,7 +70,7 @@ def _export(database: Database, networks: Networks, home: Path, read: Read, to: 
     with database.read() as tx:
         members = input_sets.members(tx, row["input_set_id"])
         patient = label_images.patient(tx, row["patient_id"])
-    built = read(bundle, members)
+    built = read(bundle, row["input_set_id"], members)
     try:
         affine = built.first.geometry.affine
         name = f"{cleaned(patient['patient_id'])}_{cleaned(row['network'])}_{row['id']}"

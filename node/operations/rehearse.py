@@ -133,17 +133,27 @@ def _volumes(bundle: Bundle) -> Iterator[tuple[str, list[NDArray[np.float32]], N
     straight, oblique = np.diag([*SPACING_MM, 1.0]), _oblique()
     inputs = bundle.card.input
     noise = [
-        rng.normal(*USUAL.get(one.modality[0], (300.0, 100.0)), _shape(shape, one.colour)).astype(np.float32)
+        _box(shape)
+        if one.network
+        else rng.normal(*USUAL.get(one.modality[0], (300.0, 100.0)), _shape(shape, one.colour)).astype(np.float32)
         for one in inputs
     ]
     yield NOISE, noise, straight
     yield AGAIN, noise, straight
     yield "noise on an oblique grid", noise, oblique
     yield ZEROS, [np.zeros_like(one) for one in noise], straight
-    if not flat and all("CT" in one.modality for one in inputs):
+    if not flat and all("CT" in one.modality or one.network for one in inputs):
         hu, _ = phantom.chest(BODY, BODY_SPACING_MM)
         drawn = np.ascontiguousarray(hu.T)
-        yield "a drawn chest", [drawn for _ in inputs], np.diag([*BODY_SPACING_MM, 1.0])
+        channels = [_box(drawn.shape) if one.network else drawn for one in inputs]
+        yield "a drawn chest", channels, np.diag([*BODY_SPACING_MM, 1.0])
+
+
+def _box(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """What another network might have found: its first segment, in the middle."""
+    made = np.zeros(shape, np.float32)
+    made[tuple(slice(n // 4, max(n - n // 4, 1)) for n in shape)] = 1
+    return made
 
 
 def _shape(shape: tuple[int, ...], colour: str) -> tuple[int, ...]:

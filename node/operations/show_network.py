@@ -88,7 +88,7 @@ def print_network(bundle: Bundle, console: Console | None = None) -> None:
         console.print(f"  {name}: {plain(value)}")
     table = new_table("reads", ("channel", "modality", "kind", "values"))
     for one in its.input:
-        table.add_row(*map(plain, (one.channel, ", ".join(one.modality), one.kind, one.values)))
+        table.add_row(*map(plain, (one.channel, one.source, one.kind, one.values)))
     console.print(table)
     table = new_table("finds", ("value", "label", "type", "side"))
     for segment in its.segment:

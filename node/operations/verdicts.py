@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from db import deliveries, verdicts
+from db import deliveries, upstreams, verdicts
 from db.database import Database
 from db.verdicts import RunOfResults
 
@@ -38,8 +38,8 @@ def release(database: Database, name: str, who: str, attempts: int) -> str:
     return f"the results of study {run.named['study_uid']} go to {', '.join(run.held)}"
 
 
-def discard(database: Database, name: str, who: str, why: str) -> str:
-    """Put results away that were not sent."""
+def discard(database: Database, name: str, who: str, why: str, attempts: int = 3) -> str:
+    """Put results away that were not sent; what was made from them is refused, or made again."""
     with database.write() as tx:
         run = _find(tx, name)
         _not_decided(run)
@@ -50,11 +50,16 @@ def discard(database: Database, name: str, who: str, why: str) -> str:
             )
         verdicts.discard(tx, run)
         verdicts.note(tx, run, "discard", who, why)
+        upstreams.changed(tx, run.named["input_set_id"], attempts)
     return f"the results of study {run.named['study_uid']} are discarded and will not be sent"
 
 
 def withdraw(database: Database, name: str, who: str, why: str, attempts: int) -> str:
-    """Take results back wherever they are: every destination that has them is sent a rejection note."""
+    """Take results back wherever they are: every destination that has them is sent a rejection note.
+
+    What another network made from them is refused, and set aside; every destination that holds it is told so, where it
+    wants that.
+    """
     if not why.strip():
         raise Refused("no-reason", "a withdrawal needs a reason: --reason TEXT")
     with database.write() as tx:
@@ -62,6 +67,7 @@ def withdraw(database: Database, name: str, who: str, why: str, attempts: int) -
         _not_decided(run)
         verdicts.withdraw(tx, run, why.strip())
         verdicts.note(tx, run, "withdraw", who, why.strip())
+        upstreams.changed(tx, run.named["input_set_id"], attempts)
         for destination in run.delivered:
             deliveries.ask(tx, destination, run.named["input_set_id"], run.named["study_id"], attempts)
     told = f"; {', '.join(run.delivered)} is told so" if run.delivered else "; it had not been sent anywhere"

@@ -1,7 +1,8 @@
 """Several series on one grid: what a network with several channels reads.
 
 The first channel is the grid. The others are brought onto it through the patient's coordinates, by linear
-interpolation; where they do not reach it stands the card's `fill`.
+interpolation, or, of what another network found, by the nearest voxel; where they do not reach it stands the card's
+`fill`.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _onto(first: Volume, one: Volume, rule: Input) -> SharedArray:
                 turned[:3, :3] @ [k, 0, 0] + turned[:3, 3],
                 output_shape=(1, *first.geometry.shape[1:]),
                 output=np.float32,
-                order=1,
+                order=0 if rule.network else 1,
                 mode="nearest",
             )
             made.array[k] = np.where(inside, plane[0], np.float32(rule.fill))

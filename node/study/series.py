@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from models.card import Card, Input
 
@@ -30,7 +30,17 @@ class Pick:
     @property
     def series_uid(self) -> str:
         """Of the first channel."""
-        return self.channels[0][1].series.series_uid
+        return self.first.series.series_uid
+
+    @property
+    def first(self) -> Stack:
+        """Of the first channel."""
+        return self.channels[0][1]
+
+    @property
+    def place(self) -> str:
+        """The frame of reference of the first channel; empty where it lies nowhere."""
+        return text(self.first.headers[0], "FrameOfReferenceUID")
 
     def members(self) -> list[tuple[str, Image, str]]:
         """(channel, image, frame numbers as text) of every image."""
@@ -58,7 +68,7 @@ class _Judged:
 
 
 def choose(card: Card, candidates: Sequence[Series]) -> list[Pick]:
-    """The runs of a network on a study.
+    """The runs of a network on a study, as far as it reads images.
 
     Args:
         card: says what the network reads.
@@ -67,27 +77,59 @@ def choose(card: Card, candidates: Sequence[Series]) -> list[Pick]:
     Raises:
         Refused: with the reason for every series; its code is theirs where they have one in common, else `no-series`.
     """
-    judged = {rule.channel: _judged(rule, candidates) for rule in card.input}
-    first = card.input[0]
+    picks = _fitting(card, candidates)
+    return picks[:1] if card.take == "best" else picks
+
+
+def choose_for(card: Card, candidates: Sequence[Series], stack: Stack) -> Pick:
+    """The run of a network whose result is to be read beside a stack: on that stack itself, if it can read it.
+
+    Else the best one in its frame of reference, as when lesions are looked for in FLAIR inside of what is the brain in
+    T1. One frame of reference is not one breath: what can be read of the very images comes first.
+
+    Raises:
+        Refused: as `choose`; `channel-missing`: nothing of what fits lies where the stack does.
+    """
+    picks = _fitting(card, candidates)
+    place = text(stack.headers[0], "FrameOfReferenceUID")
+    is_volume = card.input[0].kind == "volume"
+    near = [one for one in picks if is_volume and place and one.place == place]
+    chosen = next((one for one in picks if _is_same(one.first, stack)), near[0] if near else None)
+    if chosen is None:
+        why = f"{card.name} reads neither {stack.name()} nor anything else in its frame of reference"
+        raise Refused("channel-missing", why)
+    return replace(chosen, slot=_slot(chosen.first))
+
+
+def _fitting(card: Card, candidates: Sequence[Series]) -> list[Pick]:
+    """Every run that is possible, the best first."""
+    rules = [rule for rule in card.input if not rule.network]
+    judged = {rule.channel: _judged(rule, candidates) for rule in rules}
+    first, fitting = rules[0], judged[rules[0].channel].fitting
     picks: list[Pick] = []
     lacking: list[tuple[str, Refused]] = []
-    for stack in judged[first.channel].fitting:
+    for stack in fitting:
         try:
-            others = tuple((rule.channel, _beside(rule, stack, judged[rule.channel])) for rule in card.input[1:])
+            others = tuple((rule.channel, _beside(rule, stack, judged[rule.channel])) for rule in rules[1:])
         except Refused as refusal:
             lacking.append((stack.name(), refusal))
             continue
-        of = len(judged[first.channel].fitting)
-        best = f", the best of {of} that fit" if card.take == "best" and of > 1 else ""
+        best = f", the best of {len(fitting)} that fit" if card.take == "best" and len(fitting) > 1 else ""
         read = "; ".join(f"{name}: {one.name()}" for name, one in others)
         because = stack.name() + best + (f"; {read}" if read else "")
-        slot = "" if card.take == "best" else " ".join(filter(None, (stack.series.series_uid, stack.key)))
+        slot = "" if card.take == "best" else _slot(stack)
         picks.append(Pick(slot, ((first.channel, stack), *others), because))
-        if card.take == "best":
-            break
     if not picks:
         raise _none(card, lacking or judged[first.channel].refused)
     return picks
+
+
+def _slot(stack: Stack) -> str:
+    return " ".join(filter(None, (stack.series.series_uid, stack.key)))
+
+
+def _is_same(one: Stack, other: Stack) -> bool:
+    return (one.series.series_uid, one.key) == (other.series.series_uid, other.key)
 
 
 def _judged(rule: Input, candidates: Sequence[Series]) -> _Judged:
@@ -124,8 +166,7 @@ def _beside(rule: Input, first: Stack, judged: _Judged) -> Stack:
     """
     place = text(first.headers[0], "FrameOfReferenceUID")
     for stack in judged.fitting:
-        same = (stack.series.series_uid, stack.key) == (first.series.series_uid, first.key)
-        if not same and text(stack.headers[0], "FrameOfReferenceUID") == place:
+        if not _is_same(stack, first) and text(stack.headers[0], "FrameOfReferenceUID") == place:
             return stack
     if judged.fitting:
         why = f"what fits lies in another frame of reference ({judged.fitting[0].name()})"

@@ -66,7 +66,7 @@ def _identity(card: Card, weights_sha256: str, parent: str) -> list[Block]:
 
 def _knows(card: Card) -> list[Block]:
     """What it reads and what it finds."""
-    inputs = tuple(row(one.channel, ", ".join(one.modality), one.kind) for one in card.input)
+    inputs = tuple(row(one.channel, one.source, one.kind) for one in card.input)
     classes = tuple(
         row(
             str(one.value),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydicom.dataset import Dataset
 
@@ -35,7 +35,7 @@ def faults(one: Read, together: Together) -> Iterator[str]:
         "version": card.version,
         "device_uid": card.device_uid,
     }
-    yield from _equipment(one.ds, maker)
+    yield from _equipment(one.ds, maker, [each.sentence for each in provenance.read])
     if one.form.kind == SEG:
         for item in one.ds.SegmentSequence:
             if item.SegmentNumber:  # number 0 is what a label map calls its background
@@ -44,7 +44,7 @@ def faults(one: Read, together: Together) -> Iterator[str]:
         yield from _observer(one.ds, maker)
 
 
-def _equipment(ds: Dataset, maker: dict[str, str]) -> Iterator[str]:
+def _equipment(ds: Dataset, maker: dict[str, str], read: Sequence[str]) -> Iterator[str]:
     processing = [
         item
         for item in ds.get("ContributingEquipmentSequence") or ()
@@ -57,6 +57,8 @@ def _equipment(ds: Dataset, maker: dict[str, str]) -> Iterator[str]:
         for keyword, name in EQUIPMENT.items():
             if text(item, keyword) != maker[name]:
                 yield f"{keyword} of the Processing Equipment is not that of the network (AIR 6.5.3.1)"
+        if any(sentence not in text(item, "ContributionDescription") for sentence in read):
+            yield "the Processing Equipment does not name what it has read of other networks"
 
 
 def _segment(item: Dataset, maker: dict[str, str]) -> Iterator[str]:

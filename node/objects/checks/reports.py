@@ -63,8 +63,11 @@ def _document(ds: Dataset, root: Item) -> Iterator[str]:
 
 
 def _flags(root: Item, run: Run) -> Iterator[str]:
-    """Every doubt is there in words."""
+    """Every doubt is there in words, and every result of another network that was read."""
     said = {item.text for item in root.walk() if item.value_type == "TEXT"}
+    for one in run.provenance.read:
+        if one.sentence not in said:
+            yield f"it does not say that the result of {one.network} was read"
     for flag in run.flags:
         if flag.sentence not in said:
             yield f"it does not say what is doubtful ({flag.code})"
@@ -152,6 +155,8 @@ def _evidence(one: Read, root: Item, together: Together) -> Iterator[str]:
     seg_uid = run.provenance.result_uid(*seg)
     known = {str(s.SOPInstanceUID): (str(s.SeriesInstanceUID), str(s.SOPClassUID)) for s in run.sources}
     known[seg_uid] = run.provenance.series_uid(seg_uid), classes_of(seg)[0]
+    read = {one.sop_instance_uid: (one.series_uid, one.sop_class_uid) for one in run.provenance.read}
+    known |= read
     listed = {}
     for study in one.ds.get("CurrentRequestedProcedureEvidenceSequence") or ():
         if text(study, "StudyInstanceUID") != text(run.sources[0], "StudyInstanceUID"):
@@ -165,7 +170,7 @@ def _evidence(one: Read, root: Item, together: Together) -> Iterator[str]:
         for item in root.walk()
         for reference in item.ds.get("ReferencedSOPSequence") or ()
     }
-    if lacking := (referred | {seg_uid}) - set(listed):
+    if lacking := (referred | {seg_uid, *read}) - set(listed):
         yield f"{len(lacking)} objects that it refers to are not in its evidence"
     if any(known.get(uid) != placed for uid, placed in listed.items()):
         yield "its evidence lists an object that is not of this run, or puts it into another series or class"

@@ -77,6 +77,10 @@ def fill(sr: Dataset, run: Run, seg: SegReference, measured_groups: Sequence[byt
     images = [items.reference(one.SOPClassUID, one.SOPInstanceUID) for one in each_once(run.sources)]
     segmentation = items.reference(seg.sop_class_uid, seg.sop_instance_uid)
     by_series = [(source.SeriesInstanceUID, images), (seg.series_uid, [segmentation])]
+    by_series += [
+        (one.series_uid, [items.reference(one.sop_class_uid, one.sop_instance_uid)])
+        for one in {one.sop_instance_uid: one for one in run.provenance.read}.values()
+    ]
     items.put(sr, EVIDENCE, items.hierarchy(source.StudyInstanceUID, by_series))
     items.put(sr, items.CONTENT, *_content(run, measured_groups))
 
@@ -101,7 +105,7 @@ def _observed_by(provenance: Provenance) -> tuple[str, str, str, str]:
 def _content(run: Run, measured_groups: Sequence[bytes]) -> list[bytes]:
     """TID 1500: language, observer, procedure, the groups, and what is said of all of the result."""
     uid, name, manufacturer, model_name = _observed_by(run.provenance)
-    said = groups.doubts(run, None)
+    said = [*groups.doubts(run, None), *(items.text(codes.COMMENT, one.sentence) for one in run.provenance.read)]
     if not any(measured.voxels for measured in run.measured):
         said.insert(0, items.text(codes.COMMENT, NOTHING_FOUND))
     return [
