@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db import switches
 from db.input_sets import UNREAD, Choice, Dispatch, Member
 
 from ..errors import Failed, Refused
@@ -55,8 +54,7 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Dec
     refusals: list[tuple[Refused, Choice]] = []
     failed: list[Failed] = []
     aside: list[str] = []
-    with networks.database.read() as tx:
-        off = switches.switched_off(tx)
+    off = networks.switched_off()
     for network, by_route in sorted(offers.items()):
         offered = {one.series_uid: one for _, taken in by_route for one in taken}
         try:

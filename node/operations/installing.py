@@ -131,10 +131,9 @@ def switch(networks: Networks, name: str, who: str, *, on: bool) -> str:
         Refused: `no-such-network`.
     """
     _known(networks, name)
+    if (name in networks.switched_off()) is not on:
+        return f"{name} is {'on' if on else 'off'} already"
     with networks.database.write() as tx:
-        before = name in switches.switched_off(tx)
-        if before is not on:
-            return f"{name} is {'on' if on else 'off'} already"
         if on:
             switches.switch_on(tx, name)
         else:
