@@ -39,9 +39,12 @@ to the PET alone is paired, with the 95 % interval of Student's t and the p of W
 |---|---|---|---|---|---|---|---|---|---|
 """
 REPEATED = ", {repeats} times with other folds and seeds (a patient's Dice is the mean)"
-TAIL = """
+OF_LATE = """
 Late fusion is the mean of the logits of the two networks that were trained for one channel each; so it had twice the
-time, and the weights of both. The thresholds take everything
+time, and the weights of both.
+"""
+TAIL = """
+The thresholds take everything
 above, with no region chosen and nothing taken away: SUV > {suv:g}, and {part:.0%} of the highest value.
 
 ## What this does not show
@@ -110,7 +113,7 @@ def page(trials: Sequence[Trial], plain: Rows, picture: str) -> str:
         picture=picture,
     )
     tail = TAIL.format(suv=SUV, part=OF_MAXIMUM, patients=patients, half=found.high - found.mean)
-    return head + "".join(_line(name, rows, trials) for name in rows) + _by_patient(rows) + tail
+    return head + "".join(_line(name, rows, trials) for name in rows) + _by_patient(rows) + OF_LATE * (LATE.name in rows) + tail
 
 
 def answer(rows: Rows) -> str:
