@@ -44,8 +44,8 @@ Late fusion is the mean of the logits of the two networks that were trained for 
 time, and the weights of both.
 """
 TAIL = """
-The thresholds take everything
-above, with no region chosen and nothing taken away: SUV > {suv:g}, and {part:.0%} of the highest value.
+The thresholds take everything above, with no region chosen and nothing taken away: SUV > {suv:g}, and {part:.0%} of the
+highest value.
 
 ## What this does not show
 
@@ -113,7 +113,13 @@ def page(trials: Sequence[Trial], plain: Rows, picture: str) -> str:
         picture=picture,
     )
     tail = TAIL.format(suv=SUV, part=OF_MAXIMUM, patients=patients, half=found.high - found.mean)
-    return head + "".join(_line(name, rows, trials) for name in rows) + _by_patient(rows) + OF_LATE * (LATE.name in rows) + tail
+    return (
+        head
+        + "".join(_line(name, rows, trials) for name in rows)
+        + _by_patient(rows)
+        + OF_LATE * (LATE.name in rows)
+        + tail
+    )
 
 
 def answer(rows: Rows) -> str:
