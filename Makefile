@@ -9,7 +9,7 @@ TRAIN = cd models/bundles/ct_lungs && "$(CURDIR)/$(BIN)/python" -P -W ignore -m 
 	--dataset_dir "$(CURDIR)/build/lung_cases"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench train train-pet compare ablation learn learn-keys clean
+.PHONY: help demo test test-slow lint format bench train train-pet train-ct-pet compare compare-fusion ablation learn learn-keys clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,6 +51,13 @@ train-pet: .venv/installed-dev ## train pet_sarcoma again from DATA=folder with 
 		--config_file configs/train.json --meta_file configs/metadata.json --logging_file False \
 		--dataset_dir "$(CURDIR)/build/pet_cases" --ckpt_dir "$(CURDIR)/build/pet_sarcoma" $(ARGS)
 
+train-ct-pet: .venv/installed-dev ## train ct_pet_sarcoma again from DATA=folder with the unpacked imaging data; without STS_025
+	@test -d "$(DATA)" || { echo "make train-ct-pet: say where the unpacked imaging data is: make train-ct-pet DATA=folder"; exit 2; }
+	$(BIN)/python -P -m node.learning.ct_pet_cases "$(DATA)" build/ct_pet_cases
+	cd models/bundles/ct_pet_sarcoma && "$(CURDIR)/$(BIN)/python" -P -W ignore -m monai.bundle run --bundle_root . \
+		--config_file configs/train.json --meta_file configs/metadata.json --logging_file False --hold_out "['STS_025']" \
+		--dataset_dir "$(CURDIR)/build/ct_pet_cases" --ckpt_dir "$(CURDIR)/build/ct_pet_sarcoma" $(ARGS)
+
 compare: .venv/installed-dev ## networks, losses, optimisers side by side on the PET of DATA=folder; an hour on two cores
 	@test -d "$(DATA)" || { echo "make compare: say where the unpacked imaging data is: make compare DATA=folder"; exit 2; }
 	$(BIN)/python -P -m node.learning.pet_cases "$(DATA)" build/pet_cases
@@ -60,6 +67,11 @@ ablation: .venv/installed-dev ## networks with and without made-up training case
 	@test -d "$(DATA)" || { echo "make ablation: say where the imaging data is: make ablation DATA=folder"; exit 2; }
 	$(BIN)/python -P -m node.learning.pet_cases "$(DATA)" build/pet_cases
 	OMP_NUM_THREADS=1 $(BIN)/python -P -W ignore -m models.ablation build/pet_cases build/ablation $(ARGS)
+
+compare-fusion: .venv/installed-dev ## PET alone, CT alone and both on the patients of DATA=folder; ten minutes on two cores
+	@test -d "$(DATA)" || { echo "make compare-fusion: say where the unpacked imaging data is: make compare-fusion DATA=folder"; exit 2; }
+	$(BIN)/python -P -m node.learning.ct_pet_cases "$(DATA)" build/ct_pet_cases
+	OMP_NUM_THREADS=1 $(BIN)/python -P -W ignore -m models.comparison.fusion build/ct_pet_cases build/fusion $(ARGS)
 
 learn: .venv/installed-dev ## the whole learning loop on the PET of DATA=folder, through the real door; 20 minutes on two cores
 	@test -d "$(DATA)" || { echo "make learn: say where the imaging data is: make learn DATA=folder"; exit 2; }

@@ -126,7 +126,11 @@ class Start(Part):
 
 
 class Card(Part):
-    """A network's model card."""
+    """A network's model card.
+
+    Attributes:
+        demonstration: whether it shows how something is done and is no tool: it reads nothing before a person says so.
+    """
 
     format: Literal[1]
     name: Annotated[str, StringConstraints(pattern=NAME)]
@@ -137,6 +141,7 @@ class Card(Part):
     intended_use: Text
     licence: Text
     weights_licence: Text
+    demonstration: bool = False
     take: Literal["best", "every"] = "best"
     config: str = "configs/inference.json"
     weights: str = "models/model.pt"

@@ -3,16 +3,18 @@
 What an administrator put into the folder of a network's name is *installed*; what was trained here lies below
 `networks/` of the home folder. The newest release says which one is live. An installed bundle that is not the one last
 seen there was changed by an administrator: it is a version of its own, and live from then on, whatever was live before.
+A network whose card says that it is a demonstration is off when it is first seen: a person has to switch it on.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db import events, networks
+from db import events, networks, switches
 from db.database import Database, Row
 from models import card, chain
 from models.card import FILE, Bundle, CardError
@@ -104,7 +106,17 @@ class Networks:
         if before is not None:
             why = f"what is installed was changed on disk; it takes the place of {before['version']}"
             logger.warning("%s %s is live: %s", name, installed.card.version, why)
+        elif installed.card.demonstration:
+            switches.switch_off(tx, name, "planimeter")
         networks.make_live(tx, name, networks.register(tx, **_values(installed)), "planimeter", why)
+
+    def switched_off(self) -> set[str]:
+        """The networks that read no study."""
+        for name in card.names(self.folders):
+            with suppress(Failed):  # what cannot be used can be off; a demonstration is, from when it was first seen
+                self.seen(name)
+        with self.database.read() as tx:
+            return switches.switched_off(tx)
 
     def pinned(self, model_version_id: int) -> Bundle:
         """The bundle of a version that a job was pinned to.

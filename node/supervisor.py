@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db import jobs, switches
+from db import jobs
 from db.database import DatabaseUnreachable
 from models.card import CardError
 
@@ -163,8 +163,7 @@ class Supervisor:
 
     def _warm_up(self, hosts: Hosts) -> None:
         """Load the networks that the routes name, before the first study needs them."""
-        with self.node.database.read() as tx:
-            off = switches.switched_off(tx)
+        off = self.node.networks.switched_off()
         for name in sorted({name for route in self.node.routes for name in route.networks} - off):
             if self.stopping.is_set():
                 return

@@ -86,9 +86,9 @@ def test_a_card_is_drafted_and_says_what_only_a_person_knows(node: Node, brought
     for part in ("licence", "weights_licence", "what label value 2 is"):
         assert part in asked
     assert "Kidney" not in asked
-    assert node.networks.names() == ["ct_lungs", "pet_sarcoma"]
+    assert node.networks.names() == ["ct_lungs", "ct_pet_sarcoma", "pet_sarcoma"]
     again = installing.add(node.networks, brought, "ann", Path("organs.toml"))
-    assert again.questions and node.networks.names() == ["ct_lungs", "pet_sarcoma"]
+    assert again.questions and node.networks.names() == ["ct_lungs", "ct_pet_sarcoma", "pet_sarcoma"]
     with pytest.raises(Refused, match="is there already: fill it in"):
         installing.add(node.networks, brought, "ann")
 
@@ -109,7 +109,7 @@ def test_it_is_installed_off_and_reads_studies_when_a_person_says_so(
         installing.remove(node.networks, "organs", "ann")
     installing.switch(node.networks, "organs", "bob", on=False)
     assert installing.remove(node.networks, "organs", "ann") == "organs is gone; the results that it made stay"
-    assert node.networks.names() == ["ct_lungs", "pet_sarcoma"]
+    assert node.networks.names() == ["ct_lungs", "ct_pet_sarcoma", "pet_sarcoma"]
     with node.database.read() as tx:
         recorded = [(event["what"], event["who"]) for event in listing(tx, "organs") if event["who"] != "planimeter"]
     assert recorded[::-1] == [
@@ -246,7 +246,7 @@ def test_a_card_that_is_wrong_is_refused_and_nothing_is_installed(
     file.write_text(file.read_text().replace(*change))
     with pytest.raises(Refused, match=sentence):
         installing.add(node.networks, brought, "ann", file)
-    assert node.networks.names() == ["ct_lungs", "pet_sarcoma"]
+    assert node.networks.names() == ["ct_lungs", "ct_pet_sarcoma", "pet_sarcoma"]
     with node.database.read() as tx:
         assert switches.switched_off(tx) == set()
 

@@ -196,7 +196,7 @@ def test_what_is_wrong_with_its_structures_is_said(
 ) -> None:
     with pytest.raises(Refused, match=sentence):
         made(node, tmp_path, WALLS.replace(*change))
-    assert node.networks.names() == ["balls", "ct_lungs", "pet_sarcoma"]
+    assert node.networks.names() == ["balls", "ct_lungs", "ct_pet_sarcoma", "pet_sarcoma"]
 
 
 def test_names_and_models_that_are_not_there_are_refused(node: Node, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_where_the_number_of_classes_cannot_be_told_nothing_is_guessed(tmp_path:
         likeness.configs(card.read(root), ["one"])
 
 
-@pytest.mark.parametrize("name", ["ct_lungs", "pet_sarcoma"])
+@pytest.mark.parametrize("name", ["ct_lungs", "ct_pet_sarcoma", "pet_sarcoma"])
 def test_the_shipped_networks_can_be_begun_with(name: str) -> None:
     found = likeness.configs(card.read(card.SHIPPED / name), ["a", "b", "c", "d"])
     train, metadata = (json.loads(found[file]) for file in ("configs/train.json", likeness.METADATA))

@@ -220,7 +220,7 @@ def test_every_network_learns_and_is_judged_through_the_nodes_own_inference(
     trained = train(BUNDLE.folder, cases, {**contender.all_changes, **SMALL}, 0.01, 1)
     assert trained.steps >= 1
     assert trained.parameters > 100_000
-    bundle = trial.bundle_of(BUNDLE.folder, tmp_path / "pet_sarcoma", trained.weights, contender.network)
+    bundle = trial.bundle_of(BUNDLE.folder, tmp_path / "pet_sarcoma", trained.weights, contender.all_changes)
     assert bundle.weights_sha256 != BUNDLE.weights_sha256
     found = trial.outcomes(bundle, cases)
     assert [one.patient for one in found] == ["P0", "P1"]

@@ -13,7 +13,7 @@ from rich.progress import track
 from .page import THRESHOLD_SUV, page, rows_of
 from .plot import plot
 from .trial import by_threshold
-from .trials import SPLIT, budgets, cases_of, run_all, wanted
+from .trials import SPLIT, budgets, cases_of, run, run_all, wanted
 
 #: of the minutes; the rest is for starting, reading and judging
 TRAINING_PART = 0.85
@@ -33,7 +33,8 @@ def main() -> None:
         (said.out / KEPT).unlink(missing_ok=True)
     cases = cases_of(said.cases)
     seconds = round(said.minutes * 60 * TRAINING_PART * said.processes / budgets())
-    trials = list(track(run_all(cases, seconds, said.processes, said.out / KEPT), "training", total=len(wanted())))
+    made = run_all(run, wanted(), cases, seconds, said.processes, said.out / KEPT)
+    trials = list(track(made, "training", total=len(wanted())))
     threshold = by_threshold(cases, THRESHOLD_SUV)
     on_split = {trial.name: trial for trial in trials if trial.fold == SPLIT}
     title = f"{len(on_split)} contenders, {seconds} processor seconds each, the same patients"

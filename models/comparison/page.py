@@ -18,7 +18,7 @@ HEAD = """# Networks side by side
 Which network segments the masses of soft-tissue sarcoma in FDG-PET best, on the same patients with the same time to
 learn? `make compare` measures it and writes this page; the recipe is the one of the shipped network `pet_sarcoma`, and
 each contender changes one thing of it. Its images are cropped around the tumour, so these numbers are no forecast for
-a whole body.
+a whole body. Whether a CT beside the PET helps: [fusion.md](fusion.md).
 
 **How it was measured.** {patients} patients (Soft-tissue-Sarcoma, Vallieres et al. 2015, doi
 10.7937/K9/TCIA.2015.7GO2GSKS, CC BY 3.0; outlined by experts), {seen} to train on and {unseen} to judge by, parted by

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -72,7 +72,7 @@ def run(name: str, number: int, cases: Sequence[Case], budget: float) -> Trial:
     paths = [{"image": case["image"], "label": case["label"]} for case in seen]
     trained = train(BUNDLE, paths, contender.all_changes, seconds, SEED)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = bundle_of(BUNDLE, Path(folder) / BUNDLE.name, trained.weights, contender.network)
+        bundle = bundle_of(BUNDLE, Path(folder) / BUNDLE.name, trained.weights, contender.all_changes)
         found = tuple(outcomes(bundle, unseen))
     return Trial(
         name,
@@ -87,12 +87,24 @@ def run(name: str, number: int, cases: Sequence[Case], budget: float) -> Trial:
     )
 
 
-def run_all(cases: Sequence[Case], budget: float, processes: int, kept: Path) -> Iterator[Trial]:
-    """Every trial, in the order in which they end; those that `kept` has with this budget are not made again."""
+def run_all(
+    run: Callable[[str, int, list[Case], float], Trial],
+    every: Sequence[tuple[str, int]],
+    cases: Sequence[Case],
+    budget: float,
+    processes: int,
+    kept: Path,
+) -> Iterator[Trial]:
+    """Every trial, in the order in which they end; those that `kept` has with this budget are not made again.
+
+    Args:
+        run: makes one of them, from the name of its contender and the number of its fold.
+        every: those two, of each that is wanted.
+    """
     done = [Trial.of_line(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
-    done = [trial for trial in done if trial.budget == budget]
+    done = [trial for trial in done if trial.budget == budget and (trial.name, trial.fold) in every]
     yield from done
-    left = [one for one in wanted() if one not in {(trial.name, trial.fold) for trial in done}]
+    left = [one for one in every if one not in {(trial.name, trial.fold) for trial in done}]
     # one process per training: what one leaves behind (random state, memory) is not the next one's
     with ProcessPoolExecutor(processes, get_context("spawn"), max_tasks_per_child=1) as pool:
         futures = [pool.submit(run, name, number, list(cases), budget) for name, number in left]
@@ -106,4 +118,4 @@ def run_all(cases: Sequence[Case], budget: float, processes: int, kept: Path) ->
 def cases_of(folder: Path) -> list[Case]:
     """What the folder's dataset.json lists, with whole paths."""
     listed = json.loads((folder / "dataset.json").read_text())["cases"]
-    return [{**one, "image": str(folder / one["image"]), "label": str(folder / one["label"])} for one in listed]
+    return [{key: said if key == "patient" else str(folder / said) for key, said in one.items()} for one in listed]

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from db import switches
 from db.input_sets import UNREAD, Choice, Dispatch, Member
 from models.card import Bundle
 
@@ -67,8 +66,7 @@ class _Deciding:
     """What becomes of the networks that routes ask for."""
 
     def __init__(self, networks: Networks) -> None:
-        with networks.database.read() as tx:
-            self._off = switches.switched_off(tx)
+        self._off = networks.switched_off()
         self._networks = networks
         self._choices = Choices(networks, self._off)
         self._usable: dict[str, Bundle] = {}

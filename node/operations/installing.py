@@ -132,12 +132,11 @@ def switch(networks: Networks, name: str, who: str, *, on: bool) -> str:
         Failed: `network-unusable`: a network whose result it would read is not there.
     """
     _known(networks, name)
+    if (name in networks.switched_off()) is not on:
+        return f"{name} is {'on' if on else 'off'} already"
     if on:
         networks.prove(networks.known(name)[1])
     with networks.database.write() as tx:
-        before = name in switches.switched_off(tx)
-        if before is not on:
-            return f"{name} is {'on' if on else 'off'} already"
         if on:
             switches.switch_on(tx, name)
         else:
