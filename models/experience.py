@@ -46,10 +46,6 @@ class Experience:
     room: Room
     now: Callable[[], float] = time.time
 
-    @property
-    def _device(self) -> str:
-        return f"{self.room.device}, {self.room.total >> 20} MB"
-
     def first(self, size: int, rungs: Sequence[Rung], free: int) -> Rung:
         """The rung to begin with.
 
@@ -72,7 +68,7 @@ class Experience:
     def note(self, size: int, rung: Rung, rungs: Sequence[Rung], free: int) -> None:
         """A volume of this size was finished on this rung."""
         everything = self._read()
-        mine = everything.setdefault(self._device, {})
+        mine = everything.setdefault(_name(self.room), {})
         kept = {
             known: note
             for known, note in self._sizes(everything).items()
@@ -86,31 +82,41 @@ class Experience:
             kept.pop(str(size))
         self._write(everything)
 
-    def note_peak(self, peak: int) -> None:
-        """Bytes that the host held at once in its last run."""
-        everything = self._read()
-        everything.setdefault(self._device, {})["peak"] = peak
-        self._write(everything)
-
     def _sizes(self, everything: dict[str, Any]) -> dict[str, Any]:
-        found = everything.get(self._device, {}).get("sizes", {})
+        found = everything.get(_name(self.room), {}).get("sizes", {})
         return dict(found)
 
     def _read(self) -> dict[str, Any]:
         return read(self.file) if self.file is not None else {}
 
     def _write(self, everything: dict[str, Any]) -> None:
-        if self.file is None:
-            return
-        draft = self.file.with_suffix(f".{os.getpid()}")
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
-            draft.replace(self.file)
-        except OSError as error:
-            logger.warning("what a network needs of memory is not kept: %s", error)
-            with contextlib.suppress(OSError):
-                draft.unlink()
+        if self.file is not None:
+            _write(self.file, everything)
+
+
+def note_peak(file: Path | None, room: Room) -> None:
+    """Keep what the host held at once in its last run, in bytes."""
+    if file is None:
+        return
+    everything = read(file)
+    everything.setdefault(_name(room), {})["peak"] = room.peak
+    _write(file, everything)
+
+
+def _name(room: Room) -> str:
+    return f"{room.device}, {room.total >> 20} MB"
+
+
+def _write(file: Path, everything: dict[str, Any]) -> None:
+    draft = file.with_suffix(f".{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+        draft.replace(file)
+    except OSError as error:
+        logger.warning("what a network needs of memory is not kept: %s", error)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -91,6 +91,10 @@ class Ladder:
         """Stand one rung lower, and give back what no tensor holds any more."""
         assert self.goes_on
         self._at = (self._at or 0) + 1
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let others have what no tensor holds any more."""
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

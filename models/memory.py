@@ -118,6 +118,12 @@ def limit_to_what_is_free(most: int = 0) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
+def no_limit() -> None:
+    """Take `limit_to_what_is_free` back."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
 def _status(name: str) -> int:
     return _fields(PROC / "self" / "status").get(name, 0)
 

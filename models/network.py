@@ -172,10 +172,11 @@ class Network:
                     self._restored(*probabilities, output, ras, out, doubt, kept)
                 else:
                     self._finished(output, item, ras, out)
-                return marks
             except Exception as error:
                 if "forward" not in self._marks or not is_full(error) or not self.ladder.goes_on:
                     raise
+            else:
+                return marks
             output, probabilities = {}, None
             self.ladder.lower()
 
