@@ -108,7 +108,8 @@ def limit_to_what_is_free(most: int = 0) -> None:
     data = _status("VmData")
     if not data or not sys.platform.startswith("linux"):
         return
-    room = int(free * (1 - SPARED))
+    swap = _fields(PROC / "meminfo").get("SwapFree", 0)
+    room = int(free * (1 - SPARED)) + swap
     if most:
         room = min(room, max(0, most - _status("VmRSS")))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

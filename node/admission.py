@@ -15,7 +15,7 @@ from models import experience
 BASE_BYTES = 600_000_000
 #: of a network that was never measured: its weights, as often, for windows and what lies between its layers
 WEIGHTS_TIMES = 4
-#: a host that holds so much more than when it was first idle has a leak
+#: an idle host that holds so much more than when it was loaded has a leak
 GROWN_TIMES, GROWN_BYTES = 2.0, 500_000_000
 
 
@@ -86,11 +86,11 @@ def goes_first(tenants: Sequence[Tenant], *, busy: bool = False) -> Tenant | Non
     return min((one for one in tenants if one.busy == busy), key=lambda one: one.last, default=None)
 
 
-def has_grown(held: int, at_first: int, limits: Limits) -> bool:
-    """Whether an idle host holds so much more than when it was first idle that it has to start anew.
+def has_grown(held: int, loaded: int, limits: Limits) -> bool:
+    """Whether an idle host holds so much more than when it was loaded that it has to start anew.
 
     Where all hosts together have a limit, one alone may keep no more than half of it while it does nothing.
     """
     if limits.memory_bytes and held > limits.memory_bytes // 2:
-        return held > at_first * 1.1
-    return held > GROWN_TIMES * at_first + GROWN_BYTES
+        return held > 1.5 * loaded
+    return held > GROWN_TIMES * loaded + GROWN_BYTES

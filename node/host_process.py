@@ -64,7 +64,7 @@ class HostProcess:
 
     Attributes:
         last_used: when its address was last asked for, in seconds since 1970.
-        idle_bytes: what it held when it was first seen idle after work; None: not seen yet.
+        loaded_bytes: what it held when it was loaded, before any work; 0: not known.
     """
 
     order: Order
@@ -72,8 +72,7 @@ class HostProcess:
     lifeline: int
     title: str
     last_used: float = field(default_factory=time.time)
-    uses: int = 0
-    idle_bytes: int | None = None
+    loaded_bytes: int = 0
     _ending: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod

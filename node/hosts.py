@@ -71,19 +71,17 @@ class Hosts:
             host = self._hosts.get(card_sha256)
             if host is None or not host.listens() or self._has_leaked(host):
                 host = self._started(Path(folder), card_sha256)
-            host.last_used, host.uses = time.time(), host.uses + 1
+            host.last_used = time.time()
             self._turned_away.pop(card_sha256, None)
         self._tell()
         return host.order.address
 
     def _has_leaked(self, host: HostProcess) -> bool:
         """Whether a host holds too much while it is idle; then it has ended."""
-        room = host.room() if host.uses else None
-        if room is None or room["busy"]:
+        room = host.room()
+        if room is None or room["busy"] or not host.loaded_bytes:
             return False
-        if host.idle_bytes is None:
-            host.idle_bytes = int(room["held"])
-        if not admission.has_grown(int(room["held"]), host.idle_bytes, self.limits) or not host.leave():
+        if not admission.has_grown(int(room["held"]), host.loaded_bytes, self.limits) or not host.leave():
             return False
         logger.warning("model host of %s has grown to %d MB and starts anew", host.title, room["held"] >> 20)
         return True
@@ -102,6 +100,8 @@ class Hosts:
                     host.end()
                 order = self._after(failed, order)
             else:
+                room = host.room()
+                host.loaded_bytes = int(room["held"]) if room else 0
                 return host
 
     def _order(self, folder: Path, card_sha256: str) -> Order:
