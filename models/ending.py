@@ -146,7 +146,7 @@ def softmax(logits: torch.Tensor) -> torch.Tensor:
     """Softmax over the first axis, in place and slab by slab; on the CPU from where on the device is full.
 
     Args:
-        logits: (class, x, y, z), in single or half precision; a number at a time is computed in single precision.
+        logits: (class, x, y, z); half precision stays so, and is computed in single precision.
     """
     if logits.is_inference() or logits.dtype not in (torch.float32, torch.float16):
         logits = logits.clone().float()

@@ -61,8 +61,7 @@ class Experience:
         for known, note in self._sizes(self._read()).items():
             if int(known) > size or note["rung"] not in rungs or free > MORE * note["free"]:
                 continue
-            old = note["runtime"] != self.room.runtime or self.now() - note["when"] > WEEK_SECONDS
-            places.append(max(0, rungs.index(Rung(note["rung"])) - int(old)))
+            places.append(max(0, rungs.index(Rung(note["rung"])) - int(self._is_old(note))))
         return rungs[max(places)]
 
     def note(self, size: int, rung: Rung, rungs: Sequence[Rung], free: int) -> None:
@@ -76,11 +75,14 @@ class Experience:
         }  # a smaller one that needed more is disproved
         mine["sizes"] = kept
         before = kept.get(str(size))
-        if before is None or before["rung"] != rung or self.now() - before["when"] > WEEK_SECONDS:
+        if before is None or before["rung"] != rung or self._is_old(before):
             kept[str(size)] = {"rung": rung, "free": free, "runtime": self.room.runtime, "when": self.now()}
         if rung is rungs[0]:
             kept.pop(str(size))
         self._write(everything)
+
+    def _is_old(self, note: dict[str, Any]) -> bool:
+        return bool(note["runtime"] != self.room.runtime or self.now() - note["when"] > WEEK_SECONDS)
 
     def _sizes(self, everything: dict[str, Any]) -> dict[str, Any]:
         found = everything.get(_name(self.room), {}).get("sizes", {})

@@ -32,12 +32,16 @@ def instead_of_inferer(evaluator: Any, device: torch.device, *, softmax: bool, k
         softmax: whether the bundle's ending is taken over from softmax on.
         known: the file of what was learnt of this network; None: nothing is kept.
     """
-    inferer, name = evaluator.inferer, str(device)
+    inferer, name = getattr(evaluator, "inferer", None), str(device)
     there = rungs(name, windows=isinstance(inferer, SlidingWindowInferer), softmax=softmax)
+    if inferer is None:  # an evaluator of the bundle's own, which runs its network itself
+        there = (Rung.PLAIN,)
     experience = Experience(known, memory.of(name))
     free = functools.partial(memory.free, name)
-    evaluator.inferer = Ladder(inferer, evaluator.network, device, there, experience, free)
-    return evaluator.inferer
+    ladder = Ladder(inferer or evaluator.network, evaluator.network, device, there, experience, free)
+    if inferer is not None:
+        evaluator.inferer = ladder
+    return ladder
 
 
 class Ladder:
@@ -50,6 +54,9 @@ class Ladder:
         rungs: those that there are, the usual one first.
         experience: with this network on this device.
         free: tells how much memory is free, in bytes.
+
+    Attributes:
+        inferer: the bundle's own.
     """
 
     def __init__(
@@ -61,7 +68,7 @@ class Ladder:
         experience: Experience,
         free: Callable[[], int],
     ) -> None:
-        self._inferer, self._module, self._device = inferer, module, device
+        self.inferer, self._module, self._device = inferer, module, device
         self._rungs, self._experience, self._free_bytes = rungs, experience, free
         self._at: int | None = None
         self._deepest = 0
@@ -77,6 +84,12 @@ class Ladder:
         self._at, self._size, self._had = None, 0, self._free_bytes()
         self._deepest = len(self._rungs) - 1 if may_climb else 0
 
+    def __getattr__(self, name: str) -> Any:
+        """A bundle may ask its inferer for its window."""
+        if name == "inferer":  # not there yet
+            raise AttributeError(name)
+        return getattr(self.inferer, name)
+
     @property
     def rung(self) -> Rung:
         """Where it stands."""
@@ -91,11 +104,11 @@ class Ladder:
         """Stand one rung lower, and give back what no tensor holds any more."""
         assert self.goes_on
         self._at = (self._at or 0) + 1
+        gc.collect()
         self.give_back()
 
     def give_back(self) -> None:
-        """Let others have what no tensor holds any more."""
-        gc.collect()
+        """Let other processes have what no tensor holds any more."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -130,7 +143,7 @@ class Ladder:
             self.lower()  # only here are the frames of the failed try gone, and its tensors with them
 
     def _run(self, inputs: torch.Tensor, network: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        rung, inferer = self.rung, self._inferer
+        rung, inferer = self.rung, self.inferer
         if Rung.CPU in self._rungs:
             self._module.to(CPU if rung is Rung.CPU else self._device)
         if rung is Rung.CPU:

@@ -56,6 +56,7 @@ class Hosts:
     _starting: dict[str, threading.Lock] = field(default_factory=dict)
     _turned_away: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _telling: threading.Lock = field(default_factory=threading.Lock)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def address(self, folder: str, card_sha256: str) -> Path:
@@ -187,7 +188,7 @@ class Hosts:
     def _tell(self) -> None:
         """Write down who is warm, for `planimeter status`."""
         if self.home is not None:
-            with self._lock:
+            with self._telling:
                 warm.write(self.home, list(self._hosts.values()))
 
     def _keep_telling(self) -> None:

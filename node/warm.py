@@ -30,7 +30,7 @@ def write(folder: Path, hosts: Sequence[HostProcess]) -> None:
         listed.append(
             {
                 "network": host.title,
-                "state": "starting" if room is None else "at work" if room["busy"] else "idle",
+                "state": "starting" if not host.loaded_bytes else "idle" if room and not room["busy"] else "at work",
                 "device": f"{room['on']} ({room['device']})" if room else "",
                 "memory_mb": round(room["held"] / 2**20) if room else 0,
                 "peak_mb": round(room["peak"] / 2**20) if room else 0,
