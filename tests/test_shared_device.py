@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -77,7 +78,7 @@ def test_less_memory_is_not_tried_while_a_training_leaves_and_is_told_when_it_wa
         f"if __import__('os').path.exists({str(tries)!r}) and len(open({str(tries)!r}).read()) > 1 "
         f"else (open({str(tries)!r}, 'a').write('.'), (_ for _ in ()).throw(MemoryError()))"
     )
-    post = [
+    post: list[dict[str, Any]] = [
         {"_target_": "Activationsd", "keys": "pred", "softmax": True},
         {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image", "to_tensor": True}
         | {"nearest_interp": False},
