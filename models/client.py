@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from .wire import Disconnected, Receiver, SharedArray, send
 
-#: what a host is asked beside its work it answers at once, unless it is stuck
-ANSWER_SECONDS = 2.0
+#: what a host is asked beside its work it answers at once, unless it is stuck, or the machine has too much to do
+ANSWER_SECONDS = 10.0
 
 
 class HostGone(Exception):

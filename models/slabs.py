@@ -79,7 +79,7 @@ class Slabs(SlidingWindowInferer):
                 raise Unsuited("not one result of the size of the window")
             found *= weight
             if slab is None:
-                slab = _Slab(found, size, roi, axis, self._to, self._half)
+                slab = _Slab(found, weight.dtype, size, roi, axis, self._to, self._half)
             for window, part in zip(group, found, strict=True):
                 slab.add(window, part, weight[0])
         assert slab is not None
@@ -119,6 +119,7 @@ class _Slab:
 
     Args:
         like: (n, class, x, y, z): what the network gives for windows.
+        kind: of the sums; MONAI's is that of the input.
         size: of the volume.
         roi: of a window.
         axis: along which windows come.
@@ -128,6 +129,7 @@ class _Slab:
     def __init__(
         self,
         like: torch.Tensor,
+        kind: torch.dtype,
         size: tuple[int, ...],
         roi: tuple[int, ...],
         axis: int,
@@ -137,7 +139,6 @@ class _Slab:
         self._axis, self._thick, self._half = axis, roi[axis], half
         shape = list(size)
         shape[axis] = roi[axis]
-        kind = torch.float32
         self._sum = torch.zeros([like.shape[1], *shape], dtype=kind, device=like.device)
         self._count = torch.zeros([1, *shape], dtype=kind, device=like.device)
         self._whole = torch.empty([1, like.shape[1], *size], dtype=torch.float16 if half else kind, device=to)

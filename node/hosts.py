@@ -57,6 +57,7 @@ class Hosts:
     _turned_away: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _telling: threading.Lock = field(default_factory=threading.Lock)
+    _news: threading.Event = field(default_factory=threading.Event)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def address(self, folder: str, card_sha256: str) -> Path:
@@ -74,7 +75,7 @@ class Hosts:
                 host = self._started(Path(folder), card_sha256)
             host.last_used = time.time()
             self._turned_away.pop(card_sha256, None)
-        self._tell()
+        self._news.set()
         return host.order.address
 
     def _has_leaked(self, host: HostProcess) -> bool:
@@ -192,12 +193,15 @@ class Hosts:
                 warm.write(self.home, list(self._hosts.values()))
 
     def _keep_telling(self) -> None:
-        while not self._stopped.wait(TELL_SECONDS):
+        while not self._stopped.is_set():
+            self._news.wait(TELL_SECONDS)
+            self._news.clear()
             self._tell()
 
     def stop(self) -> None:
         """End all hosts."""
         self._stopped.set()
+        self._news.set()
         with self._lock:
             hosts, self._hosts = list(self._hosts.values()), {}
         for host in hosts:
