@@ -27,7 +27,7 @@ from tests.waiting import wait_until
 FAULTS = """
 import os
 import signal
-import time
+import threading
 from pathlib import Path
 
 import torch
@@ -51,7 +51,7 @@ class Before(MapTransform):
         if now == 1 and once("killed"):
             os.kill(os.getpid(), signal.SIGKILL)
         if now == 2 and once("hung"):
-            time.sleep(600)
+            threading.Event().wait(600)
         if now == 3:
             torch.empty(1 << 42)
         if now == 4 and once("assert"):
