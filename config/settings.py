@@ -76,6 +76,13 @@ class WorkSection(Section):
         return self
 
 
+class HostsSection(Section):
+    """The model hosts of this machine, all of them together."""
+
+    memory_gb: Annotated[float, Field(ge=0)] = 0
+    warm: Annotated[int, Field(ge=0, le=1000)] = 0
+
+
 class SendSection(Section):
     """How results travel."""
 
@@ -130,6 +137,7 @@ class Settings(Section):
     database: DatabaseSection = DatabaseSection()
     receive: ReceiveSection = ReceiveSection()
     work: WorkSection = WorkSection()
+    hosts: HostsSection = HostsSection()
     send: SendSection = SendSection()
     learning: LearningSection = LearningSection()
     peer: tuple[Peer, ...] = ()

@@ -10,7 +10,20 @@ def first_cause(error: BaseException) -> BaseException:
     return error
 
 
+#: how torch and its libraries say so, where they have no exception for it
+FULL = (
+    "can't allocate memory",
+    "not enough memory: you tried to allocate",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "could not create a memory object",
+)
+
+
 def is_full(error: BaseException) -> bool:
     """Whether it began with a device or a machine that has no memory left."""
     cause = first_cause(error)
-    return isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError"
+    if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(cause, RuntimeError) and any(words in str(cause) for words in FULL)

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from .wire import Disconnected, Receiver, SharedArray, send
 
+#: what a host is asked beside its work it answers at once, unless it is stuck, or the machine has too much to do
+ANSWER_SECONDS = 10.0
+
 
 class HostGone(Exception):
     """The host died, hung or was never there while it worked on this request: an attempt is used up."""
@@ -61,6 +64,8 @@ class Answer:
     """(class, x, y, z) on the network's own grid, as it gave them, where they were asked for and it gives any"""
     probabilities_affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     """4x4, from their (x, y, z) index to DICOM patient coordinates (LPS, mm)"""
+    remark: str = ""
+    """in which other way than the usual one it was made, for want of memory, and what that may change"""
 
 
 def segment(
@@ -70,6 +75,7 @@ def segment(
     *,
     limit_seconds: float,
     probabilities: bool = False,
+    may_climb: bool = True,
     on_progress: Callable[[dict[str, Any]], None] = lambda _message: None,
 ) -> Answer:
     """Send a volume, wait for its label map.
@@ -82,6 +88,7 @@ def segment(
         limit_seconds: on the wall clock, from the moment the host begins with this request; then it is killed. A
             request that has not been begun with after the same time is given up, and the host is left alone.
         probabilities: whether they are wanted too.
+        may_climb: whether it may be tried with less memory where the device is full (`rungs.Rung`).
 
     Raises:
         HostGone, HostBusy, HostRefused, HostFailed: see there.
@@ -98,6 +105,7 @@ def segment(
         receiver = Receiver(connection)
         try:
             wanted = {"affine": affine.tolist(), "limit": limit_seconds, "probabilities": probabilities}
+            wanted["may_climb"] = may_climb
             send(connection, {"do": "segment"} | wanted, tuple(channels))
             while True:
                 connection.settimeout(max(0.01, deadline - time.monotonic()))
@@ -136,7 +144,31 @@ def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
         entropy,
         kept[0].array if kept else None,
         np.array(message.get("probabilities_affine", np.eye(4))),
+        message.get("remark", ""),
     )
+
+
+def room(address: Path) -> dict[str, Any] | None:
+    """What a host holds: the fields of `memory.Room`, where it runs (`on`), whether it is `busy`; None: no answer."""
+    return _asked(address, {"do": "room"})
+
+
+def end(address: Path, *, soon: bool = False) -> bool:
+    """Ask a host to end; whether it does so now. One at work does not, or, if it is to be soon, after this request."""
+    answer = _asked(address, {"do": "end", "soon": soon})
+    return answer is not None and answer["say"] == "ended"
+
+
+def _asked(address: Path, message: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(ANSWER_SECONDS)
+            connection.connect(str(address))
+            send(connection, message)
+            answer, _ = Receiver(connection).receive()
+    except (OSError, Disconnected):
+        return None
+    return answer
 
 
 def _peer(connection: socket.socket) -> int:

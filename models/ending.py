@@ -22,6 +22,8 @@ from .stand_ins import LABELS, Saved
 TURNS = ("Orientation",)
 RESAMPLES = ("SpatialResample",)
 CROPS = ("CropForeground", "SpatialCrop", "CenterSpatialCrop", "Crop")
+#: logits that softmax is taken of at a time
+SLAB_VALUES = 8_000_000
 PADS = ("SpatialPad", "DivisiblePad", "BorderPad", "Pad")
 
 
@@ -32,7 +34,7 @@ class Ending:
         post: its transform, which is changed: what is taken over is cut off.
 
     Attributes:
-        taken: whether softmax was the last that the bundle did itself.
+        taken: whether softmax, inversion and argmax are taken over.
     """
 
     def __init__(self, post: Any) -> None:
@@ -46,7 +48,7 @@ class Ending:
             post.transforms = self._steps[: self._cut]
 
     def _end_of_softmax(self) -> int | None:
-        """The number of steps until softmax, where a linear inversion and argmax follow."""
+        """The number of steps before softmax, where a linear inversion and argmax follow."""
         for number, (first, second, third) in enumerate(
             zip(self._steps, self._steps[1:], self._steps[2:], strict=False)
         ):
@@ -55,10 +57,12 @@ class Ending:
             if any(step.keys != ("pred",) for step in (first, second, third)):
                 continue
             inverts = not second.nearest_interp[0] and second.post_func[0] is None
+            plain = first.softmax[0] and not first.sigmoid[0] and first.other[0] is None
+            plain = plain and first.converter.kwargs.get("dim", 0) == 0
             argmax = third.argmax[0] and third.to_onehot[0] is None and third.threshold[0] is None
-            if first.softmax[0] and not first.sigmoid[0] and first.other[0] is None and inverts and argmax:
+            if plain and inverts and argmax:
                 self._image = second.orig_keys[0]
-                return number + 1
+                return number
         return None
 
     def _nearest(self, after_discretising: bool) -> bool:
@@ -79,6 +83,8 @@ class Ending:
     def probabilities(self, output: dict[str, Any]) -> tuple[torch.Tensor, NDArray[np.float64]] | None:
         """Softmax on the network's grid, where a linear interpolation leads from there to the source grid.
 
+        The logits are overwritten.
+
         Returns:
             (class, x, y, z), and the 4x4 from its index to millimetres; None where the bundle has to finish itself.
         """
@@ -87,13 +93,15 @@ class Ending:
             return None
         if pred.ndim != 4 or pred.shape[1:] != image.shape[1:] or image.pending_operations:
             return None
-        array, affine = pred.as_tensor().float(), np.asarray(image.affine, np.float64)
         trace = list(image.applied_operations)
-        while trace and trace[-1]["class"] in (*CROPS, *PADS):
-            array, affine = _undone(array, affine, trace.pop())
+        cut = [trace.pop() for _ in range(_outermost(trace))]
         others = [one for one in trace if one["class"] not in TURNS]
-        straight = not others or (len(others) == 1 and _linear(others[0]))
-        return (array, affine) if straight else None
+        if others and not (len(others) == 1 and _linear(others[0])):
+            return None
+        array, affine = softmax(pred.as_tensor()), np.asarray(image.affine, np.float64)
+        for operation in cut:
+            array, affine = _undone(array, affine, operation)
+        return array, affine
 
     def of_labels(self, labels: MetaTensor, output: dict[str, Any]) -> Any:
         """What the bundle does to its label map after argmax: its result.
@@ -102,15 +110,18 @@ class Ending:
             labels: (1, x, y, z) on the source grid.
         """
         assert self._cut is not None
-        return self._result(output | {"pred": labels}, self._steps[self._cut + 2 :])
+        return self._result(output | {"pred": labels}, self._steps[self._cut + 3 :])
 
     @property
     def goes_on(self) -> bool:
         """Whether the bundle does anything with its label map after argmax."""
-        return self._cut is not None and any(not isinstance(step, Saved) for step in self._steps[self._cut + 2 :])
+        return self._cut is not None and any(not isinstance(step, Saved) for step in self._steps[self._cut + 3 :])
 
     def finished(self, output: dict[str, Any]) -> Any:
         """The bundle's result, by its own steps."""
+        pred = output.get("pred")
+        if isinstance(pred, torch.Tensor) and pred.dtype == torch.float16:
+            output = output | {"pred": pred.float()}  # not every step of a bundle can do with half precision
         return self._result(output, [] if self._cut is None else self._steps[self._cut :])
 
     def _result(self, output: dict[str, Any], steps: list[Any]) -> Any:
@@ -129,6 +140,33 @@ class Ending:
         for saver in self._savers:
             result = saver.on_the_grid(result, affine, shape)
         return result
+
+
+def softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Softmax over the first axis, in place and slab by slab; on the CPU from where on the device is full.
+
+    Args:
+        logits: (class, x, y, z); half precision stays so, and is computed in single precision.
+    """
+    if logits.is_inference() or logits.dtype not in (torch.float32, torch.float16):
+        logits = logits.clone().float()
+    step = max(1, SLAB_VALUES * logits.shape[1] // max(1, logits.numel()))
+    for first in range(0, logits.shape[1], step):
+        try:
+            made = torch.softmax(logits[:, first : first + step].float(), 0)
+        except torch.OutOfMemoryError:
+            logits = logits.cpu()
+            made = torch.softmax(logits[:, first : first + step].float(), 0)
+        logits[:, first : first + step] = made
+    return logits
+
+
+def _outermost(trace: list[dict[str, Any]]) -> int:
+    """How many of the last operations cropped or padded."""
+    count = 0
+    while count < len(trace) and trace[-1 - count]["class"] in (*CROPS, *PADS):
+        count += 1
+    return count
 
 
 def _linear(operation: dict[str, Any]) -> bool:

@@ -38,7 +38,7 @@ def of_softmax(probabilities: torch.Tensor) -> Entropy:
         part = probabilities[:, slab]
         inside = part[0] < part[1:].amax(0)
         if bool(inside.any()):
-            found = torch.special.entr(part[:, inside]).sum(0) / largest
+            found = torch.special.entr(part[:, inside].float()).sum(0) / largest
             entropy[slab][inside.cpu().numpy()] = found.half().cpu().numpy()
     return entropy
 

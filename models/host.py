@@ -3,26 +3,29 @@
     python -m models.host FOLDER --card SHA256 --socket FILE [--device auto]
 
 It listens once the network is loaded, and serves one request at a time. When the GPU is in an unusable state it ends,
-and whoever started it starts another.
+and whoever started it starts another. It tells at any time what it holds of its device's memory, and ends when it is
+asked to and idle.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
 import threading
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import card
+from . import card, experience, memory
 from .causes import first_cause, is_full
+from .rungs import Rung
 from .wire import Disconnected, Receiver, SharedArray, send
 
 if TYPE_CHECKING:
@@ -42,6 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--card", required=True, help="SHA-256 of its card")
     parser.add_argument("--socket", required=True, type=Path, help="where to listen")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--known", type=Path, help="file of what was learnt of this network's memory")
+    parser.add_argument("--most-bytes", type=int, default=0, help="on the CPU: what it may hold; 0: what is free")
+    parser.add_argument(
+        "--instead", action="store_true", help="this is not the device that was wanted: too little memory"
+    )
     parser.add_argument("--lifeline", type=int, help="a pipe; the host ends when its other end is closed")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
@@ -53,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         if bundle.card_sha256 != options.card:
             raise card.CardError(f"{options.folder}: the card has changed")
         card.verify(bundle)  # whoever waits hears of it before the seconds that the libraries take; again when it loads
-        network = _load(bundle, options.device)
+        network = _load(bundle, options.device, options.known)
     except card.CardError as error:
         sys.stderr.write(f"model host: {error}\n")
         return EXIT_UNUSABLE_BUNDLE
@@ -62,18 +70,18 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         sys.stderr.write(f"model host: {error}\n")
         return EXIT_FULL
-    serve(network, options.socket)
+    Desk(network, options.known, options.most_bytes, options.instead).serve(options.socket)
     return 0
 
 
-def _load(bundle: card.Bundle, device: str) -> Network:
+def _load(bundle: card.Bundle, device: str, known: Path | None) -> Network:
     import torch
 
     from .network import Network
 
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    return Network(bundle, device)
+    return Network(bundle, device, known)
 
 
 def _end_with(lifeline: int) -> None:
@@ -81,35 +89,98 @@ def _end_with(lifeline: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def serve(network: Network, address: Path) -> None:
-    """Listen and answer, until the process is ended."""
-    with contextlib.suppress(FileNotFoundError):
-        address.unlink()
-    turn = threading.Lock()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(address))
-        address.chmod(0o600)
-        listener.listen(64)
-        while True:
-            connection, _ = listener.accept()
-            threading.Thread(target=_serve_one, args=(network, connection, turn), daemon=True).start()
+@dataclass
+class Desk:
+    """Where requests come in.
 
+    Attributes:
+        known: where the peak of each run is kept.
+        most_bytes: what this process may hold on the CPU; 0: what is free.
+        instead: whether the network was to run on another device, and does not fit there.
+    """
 
-def _serve_one(network: Network, connection: socket.socket, turn: threading.Lock) -> None:
-    with connection, contextlib.suppress(Disconnected):
-        connection.settimeout(30)
-        message, channels = Receiver(connection).receive()
+    network: Network
+    known: Path | None = None
+    most_bytes: int = 0
+    instead: bool = False
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _closing: threading.Event = field(default_factory=threading.Event)
+
+    def serve(self, address: Path) -> None:
+        """Listen and answer, until the process is ended."""
+        with contextlib.suppress(FileNotFoundError):
+            address.unlink()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(address))
+            address.chmod(0o600)
+            listener.listen(64)
+            while True:
+                connection, _ = listener.accept()
+                try:
+                    threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
+                except RuntimeError:  # no memory for a thread while a volume takes it all: whoever asks comes again
+                    connection.close()
+
+    def _serve_one(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(Disconnected):
+            connection.settimeout(30)
+            message, channels = Receiver(connection).receive()
+            if message.get("do") == "room":
+                send(connection, self._room())
+                return
+            if message.get("do") == "end":
+                self._end(connection, soon=bool(message.get("soon")))
+                return
+            try:
+                with self._turn:
+                    self._go_if_closing()
+                    send(connection, {"say": "started"})
+                    self._work(connection, message, channels)
+                    self._go_if_closing()
+            finally:
+                for one in channels:
+                    one.close()
+
+    def _room(self) -> dict[str, object]:
+        device = str(self.network.device)
+        held = dataclasses.asdict(memory.of(device))
+        return {"say": "room", "on": device, "busy": self._turn.locked()} | held
+
+    def _end(self, connection: socket.socket, *, soon: bool) -> None:
+        """End now if nobody is served, else after the present request if that is wanted."""
+        if self._turn.acquire(blocking=False):
+            send(connection, {"say": "ended"})
+            os._exit(0)
+        if soon:
+            self._closing.set()
+        send(connection, {"say": "busy"})
+
+    def _go_if_closing(self) -> None:
+        """Whoever waits for a turn finds the host gone before it began, and asks for another."""
+        if self._closing.is_set():
+            os._exit(0)
+
+    def _work(self, connection: socket.socket, message: dict[str, Any], channels: list[SharedArray]) -> None:
+        device = str(self.network.device)
+        memory.measure_anew(device)
+        if device == "cpu":
+            memory.limit_to_what_is_free(self.most_bytes)
         try:
-            with turn:
-                send(connection, {"say": "started"})
-                _segment(network, connection, message, channels)
+            _segment(self.network, connection, message, channels, instead=self.instead)
         finally:
-            for one in channels:
-                one.close()
+            memory.no_limit()
+            self.network.ladder.give_back()
+        experience.note_peak(self.known, memory.of(device))
 
 
-def _segment(network: Network, connection: socket.socket, message: dict[str, Any], channels: list[SharedArray]) -> None:
-
+def _segment(
+    network: Network,
+    connection: socket.socket,
+    message: dict[str, Any],
+    channels: list[SharedArray],
+    *,
+    instead: bool,
+) -> None:
     import numpy as np
 
     from .network import Probabilities, Unusable
@@ -124,7 +195,8 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
     hangs.start()
     try:
         arrays = [one.array for one in channels]
-        seconds = network.segment(arrays, np.array(message["affine"]), labels.array, entropy, kept)
+        affine, may_climb = np.array(message["affine"]), bool(message.get("may_climb", True))
+        seconds = network.segment(arrays, affine, labels.array, entropy, kept, may_climb=may_climb)
     except Unusable as error:
         answer = {"say": "refused", "code": error.code, "sentence": str(error)}
     except Exception as error:  # noqa: BLE001 - the edge of the process: a bundle may raise anything
@@ -136,12 +208,12 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
             os._exit(EXIT_DEVICE_LOST)
         return
     else:
-        memory_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         answer = {
             "say": "done",
             "seconds": {key: round(value, 6) for key, value in seconds.items()},
-            "peak_memory_mb": round(memory_kib / 1024, 1),
+            "peak_memory_mb": round(memory.of("cpu").peak / 2**20, 1),
             "device": str(network.device),
+            "remark": (Rung.CPU if instead else network.ladder.rung).remark,
             "entropy": entropy,
         }
         if kept is not None and kept.array is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 from . import bundle_config, entropy, weights
 from .bundle_config import LEFT_OUT
 from .card import Bundle, CardError, verify
-from .causes import first_cause
+from .causes import first_cause, is_full
 from .clean import absorb_small_components, fill_holes, one_class_per_core
 from .ending import Ending
 from .feeding import Feeding
 from .grow import grow
+from .ladder import instead_of_inferer
 from .restore import label_map
 from .result import LARGEST, Unusable, labels_of, only_known
 
@@ -51,12 +53,17 @@ class Probabilities:
 class Network:
     """A bundle that is ready to run.
 
+    Args:
+        bundle: verified before anything of it is parsed.
+        device: of torch.
+        known: where it is kept how it fits into the memory of a device (`experience`); None: nowhere.
+
     Raises:
         CardError: a file is not the one the card lists, and nothing of the bundle was parsed then; or it is no bundle
             that can be run, and the sentence says what of it.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+    def __init__(self, bundle: Bundle, device: str = "cpu", known: Path | None = None) -> None:
         verify(bundle)
         self.card = bundle.card
         self.device = torch.device(device)
@@ -81,9 +88,10 @@ class Network:
         if not weights.scripted(bundle.folder / self.card.weights):
             names, strict = prepared.weights_names, prepared.strict
             weights.load(network, bundle.folder / self.card.weights, self.device, names, strict)
+        self._ending = Ending(post)
+        self.ladder = instead_of_inferer(self._evaluator, self.device, softmax=self._ending.taken, known=known)
         self._dataset = self._evaluator.data_loader.dataset
         transform = Compose(getattr(self._dataset, "transform", None))
-        self._ending = Ending(post)
         constants = bundle_config.constants(prepared.parser)
         self._feeding = Feeding(self.card, transform, prepared.planar, constants)
         self._marks: dict[str, float] = {}
@@ -104,8 +112,10 @@ class Network:
         out: NDArray[np.uint8],
         doubt: dict[int, float] | None = None,
         kept: Probabilities | None = None,
+        *,
+        may_climb: bool = True,
     ) -> dict[str, float]:
-        """Run the network.
+        """Run the network; where the device is full, down the ladder: `ladder.rung` is where it ended.
 
         Args:
             channels: (slices, rows, columns) each, or (slices, rows, columns, 3) in colour, in the order of the card's
@@ -115,6 +125,7 @@ class Network:
             doubt: filled with the mean entropy of each label value that is there (`entropy.means`), where the bundle
                 gives probabilities; nothing is computed without it.
             kept: filled with the probabilities themselves, where the bundle gives them.
+            may_climb: whether less memory may be tried with.
 
         Returns:
             The seconds of each stage.
@@ -124,19 +135,15 @@ class Network:
         """
         ras = LPS_TO_RAS @ affine
         seconds = {"preprocess": 0.0, "forward": 0.0, "postprocess": 0.0, "inference": 0.0}
+        self.ladder.begin(may_climb=may_climb)
         for item, part, at in self._feeding.items(channels, ras, out):
             begun = time.monotonic()
-            output = self._run_once(item)
-            marks = dict(self._marks)
-            probabilities = self._ending.probabilities(output)
-            if probabilities is not None:
-                self._restored(*probabilities, output, at, part, doubt, kept)
-            else:
-                self._finished(output, item, at, part)
+            marks = self._item(item, at, part, doubt, kept)
             seconds["preprocess"] += marks["read"] - begun
             seconds["forward"] += marks["forward"] - marks["read"]
             seconds["postprocess"] += time.monotonic() - marks["forward"]
             seconds["inference"] += marks["end"] - begun
+        self.ladder.done()
         begun = time.monotonic()
         if self.card.grow_mm:
             across_mm, down_mm, _ = np.linalg.norm(affine[:3, :3], axis=0)
@@ -146,6 +153,32 @@ class Network:
         only_known(out, self.card)
         seconds["postprocess"] += time.monotonic() - begun
         return seconds
+
+    def _item(
+        self,
+        item: dict[str, Any],
+        ras: NDArray[np.float64],
+        out: NDArray[np.uint8],
+        doubt: dict[int, float] | None,
+        kept: Probabilities | None,
+    ) -> dict[str, float]:
+        """One item, ending and all; once more from a lower rung, where only the ending had too little memory."""
+        while True:
+            try:
+                output = self._run_once(item)
+                marks = dict(self._marks)
+                probabilities = self._ending.probabilities(output)
+                if probabilities is not None:
+                    self._restored(*probabilities, output, ras, out, doubt, kept)
+                else:
+                    self._finished(output, item, ras, out)
+            except Exception as error:
+                if "forward" not in self._marks or not is_full(error) or not self.ladder.goes_on:
+                    raise
+            else:
+                return marks
+            output, probabilities = {}, None
+            self.ladder.lower()
 
     def _run_once(self, item: dict[str, Any]) -> dict[str, Any]:
         """The evaluator's input and output for one item, and nothing of any run before.
@@ -180,7 +213,7 @@ class Network:
         doubt: dict[int, float] | None,
         kept: Probabilities | None,
     ) -> None:
-        if not bool(torch.isfinite(probabilities).all()):
+        if not all(bool(torch.isfinite(channel).all()) for channel in probabilities):
             raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
         if probabilities.shape[0] > LARGEST + 1:
             raise Unusable("output-unknown-label", f"the network tells {probabilities.shape[0]} classes apart")

@@ -111,6 +111,7 @@ def _aligned(
     probabilities: torch.Tensor, to_model: Affine, axes: tuple[int, int, int], view: tuple[slice, slice, slice]
 ) -> NDArray[np.uint8]:
     ranges = {0: view[2], 1: view[1], 2: view[0]}  # source axis -> its indices
+    like = probabilities.new_empty(0, dtype=_kind(probabilities))
     matrices = {
         axis: _weights(
             probabilities.shape[1 + model_axis],
@@ -118,7 +119,7 @@ def _aligned(
             ranges[axis].stop,
             float(to_model[model_axis, axis]),
             float(to_model[model_axis, 3]),
-            probabilities,
+            like,
         )
         for model_axis, axis in enumerate(axes)
     }
@@ -126,7 +127,7 @@ def _aligned(
     best: torch.Tensor | None = None
     label = torch.zeros((), dtype=torch.uint8)
     for value, channel in enumerate(probabilities.permute(0, *order)):
-        part = torch.tensordot(matrices[2], channel, dims=([1], [0]))
+        part = torch.tensordot(matrices[2], channel.to(like.dtype), dims=([1], [0]))
         part = matrices[1] @ part
         part = part @ matrices[0].T
         best, label = _better(best, label, part, value)
@@ -134,7 +135,7 @@ def _aligned(
 
 
 def _sheared(probabilities: torch.Tensor, to_model: Affine, view: tuple[slice, slice, slice]) -> NDArray[np.uint8]:
-    device, kind = probabilities.device, probabilities.dtype
+    device, kind = probabilities.device, _kind(probabilities)
     k, j, i = (torch.arange(part.start, part.stop, device=device, dtype=kind) for part in view)
     matrix = torch.as_tensor(to_model, dtype=kind, device=device)
     size = torch.tensor(probabilities.shape[1:], device=device, dtype=kind)
@@ -152,10 +153,15 @@ def _sheared(probabilities: torch.Tensor, to_model: Affine, view: tuple[slice, s
     label = torch.zeros((), dtype=torch.uint8)
     for value, channel in enumerate(probabilities):
         part = functional.grid_sample(
-            channel[None, None], grid, mode="bilinear", padding_mode="border", align_corners=True
+            channel[None, None].to(kind), grid, mode="bilinear", padding_mode="border", align_corners=True
         )[0, 0]
         best, label = _better(best, label, part, value)
     return np.asarray(label.cpu().numpy(), np.uint8)
+
+
+def _kind(probabilities: torch.Tensor) -> torch.dtype:
+    """What is computed in: half precision is only for keeping."""
+    return torch.float32 if probabilities.dtype == torch.float16 else probabilities.dtype
 
 
 def _better(

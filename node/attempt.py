@@ -17,6 +17,7 @@ class Stages:
 
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -27,7 +28,8 @@ class Stages:
             self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - begun, 3)
 
     def report(self, code: str | None = None, sentence: str | None = None) -> Report:
-        """The attempt so far."""
+        """The attempt so far; what was remarked of it, where it has no other sentence."""
         kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         memory = self.peak_memory_mb | {"worker": round(kib / 1024, 1)}
-        return Report(code=code, sentence=sentence, seconds=dict(self.seconds), peak_memory_mb=memory)
+        said = sentence or "; ".join(dict.fromkeys(self.remarks)) or None
+        return Report(code=code, sentence=said, seconds=dict(self.seconds), peak_memory_mb=memory)

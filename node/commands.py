@@ -122,10 +122,11 @@ def _node(options: argparse.Namespace) -> Node:
 
 
 def status(options: argparse.Namespace) -> int:
+    from . import warm
     from .operations import status as view
 
     node = _node(options)
-    overview = view.overview(node.database)
+    overview = view.overview(node.database) | {"networks": warm.read(node.archive.home)}
     print_json(overview) if options.json else view.print_tables(overview, node.database)
     return 0
 

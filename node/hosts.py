@@ -1,45 +1,40 @@
 """Model hosts on this machine: started when a network is first needed, kept warm, started again when they die.
 
 They belong to the supervisor; its workers ask for a host's address over a Unix socket, so that all of them share one
-process per network.
+process per network. What the device holds is given to the networks that were used last (`admission`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
-import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from models import card
 from models.card import Bundle
-from models.host import EXIT_FULL, EXIT_UNUSABLE_BUNDLE
 from models.wire import Disconnected, Receiver, send
 
-from .errors import Failed, Unavailable
+from . import admission, warm
+from .admission import Limits, Tenant
+from .errors import Failed, NodeError, Unavailable
+from .host_process import OUT_OF_MEMORY, START_SECONDS, HostProcess, Order
+
+__all__ = ["OUT_OF_MEMORY", "Hosts", "ask"]
 
 logger = logging.getLogger(__name__)
 
-START_SECONDS = 180.0
-OUT_OF_MEMORY = "out-of-memory"
-
-
-@dataclass
-class _Host:
-    process: subprocess.Popen[bytes]
-    address: Path
-    lifeline: int
-
-    def listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
-            probe.connect(str(self.address))
-            return True
-        return False
+#: when a job that waits for memory comes again
+WAIT_SECONDS = 3.0
+#: a network that waited for so long has one at work leave after its present study
+PATIENCE_SECONDS = 60.0
+#: so old may be what `planimeter status` shows
+TELL_SECONDS = 5.0
 
 
 @dataclass
@@ -49,79 +44,169 @@ class Hosts:
     Attributes:
         folder: private to this user, short (a socket's path may have 107 characters), removed by the supervisor.
         device: "auto", "cpu", "cuda", ...
+        limits: what they may take together.
+        home: folder where it is kept what was learnt of their memory, and who is warm; None: nowhere.
     """
 
     folder: Path
     device: str
-    _hosts: dict[str, _Host] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    home: Path | None = None
+    _hosts: dict[str, HostProcess] = field(default_factory=dict)
     _starting: dict[str, threading.Lock] = field(default_factory=dict)
+    _turned_away: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _telling: threading.Lock = field(default_factory=threading.Lock)
+    _news: threading.Event = field(default_factory=threading.Event)
+    _stopped: threading.Event = field(default_factory=threading.Event)
 
     def address(self, folder: str, card_sha256: str) -> Path:
         """Where the host of a bundle listens; it is started when it does not run.
 
         Raises:
-            Failed: `network-unusable`, `host-not-started`.
+            Failed: `network-unusable`, `out-of-memory`, `host-not-started`.
+            Unavailable: `device-full`: networks that are at work leave no room for it.
         """
         with self._lock:
             starting = self._starting.setdefault(card_sha256, threading.Lock())
         with starting:
             host = self._hosts.get(card_sha256)
-            if host is not None and host.process.poll() is None and host.listens():
-                return host.address
-            if host is not None:
-                self._end(self._hosts.pop(card_sha256))
-            self._hosts[card_sha256] = host = self._start(folder, card_sha256)
+            if host is None or not host.listens() or self._has_leaked(host):
+                host = self._started(Path(folder), card_sha256)
+            host.last_used = time.time()
+            self._turned_away.pop(card_sha256, None)
+        self._news.set()
+        return host.order.address
+
+    def _has_leaked(self, host: HostProcess) -> bool:
+        """Whether a host holds too much while it is idle; then it has ended."""
+        room = host.room()
+        if room is None or room["busy"] or not host.loaded_bytes:
+            return False
+        if not admission.has_grown(int(room["held"]), host.loaded_bytes, self.limits) or not host.leave():
+            return False
+        logger.warning("model host of %s has grown to %d MB and starts anew", host.title, room["held"] >> 20)
+        return True
+
+    def _started(self, folder: Path, card_sha256: str) -> HostProcess:
+        if (before := self._hosts.pop(card_sha256, None)) is not None:
+            before.end()
+        order = self._order(folder, card_sha256)
+        self._make_room(order)
+        while True:
+            self._hosts[card_sha256] = host = HostProcess.start(order)
             try:
-                self._await(host)
-            except Failed:
+                host.wait_until_it_listens()
+            except Failed as failed:
                 if self._hosts.pop(card_sha256, None) is not None:  # else `stop` has ended it
-                    self._end(host)
-                raise
-            return host.address
+                    host.end()
+                order = self._after(failed, order)
+            else:
+                room = host.room()
+                host.loaded_bytes = int(room["held"]) if room else 0
+                return host
 
-    def _start(self, folder: str, card_sha256: str) -> _Host:
-        address = self.folder / f"{card_sha256[:16]}.sock"
-        with contextlib.suppress(FileNotFoundError):
-            address.unlink()
-        theirs, ours = os.pipe()
-        command = [sys.executable, "-P", "-m", "models.host", folder, "--card", card_sha256]
-        command += ["--socket", str(address), "--device", self.device, "--lifeline", str(theirs)]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs], start_new_session=True
+    def _order(self, folder: Path, card_sha256: str) -> Order:
+        known = self.home / f"{card_sha256[:16]}.json" if self.home else None
+        try:
+            weights = folder / card.read(folder).card.weights
+        except card.CardError as error:
+            raise Failed("network-unusable", str(error)) from None
+        return Order(
+            folder=folder,
+            card_sha256=card_sha256,
+            address=self.folder / f"{card_sha256[:16]}.sock",
+            device=self.device,
+            known=known,
+            most_bytes=self.limits.memory_bytes,
+            needs=admission.needed(known, weights, self.limits),
         )
-        os.close(theirs)
-        logger.info("model host of %s starts (pid %s)", Path(folder).name, process.pid)
-        return _Host(process, address, ours)
 
-    def _await(self, host: _Host) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if host.listens():
+    def _after(self, failed: Failed, order: Order) -> Order:
+        """What is tried after a host could not be started: there may be room once another one goes, or on the CPU.
+
+        Raises:
+            Failed: nothing is left to try.
+            Unavailable: as `address`.
+        """
+        if failed.code != OUT_OF_MEMORY:
+            raise failed
+        tenants, _ = self._tenants()
+        if self._end_one(tenants):
+            return order
+        if tenants:
+            raise self._wait(order.card_sha256, tenants)
+        if order.device == "cpu":
+            raise failed
+        logger.warning("%s does not fit on %s, and runs on the CPU", order.folder.name, order.device)
+        return dataclasses.replace(order, device="cpu", instead=True)
+
+    def _make_room(self, order: Order) -> None:
+        """End idle hosts until one more fits, the least recently used first.
+
+        Raises:
+            Unavailable: as `address`.
+        """
+        while True:
+            tenants, free = self._tenants()
+            lacks = admission.shortage(order.needs, free, tenants, self.limits)
+            if lacks <= 0 and not admission.too_many(tenants, self.limits):
                 return
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                status = host.process.wait(0.05)
-                if status == EXIT_UNUSABLE_BUNDLE:
-                    raise Failed(
-                        "network-unusable", "the bundle is not what its card says; see the log, `planimeter check`"
-                    )
-                if status == EXIT_FULL:
-                    raise Failed(OUT_OF_MEMORY, "there is too little memory to load the network")
-                raise Failed("host-not-started", f"the model host ended with exit status {status} while it started")
-        raise Failed("host-not-started", f"the model host was not ready after {START_SECONDS:.0f} s")
+            if self._end_one(tenants):
+                continue
+            if lacks > 0 and tenants:
+                raise self._wait(order.card_sha256, tenants)
+            return  # alone with the device, it does what it can; or there are too many, and all of them are at work
 
-    @staticmethod
-    def _end(host: _Host) -> None:
-        host.process.kill()
-        host.process.wait()
-        os.close(host.lifeline)
+    def _tenants(self) -> tuple[list[Tenant], int | None]:
+        """Who is there, and what the device has free, in bytes, as one of them says; None: not known."""
+        found, free = [], None
+        for host in list(self._hosts.values()):
+            room = host.room()
+            if host.process.poll() is None:
+                found.append(host.tenant(room))
+                free = int(room["free"]) if room else free
+        return found, free
+
+    def _end_one(self, tenants: list[Tenant]) -> bool:
+        """End the idle host that was not used for the longest time; whether there was one."""
+        for one in sorted((one for one in tenants if not one.busy), key=lambda one: one.last):
+            host = self._hosts.get(one.card_sha256)
+            if host is not None and host.leave():
+                logger.info("model host of %s has ended: its memory is needed", host.title)
+                return True
+        return False
+
+    def _wait(self, card_sha256: str, tenants: list[Tenant]) -> Unavailable:
+        """A network has to wait; after a while one of those at work is asked to go after its present study."""
+        since = self._turned_away.setdefault(card_sha256, time.monotonic())
+        if time.monotonic() - since > PATIENCE_SECONDS and (one := admission.goes_first(tenants, busy=True)):
+            host = self._hosts.get(one.card_sha256)
+            if host is not None:
+                host.leave(soon=True)
+        return Unavailable("device-full", "networks at work leave no memory for it; it waits for them", WAIT_SECONDS)
+
+    def _tell(self) -> None:
+        """Write down who is warm, for `planimeter status`."""
+        if self.home is not None:
+            with self._telling:
+                warm.write(self.home, list(self._hosts.values()))
+
+    def _keep_telling(self) -> None:
+        while not self._stopped.is_set():
+            self._news.wait(TELL_SECONDS)
+            self._news.clear()
+            self._tell()
 
     def stop(self) -> None:
         """End all hosts."""
+        self._stopped.set()
+        self._news.set()
         with self._lock:
             hosts, self._hosts = list(self._hosts.values()), {}
         for host in hosts:
-            self._end(host)
+            host.end()
+        self._tell()
 
     def serve(self) -> Path:
         """Answer the workers, in threads of this process; the address to give them."""
@@ -131,6 +216,7 @@ class Hosts:
         address.chmod(0o600)
         listener.listen(64)
         threading.Thread(target=self._accept, args=(listener,), name="hosts", daemon=True).start()
+        threading.Thread(target=self._keep_telling, name="warm", daemon=True).start()
         return address
 
     def _accept(self, listener: socket.socket) -> None:
@@ -143,9 +229,10 @@ class Hosts:
             connection.settimeout(10)
             message, _ = Receiver(connection).receive()
             try:
-                answer = {"address": str(self.address(message["folder"], message["card"]))}
-            except Failed as error:
-                answer = {"code": error.code, "sentence": error.sentence}
+                answer: dict[str, Any] = {"address": str(self.address(message["folder"], message["card"]))}
+            except NodeError as error:
+                wait = error.retry_seconds if isinstance(error, Unavailable) else None
+                answer = {"code": error.code, "sentence": error.sentence, "wait": wait}
             send(connection, answer)
 
 
@@ -154,7 +241,7 @@ def ask(hosts: Path, bundle: Bundle) -> Path:
 
     Raises:
         Failed: it cannot be started.
-        Unavailable: the supervisor does not answer.
+        Unavailable: the supervisor does not answer; or networks at work leave it no room.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -164,6 +251,8 @@ def ask(hosts: Path, bundle: Bundle) -> Path:
             answer, _ = Receiver(connection).receive()
     except (OSError, Disconnected) as error:
         raise Unavailable("no-supervisor", f"nobody starts model hosts here: {error}") from None
+    if "address" not in answer and answer.get("wait"):
+        raise Unavailable(answer["code"], answer["sentence"], answer["wait"])
     if "address" not in answer:
         raise Failed(answer["code"], answer["sentence"])
     return Path(answer["address"])

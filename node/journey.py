@@ -164,17 +164,19 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
 def _predicted(node: Node, bundle: Bundle, built: Channels, affine: Any, stages: Stages) -> Answer:
     """The network's answer. Until a training has left the device, too little memory is nobody's failure.
 
+    Nor is it tried with less then: soon there is enough.
+
     Raises:
         Unavailable, Refused, Failed: as `prediction.predict`.
     """
+    with node.database.read() as tx:
+        trains = job_orders.trains(tx, socket.gethostname())
+    limit_seconds = node.work.job_seconds
     try:
-        return predict(node.hosts, bundle, built.arrays, affine, node.work.job_seconds, stages)
+        return predict(node.hosts, bundle, built.arrays, affine, limit_seconds, stages, may_climb=not trains)
     except Failed as failed:
-        if failed.code != OUT_OF_MEMORY:
+        if failed.code != OUT_OF_MEMORY or not trains:
             raise
-        with node.database.read() as tx:
-            if not job_orders.trains(tx, socket.gethostname()):
-                raise
         why = "a training leaves the device, and then there is memory"
         raise Unavailable("device-shared", why, SHARED_SECONDS) from failed
 

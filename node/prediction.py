@@ -73,6 +73,7 @@ def predict(
     stages: Stages,
     *,
     probabilities: bool = False,
+    may_climb: bool = True,
 ) -> Answer:
     """The label map of what a network reads.
 
@@ -82,11 +83,12 @@ def predict(
         affine: 4x4, of that grid.
         limit_seconds: on the wall clock; a network that takes longer is stopped.
         probabilities: whether they are wanted beside the label map.
+        may_climb: whether it may be made with less memory where the device is full.
 
     Raises:
         Refused: the network's output cannot be used.
         Failed: the host died, hung, or could not be started.
-        Unavailable: the host went away before it began.
+        Unavailable: the host went away before it began, or there is no room for it now.
     """
     if hosts is None:
         raise Unavailable("no-supervisor", "nobody starts model hosts here; use `planimeter run` or `planimeter work`")
@@ -100,6 +102,7 @@ def predict(
                 affine,
                 limit_seconds=limit_seconds,
                 probabilities=probabilities,
+                may_climb=may_climb,
             )
     except client.HostRefused as error:
         raise Refused(error.code, str(error)) from error
@@ -113,4 +116,6 @@ def predict(
         raise Unavailable("host-busy", str(error), BUSY_RETRY_SECONDS) from error
     stages.seconds |= {f"network.{name}": seconds for name, seconds in answer.seconds.items()}
     stages.peak_memory_mb["host"] = answer.peak_memory_mb
+    if answer.remark:
+        stages.remarks.append(answer.remark)
     return answer

@@ -12,6 +12,7 @@ from typing import Any
 from config.settings import Settings
 
 from . import schedule as scheduling
+from .admission import Limits
 from .app import Node, doorkeeper, open_node
 from .child import Child
 from .receiver import Door, Receiver
@@ -72,4 +73,5 @@ def supervise(settings: Settings, node: Node, roles: dict[str, list[str]], say: 
     Raises:
         NotStarted: one of them could not be started.
     """
-    Supervisor(node, roles, settings.work.device).run(say)
+    limits = Limits(int(settings.hosts.memory_gb * 1e9), settings.hosts.warm)
+    Supervisor(node, roles, settings.work.device, limits).run(say)

@@ -25,6 +25,8 @@ from db import jobs
 from db.database import DatabaseUnreachable
 from models.card import CardError
 
+from . import warm
+from .admission import Limits
 from .app import Node
 from .child import stop_on_signals
 from .errors import NodeError
@@ -67,11 +69,13 @@ class Supervisor:
         node: for putting back the jobs of dead workers.
         roles: name -> arguments of `planimeter` that play it; the names are for the log.
         device: where model hosts run.
+        limits: what they may take together.
     """
 
     node: Node
     roles: dict[str, list[str]]
     device: str
+    limits: Limits
     stopping: threading.Event = field(default_factory=threading.Event)
     _processes: dict[str, _Process] = field(default_factory=dict)
 
@@ -83,7 +87,7 @@ class Supervisor:
         """
         stop_on_signals(self.stopping)
         folder = Path(tempfile.mkdtemp(prefix="planimeter-"))
-        hosts = Hosts(folder, self.device)
+        hosts = Hosts(folder, self.device, self.limits, self.node.archive.home / warm.FOLDER)
         try:
             address = hosts.serve()
             for role, arguments in self.roles.items():

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from db import jobs
 from db.database import Clock
 from db.job_states import JobKind, JobState
-from db.tables import job
+from db.tables import attempt, job
 from node.app import Node
 from node.hosts import OUT_OF_MEMORY, Hosts
 from tests import mini_bundle
@@ -62,3 +63,46 @@ def test_without_one_it_is_a_failed_attempt(full: Node) -> None:
     found = segmented(full)
     assert (found["state"], found["attempts"]) == ("waiting", 1)
     assert str(found["reason"]).startswith(f"{OUT_OF_MEMORY}: the network has too little memory")
+
+
+def attempts_of(node: Node, job_id: object) -> list[tuple[str, str | None, str | None]]:
+    with node.database.read() as tx:
+        rows = tx.execute(sa.select(attempt).where(attempt.c.job_id == job_id).order_by(attempt.c.id)).all()
+    return [(row.outcome, row.code, row.sentence) for row in rows]
+
+
+def test_less_memory_is_not_tried_while_a_training_leaves_and_is_told_when_it_was(node: Node, tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    code = (
+        f"$lambda x: (open({str(tries)!r}, 'a').write('.'), x)[1] "
+        f"if __import__('os').path.exists({str(tries)!r}) and len(open({str(tries)!r}).read()) > 1 "
+        f"else (open({str(tries)!r}, 'a').write('.'), (_ for _ in ()).throw(MemoryError()))"
+    )
+    post: list[dict[str, Any]] = [
+        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image", "to_tensor": True}
+        | {"nearest_interp": False},
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        {"_target_": "Lambdad", "keys": "pred", "func": code},  # at first it has too little memory, twice
+        {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"},
+    ]
+    mini_bundle.make(node.archive.home / "models", "tight", post=post)
+    hosts = Hosts(tmp_path / "h", "cpu")
+    hosts.folder.mkdir()
+    tight = replace(node, hosts=hosts.serve(), routes=(replace(node.routes[0], networks=("tight",)),))
+    try:
+        training(tight, JobState.RUNNING)
+        found = segmented(tight)
+        assert (found["state"], found["attempts"]) == ("waiting", 0)
+        assert len(tries.read_text()) == 1
+        with tight.database.write() as tx:
+            tx.execute(sa.update(job).where(job.c.kind == JobKind.TRAIN).values(state=JobState.CANCELLED))
+            tx.execute(sa.update(job).where(job.c.kind == JobKind.SEGMENT).values(run_after=0))
+        work_off(tight, JobKind.SEGMENT)
+    finally:
+        hosts.stop()
+    assert len(tries.read_text()) == 3, "plain, and one rung lower"
+    first, second = attempts_of(tight, found["id"])
+    assert first[:2] == ("unavailable", "device-shared")
+    assert second[:2] == ("done", None)
+    assert str(second[2]).startswith("little memory, half-precision accumulators: the label map may differ")

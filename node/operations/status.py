@@ -152,11 +152,16 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
         "jobs": ("id", "kind", "state", "attempts", "model", "study_uid", "reason"),
         "deliveries": ("result", "state", "kind", "options", "destination", "attempts", "reason"),
         "held": ("result", "study_uid", "reason"),
+        "networks": ("network", "state", "device", "memory_mb", "peak_mb", "last_used"),
         "callers": ("address", "ae_title", "count", "last", "reason"),
     }
-    titles = {"callers": "turned away at the door", "held": "held by the self-check: never sent"}
+    titles = {
+        "networks": "networks that are warm",
+        "callers": "turned away at the door",
+        "held": "held by the self-check: never sent",
+    }
     for name, keys in columns.items():
-        print_table(console, titles.get(name, name), keys, everything[name], STYLES)
+        print_table(console, titles.get(name, name), keys, everything.get(name, []), STYLES)
 
 
 def print_jobs(database: Database) -> int:

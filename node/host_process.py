@@ -1,0 +1,156 @@
+"""One model host: a process of its own, as long as it lives."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models import card, client
+from models.host import EXIT_FULL, EXIT_UNUSABLE_BUNDLE
+
+from .admission import Tenant
+from .errors import Failed
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 180.0
+OUT_OF_MEMORY = "out-of-memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What host is wanted.
+
+    Attributes:
+        folder: of the bundle.
+        address: where it shall listen.
+        device: "auto", "cpu", "cuda", ...
+        known: the file of what was learnt of the network's memory; None: nothing is kept.
+        most_bytes: what it may hold on the CPU; 0: what is free.
+        needs: bytes that it is expected to hold at its peak.
+        instead: whether it runs on the CPU because the network does not fit on the device.
+    """
+
+    folder: Path
+    card_sha256: str
+    address: Path
+    device: str
+    known: Path | None = None
+    most_bytes: int = 0
+    needs: int = 0
+    instead: bool = False
+
+    def command(self, lifeline: int) -> list[str]:
+        """Its command line."""
+        words = [sys.executable, "-P", "-m", "models.host", str(self.folder), "--card", self.card_sha256]
+        words += ["--socket", str(self.address), "--device", self.device, "--lifeline", str(lifeline)]
+        words += ["--most-bytes", str(self.most_bytes)]
+        words += ["--instead"] if self.instead else []
+        return words + (["--known", str(self.known)] if self.known else [])
+
+
+@dataclass
+class HostProcess:
+    """A host that was started.
+
+    Attributes:
+        last_used: when its address was last asked for, in seconds since 1970.
+        loaded_bytes: what it held when it was loaded, before any work; 0: not known.
+    """
+
+    order: Order
+    process: subprocess.Popen[bytes]
+    lifeline: int
+    title: str
+    last_used: float = field(default_factory=time.time)
+    loaded_bytes: int = 0
+    _ending: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def start(cls, order: Order) -> HostProcess:
+        """Start one; it does not listen yet."""
+        with contextlib.suppress(FileNotFoundError):
+            order.address.unlink()
+        theirs, ours = os.pipe()
+        process = subprocess.Popen(
+            order.command(theirs),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs],
+            start_new_session=True,
+        )
+        os.close(theirs)
+        try:
+            of = card.read(order.folder).card
+            title = f"{of.name} {of.version}"
+        except card.CardError:
+            title = order.folder.name  # the host will say what is wrong with it
+        logger.info("model host of %s starts (pid %s)", title, process.pid)
+        return cls(order, process, ours, title)
+
+    def listens(self) -> bool:
+        """Whether it is alive and answers."""
+        if self.process.poll() is not None:
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.connect(str(self.order.address))
+            return True
+        return False
+
+    def wait_until_it_listens(self) -> None:
+        """Raises:
+        Failed: `network-unusable`, `out-of-memory`, `host-not-started`.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.listens():
+                return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self.process.wait(0.05)
+                if status == EXIT_UNUSABLE_BUNDLE:
+                    raise Failed(
+                        "network-unusable", "the bundle is not what its card says; see the log, `planimeter check`"
+                    )
+                if status == EXIT_FULL:
+                    raise Failed(OUT_OF_MEMORY, "there is too little memory to load the network")
+                raise Failed("host-not-started", f"the model host ended with exit status {status} while it started")
+        raise Failed("host-not-started", f"the model host was not ready after {START_SECONDS:.0f} s")
+
+    def room(self) -> dict[str, Any] | None:
+        """What it says of its memory (`client.room`); None while it starts, is stuck or dead."""
+        return client.room(self.order.address) if self.process.poll() is None else None
+
+    def tenant(self, room: dict[str, Any] | None) -> Tenant:
+        """As admission sees it.
+
+        Args:
+            room: what it says; None counts as at work: it takes what it is expected to.
+        """
+        held = int(room["held"]) if room else 0
+        peak = max(held, self.order.needs, int(room["peak"]) if room else 0)
+        return Tenant(self.order.card_sha256, held, peak, busy=room is None or bool(room["busy"]), last=self.last_used)
+
+    def leave(self, *, soon: bool = False) -> bool:
+        """Ask it to end, which it does only while it is idle; whether it has ended."""
+        if not client.end(self.order.address, soon=soon):
+            return False
+        self.end()
+        return True
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        with self._ending:
+            self.process.kill()
+            self.process.wait()
+            if self.lifeline >= 0:
+                os.close(self.lifeline)
+                self.lifeline = -1
