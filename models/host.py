@@ -17,7 +17,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ from .wire import Disconnected, Receiver, SharedArray, send
 
 if TYPE_CHECKING:
     from .network import Network
+    from .windows import OnWindows
 
 EXIT_UNUSABLE_BUNDLE = 3
 EXIT_DEVICE_LOST = 4
@@ -34,6 +37,16 @@ EXIT_HUNG = 5
 EXIT_FULL = 6
 #: for a request that says nothing else
 LONGEST_SECONDS = 3600.0
+#: whoever waits hears no more often how far the network is
+PROGRESS_SECONDS = 0.5
+
+
+@dataclass
+class Turn:
+    """One request at a time, and since when there has been none."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    free_since: float = field(default_factory=time.monotonic)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,7 +98,7 @@ def serve(network: Network, address: Path) -> None:
     """Listen and answer, until the process is ended."""
     with contextlib.suppress(FileNotFoundError):
         address.unlink()
-    turn = threading.Lock()
+    turn = Turn()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(address))
         address.chmod(0o600)
@@ -95,14 +108,17 @@ def serve(network: Network, address: Path) -> None:
             threading.Thread(target=_serve_one, args=(network, connection, turn), daemon=True).start()
 
 
-def _serve_one(network: Network, connection: socket.socket, turn: threading.Lock) -> None:
+def _serve_one(network: Network, connection: socket.socket, turn: Turn) -> None:
     with connection, contextlib.suppress(Disconnected):
         connection.settimeout(30)
         message, channels = Receiver(connection).receive()
         try:
-            with turn:
-                send(connection, {"say": "started"})
-                _segment(network, connection, message, channels)
+            with turn.lock:
+                try:
+                    send(connection, {"say": "started", "idle_seconds": round(time.monotonic() - turn.free_since, 3)})
+                    _segment(network, connection, message, channels)
+                finally:
+                    turn.free_since = time.monotonic()
         finally:
             for one in channels:
                 one.close()
@@ -113,18 +129,22 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
     import numpy as np
 
     from .network import Probabilities, Unusable
+    from .uncertainty import Uncertain
 
     answer: dict[str, object]
     entropy: dict[int, float] = {}
     labels = SharedArray.make(channels[0].array.shape[:3], np.uint8)
     answers, kept = [labels], Probabilities() if message.get("probabilities") else None
+    uncertain = Uncertain(message.get("exchange"))
     # whoever asked ends a host that hangs, unless it has died itself meanwhile
     hangs = threading.Timer(float(message.get("limit") or LONGEST_SECONDS) + 5, os._exit, (EXIT_HUNG,))
     hangs.daemon = True
     hangs.start()
     try:
         arrays = [one.array for one in channels]
-        seconds = network.segment(arrays, np.array(message["affine"]), labels.array, entropy, kept)
+        seconds = network.segment(
+            arrays, np.array(message["affine"]), labels.array, entropy, kept, uncertain, _telling(connection)
+        )
     except Unusable as error:
         answer = {"say": "refused", "code": error.code, "sentence": str(error)}
     except Exception as error:  # noqa: BLE001 - the edge of the process: a bundle may raise anything
@@ -142,12 +162,17 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
             "seconds": {key: round(value, 6) for key, value in seconds.items()},
             "peak_memory_mb": round(memory_kib / 1024, 1),
             "device": str(network.device),
-            "entropy": entropy,
+            "entropy": uncertain.entropy | entropy,
+            "disagreement": uncertain.disagreement,
+            "confidence": uncertain.confidence,
         }
         if kept is not None and kept.array is not None:
             answers.append(SharedArray.make(kept.array.shape, np.float16))
             answers[-1].array[:] = kept.array
             answer["probabilities_affine"] = kept.affine.tolist()
+        if uncertain.maps is not None:
+            answers.append(SharedArray.of(uncertain.maps))
+            answer["maps_affine"] = uncertain.affine.tolist()
         send(connection, answer, tuple(answers))
         return
     finally:
@@ -155,6 +180,19 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
         for one in answers:
             one.close()
     send(connection, answer)
+
+
+def _telling(connection: socket.socket) -> OnWindows:
+    """Say how far the network is, now and then; it stops where nobody listens any more (`Disconnected`)."""
+    said = time.monotonic()
+
+    def told(done: int, of: int) -> None:
+        nonlocal said
+        if (now := time.monotonic()) - said >= PROGRESS_SECONDS:
+            said = now
+            send(connection, {"say": "progress", "done": done, "of": of})
+
+    return told
 
 
 if __name__ == "__main__":

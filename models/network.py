@@ -29,6 +29,8 @@ from .feeding import Feeding
 from .grow import grow
 from .restore import label_map
 from .result import LARGEST, Unusable, labels_of, only_known
+from .uncertainty import Passes, Uncertain
+from .windows import OnWindows, Windows
 
 __all__ = ["LEFT_OUT", "LPS_TO_RAS", "Network", "Probabilities", "Unusable"]
 
@@ -86,6 +88,13 @@ class Network:
         self._ending = Ending(post)
         constants = bundle_config.constants(prepared.parser)
         self._feeding = Feeding(self.card, transform, prepared.planar, constants)
+        self._planar = prepared.planar
+        self._passes: Passes | None = None
+        self._windows = Windows(network, self._evaluator.inferer)
+        self._evaluator.inferer = self._windows.around(self._evaluator.inferer)
+        if self.card.uncertainty:
+            self._passes = Passes(self._evaluator.inferer, self.card, self._ending, network, prepared.planar)
+            self._evaluator.inferer = self._passes
         self._marks: dict[str, float] = {}
         for name, event in (
             ("read", Events.GET_BATCH_COMPLETED),
@@ -104,6 +113,8 @@ class Network:
         out: NDArray[np.uint8],
         doubt: dict[int, float] | None = None,
         kept: Probabilities | None = None,
+        uncertain: Uncertain | None = None,
+        on_windows: OnWindows | None = None,
     ) -> dict[str, float]:
         """Run the network.
 
@@ -115,6 +126,8 @@ class Network:
             doubt: filled with the mean entropy of each label value that is there (`entropy.means`), where the bundle
                 gives probabilities; nothing is computed without it.
             kept: filled with the probabilities themselves, where the bundle gives them.
+            uncertain: filled with what several passes say, where the card asks for them.
+            on_windows: told how far the network is.
 
         Returns:
             The seconds of each stage.
@@ -124,6 +137,10 @@ class Network:
         """
         ras = LPS_TO_RAS @ affine
         seconds = {"preprocess": 0.0, "forward": 0.0, "postprocess": 0.0, "inference": 0.0}
+        if self._passes is not None:
+            self._passes.begin(channels, uncertain)
+        images = out.shape[0] if self._planar else 1
+        self._windows.expect(images * (self._passes.count if self._passes is not None else 1), on_windows)
         for item, part, at in self._feeding.items(channels, ras, out):
             begun = time.monotonic()
             output = self._run_once(item)
@@ -133,6 +150,8 @@ class Network:
                 self._restored(*probabilities, output, at, part, doubt, kept)
             else:
                 self._finished(output, item, at, part)
+            if self._passes is not None:
+                self._passes.note(part, at)
             seconds["preprocess"] += marks["read"] - begun
             seconds["forward"] += marks["forward"] - marks["read"]
             seconds["postprocess"] += time.monotonic() - marks["forward"]
