@@ -34,7 +34,7 @@ from .doubt import LEFT_RIGHT, OF_PATIENT, OF_PICTURE
 from .ending import Ending
 from .result import Unusable
 from .sampled import Means
-from .training.flips import exchanged_places
+from .training.exchanging import exchanged_places
 
 SOFTMAX, SIGMOID = "softmax", "sigmoid"
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
