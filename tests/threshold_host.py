@@ -31,6 +31,9 @@ class ThresholdHosts:
         address: to give to workers as `--hosts`.
         answer: what a host does with a volume; may be replaced.
         asked: how many volumes came.
+        sureness: what a host says beside the label map, as a host does that runs several passes.
+        maps: (2, x, y, z) and their affine, of several passes; None: there was one.
+        windows: how many windows done, of how many, it tells before it answers.
     """
 
     def __init__(self) -> None:
@@ -39,6 +42,9 @@ class ThresholdHosts:
         self._host = self._folder / "host.sock"
         self.answer: Callable[[NDArray[np.float32]], NDArray[np.uint8]] = threshold
         self.asked = 0
+        self.sureness: dict[str, dict[int, float]] = {}
+        self.maps: tuple[NDArray[np.float16], NDArray[np.float64]] | None = None
+        self.windows: list[tuple[int, int]] = []
         self._listeners: list[socket.socket] = []
 
     def __enter__(self) -> ThresholdHosts:
@@ -59,8 +65,11 @@ class ThresholdHosts:
         volume = arrays[0].array
         labels = SharedArray.make(volume.shape, np.uint8)
         labels.array[...] = self.answer(volume)
-        answer = {"say": "done", "seconds": {"forward": 0.0}, "peak_memory_mb": 1.0, "device": "threshold"}
-        return answer, (labels,)
+        answer: dict[str, Any] = {"say": "done", "seconds": {"forward": 0.0}, "peak_memory_mb": 1.0}
+        answer |= {"device": "threshold"} | self.sureness
+        if self.maps is None:
+            return answer, (labels,)
+        return answer | {"maps_affine": self.maps[1].tolist()}, (labels, SharedArray.of(self.maps[0]))
 
     def _listen(self, address: Path, reply: Callable[..., Any]) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -79,6 +88,8 @@ class ThresholdHosts:
                 message, arrays = Receiver(connection).receive()
                 if arrays:
                     send(connection, {"say": "started"})
+                    for done, of in self.windows:
+                        send(connection, {"say": "progress", "done": done, "of": of})
                 answer, back = reply(message, arrays)
                 send(connection, answer, back)
                 for one in (*arrays, *back):
