@@ -6,12 +6,14 @@ says what they mean. No palette: a viewer has its own colours for maps that lie 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from ..errors import Refused
 from . import references
@@ -27,6 +29,9 @@ from .run import Run
 SLOPE = 0.0001
 LARGEST = 10000
 LABEL = "AI_ENTROPY"
+#: CID 7202, CID 7203
+SOURCE_OF_PROCESSING = ("121322", "DCM", "Source image for image processing operation")
+CALCULATION = ("112187", "DCM", "Unspecified method of calculation")
 EXPLANATION = "Normalised predictive entropy: 0 sure, 1 guessing"
 
 
@@ -73,7 +78,7 @@ def parametric_map(run: Run, *, marked: bool = False) -> bytes:
         quantity_definition=coded(ENTROPY_OF_VOXEL),
     )
     ds = hd.pm.ParametricMap(
-        run.sources,
+        [_single(source) for source in run.sources],
         run.entropy,
         series_instance_uid=provenance.series_uid(uid),
         series_number=PM_SERIES_NUMBER,
@@ -94,6 +99,16 @@ def parametric_map(run: Run, *, marked: bool = False) -> bytes:
     return as_file(ds)
 
 
+def _single(source: Dataset) -> Dataset:
+    """The header of a slice as that of an image of its own: highdicom takes patient, study and plane from it, and
+    knows multi-frame images by their class alone."""
+    one = copy.copy(source)
+    if "Enhanced" in UID(source.SOPClassUID).name or "NumberOfFrames" in source:
+        one.SOPClassUID = SecondaryCaptureImageStorage
+        one.pop("NumberOfFrames", None)
+    return one
+
+
 def _finish(ds: Dataset, run: Run) -> None:
     """What highdicom cannot know: times, dimensions' UID, whose codes ours are, and which images it was made from."""
     provenance = run.provenance
@@ -101,4 +116,17 @@ def _finish(ds: Dataset, run: Run) -> None:
     provenance.stamp_dimensions(ds)
     ds.CodingSchemeIdentificationSequence = [scheme_identified()]
     ds.ReferencedSeriesSequence = [references.series(run)]
-    ds.ContentQualification = "RESEARCH"
+    if "Laterality" not in ds:
+        ds.Laterality = run.sources[0].get("Laterality", "")  # type 2C (PS3.3 C.7.3.1)
+    places = np.array([source.ImagePositionPatient for source in run.sources], float)
+    for frame in ds.PerFrameFunctionalGroupsSequence:  # in highdicom's order, along the normal of the planes
+        at = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+        frame.DerivationImageSequence = [_derived(run, int(np.linalg.norm(places - at, axis=1).argmin()))]
+
+
+def _derived(run: Run, k: int) -> Dataset:
+    """From which image a frame was made; of a multi-frame image, from which frame (PS3.3 C.7.6.16.2.6)."""
+    image = references.image(run.sources[k], [run.volume.frames[k]])
+    image.SpatialLocationsPreserved = "YES"
+    image.PurposeOfReferenceCodeSequence = [coded(SOURCE_OF_PROCESSING)]
+    return references.item(SourceImageSequence=[image], DerivationCodeSequence=[coded(CALCULATION)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -28,10 +28,21 @@ def faults(one: Read, together: Together) -> Iterator[str]:
     if (int(ds.NumberOfFrames), int(ds.Rows), int(ds.Columns)) != wanted.shape:
         yield "its frames are not as many or as large as the images"
         return
-    yield from _places(ds, together)
+    slices = [_slice(frame, together) for frame in ds.PerFrameFunctionalGroupsSequence]
+    if sorted(-1 if k is None else k for k in slices) != list(range(len(wanted))):
+        yield "its frames are not derived from the images, one from each"
+        return
+    order = [k for k in slices if k is not None]
+    yield from _places(ds, order, together)
     found = np.asarray(ds.pixel_array).reshape(wanted.shape)
-    if found.dtype != np.uint16 or not np.array_equal(found, wanted):
+    if found.dtype != np.uint16 or not np.array_equal(found, wanted[order]):
         yield "its values are not those of the run"
+
+
+def _slice(frame: Dataset, together: Together) -> int | None:
+    """The slice whose image a frame was made from."""
+    images = [image for item in frame.DerivationImageSequence for image in item.SourceImageSequence]
+    return together.slice_of(images[0]) if len(images) == 1 else None
 
 
 def _meaning(ds: Dataset) -> Iterator[str]:
@@ -47,18 +58,17 @@ def _meaning(ds: Dataset) -> Iterator[str]:
         yield "it has a palette or a padding that nobody asked for"
 
 
-def _places(ds: Dataset, together: Together) -> Iterator[str]:
-    """Each frame on the plane of its slice, and derived from that image."""
+def _places(ds: Dataset, order: Sequence[int], together: Together) -> Iterator[str]:
+    """Each frame on the plane of the image that it was made from.
+
+    Args:
+        order: the slice of each frame.
+    """
     shared, run = ds.SharedFunctionalGroupsSequence[0], together.run
-    for k, (frame, source) in enumerate(zip(ds.PerFrameFunctionalGroupsSequence, run.sources, strict=True)):
+    for number, (frame, k) in enumerate(zip(ds.PerFrameFunctionalGroupsSequence, order, strict=True), 1):
         position = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-        if np.abs(position - np.array(source.ImagePositionPatient, float)).max() > OFF_PLANE:
-            yield f"frame {k + 1} does not lie on the plane of its image"
-            return
-        derived = frame.get("DerivationImageSequence") or [Dataset()]
-        images = derived[0].get("SourceImageSequence") or ()
-        if [together.slice_of(image) for image in images] != [k]:
-            yield f"frame {k + 1} is not said to be derived from the image under it"
+        if np.abs(position - np.array(run.sources[k].ImagePositionPatient, float)).max() > OFF_PLANE:
+            yield f"frame {number} does not lie on the plane of its image"
             return
     plane = (frame.get("PlaneOrientationSequence") or shared.get("PlaneOrientationSequence"))[0]
     orientation = np.array(plane.ImageOrientationPatient, float)
