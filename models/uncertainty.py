@@ -75,7 +75,7 @@ class Passes:
         self, inferer: Callable[..., Any], card: Card, ending: Ending, network: torch.nn.Module, planar: bool
     ) -> None:
         assert card.uncertainty is not None
-        self._inferer, self._rule, self._network = inferer, card.uncertainty, network
+        self._inferer, self._rule = inferer, card.uncertainty
         self._values = sorted(segment.value for segment in card.segment)
         self._softmax, self._relabels = ending.activation == SOFTMAX, ending.relabels
         self._dropouts = list(_dropouts(network))
