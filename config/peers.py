@@ -17,7 +17,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-Object = Literal["SEG", "SR", "SC", "PDF", "RTSTRUCT", "STL"]
+Object = Literal["SEG", "SR", "SC", "PDF", "RTSTRUCT", "STL", "PM"]
 
 
 class Section(BaseModel):

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from . import progress
 from .database import Clock, insert
 from .job_states import OPEN, TRANSITIONS, Claim, JobKind, JobState, LostLease, Outcome, Report
 from .tables import attempt, job
@@ -127,6 +128,7 @@ def claim(tx: Connection, kinds: Collection[JobKind], worker: str, lease_seconds
                 fencing_token=job.c.fencing_token + 1,
                 first_claimed=sa.func.coalesce(job.c.first_claimed, Clock()),
                 again=False,
+                **progress.NONE,
             )
             .returning(job)
         )
@@ -212,6 +214,7 @@ def _leave(tx: Connection, held: Claim, state: JobState, **values: Any) -> JobSt
     assert state in TRANSITIONS[JobState.RUNNING]
     ended = state not in OPEN
     final: dict[str, Any] = dict(state=state, ended=Clock() if ended else None, lease_until=None, worker=None)
+    final |= progress.NONE
     if ended:
         once_more = job.c.again.is_(True)
         final["state"] = sa.case((once_more, JobState.WAITING.value), else_=state.value)
@@ -271,6 +274,7 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
                 lease_until=None,
                 worker=None,
                 again=False,
+                **progress.NONE,
                 **(dict(attempts=0, first_claimed=None, model_version_id=None) if row.again else {}),
                 code="worker-lost",
                 reason=f"{WORKER_GONE}; attempt {row.attempts} of {row.max_attempts}",

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from .augmentation import Augmentation
+from .doubt import Uncertainty
 from .input_rules import Code, Input, Part, Range, Sha256, Text
 
 __all__ = ["Bundle", "Card", "CardError", "Input", "Segment", "find", "names", "read", "seal", "verify"]
@@ -38,6 +39,7 @@ class Segment(Part):
         plausible_ml: least and most; a volume outside is flagged, and so is none at all where the least is above 0.
         maximum_components: more connected components than this are flagged.
         maximum_entropy: a mean entropy of the probabilities inside it above this is flagged (0: sure, 1: guessing).
+        minimum_confidence, maximum_disagreement: of several passes (`[uncertainty]`); what lies beyond is flagged.
         touches_edge: whether it may reach beyond the scan, as vessels do; else touching the edge is flagged.
         lesions: whether its connected components are lesions, each measured by itself.
         also_called: names that people give the structure; outlines that have no code are known by them.
@@ -55,6 +57,8 @@ class Segment(Part):
     plausible_ml: Range | None = None
     maximum_components: Annotated[int, Field(ge=1)] | None = None
     maximum_entropy: Annotated[float, Field(gt=0, le=1)] | None = None
+    minimum_confidence: Annotated[float, Field(gt=0, le=1)] | None = None
+    maximum_disagreement: Annotated[float, Field(gt=0, le=1)] | None = None
     touches_edge: bool = False
     lesions: bool = False
     also_called: tuple[Text, ...] = ()
@@ -154,6 +158,7 @@ class Card(Part):
     input: Annotated[tuple[Input, ...], Field(min_length=1)]
     segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
     trained_on: TrainedOn = TrainedOn()
+    uncertainty: Uncertainty | None = None
     gate: Gate = Gate()
     start: Start | None = None
     augmentation: Augmentation = Augmentation()
@@ -168,6 +173,8 @@ class Card(Part):
         named |= {one.value for one in self.gate.baseline}
         if unknown := sorted(named - set(values)):
             raise ValueError(f"[gate] names label values that no [[segment]] has: {unknown}")
+        if not self.uncertainty and any(one.minimum_confidence or one.maximum_disagreement for one in self.segment):
+            raise ValueError("minimum_confidence and maximum_disagreement are known of several passes: [uncertainty]")
         if len({one.kind for one in self.input}) > 1:
             raise ValueError("the [[input]] are of different kinds; a network reads volumes, or images")
         channels = [one.channel for one in self.input]

@@ -7,7 +7,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,13 @@ class Answer:
     """4x4, from their (x, y, z) index to DICOM patient coordinates (LPS, mm)"""
     remark: str = ""
     """in which other way than the usual one it was made, for want of memory, and what that may change"""
+    disagreement: dict[int, float] = field(default_factory=dict)
+    confidence: dict[int, float] = field(default_factory=dict)
+    """label value -> mean inside it, where the card asks for several passes (`models.uncertainty`)"""
+    maps: NDArray[np.float16] | None = None
+    """(2, x, y, z): entropy and disagreement on the network's own grid, where the card asks for several passes"""
+    maps_affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    """4x4, as of the probabilities"""
 
 
 def segment(
@@ -76,7 +83,9 @@ def segment(
     limit_seconds: float,
     probabilities: bool = False,
     may_climb: bool = True,
-    on_progress: Callable[[dict[str, Any]], None] = lambda _message: None,
+    exchange: Sequence[tuple[int, int]] | None = None,
+    on_started: Callable[[float], None] = lambda _idle_seconds: None,
+    on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Answer:
     """Send a volume, wait for its label map.
 
@@ -89,6 +98,9 @@ def segment(
             request that has not been begun with after the same time is given up, and the host is left alone.
         probabilities: whether they are wanted too.
         may_climb: whether it may be tried with less memory where the device is full (`rungs.Rung`).
+        exchange: label values that a mirror exchanges; None: nobody has said, and left and right are never flipped.
+        on_started: told when the host begins with it, and for how many seconds it had nothing to do before.
+        on_progress: told how many windows are done, and of how many; 0 where nobody knows.
 
     Raises:
         HostGone, HostBusy, HostRefused, HostFailed: see there.
@@ -106,14 +118,16 @@ def segment(
         try:
             wanted = {"affine": affine.tolist(), "limit": limit_seconds, "probabilities": probabilities}
             wanted["may_climb"] = may_climb
+            wanted["exchange"] = None if exchange is None else [list(pair) for pair in exchange]
             send(connection, {"do": "segment"} | wanted, tuple(channels))
             while True:
                 connection.settimeout(max(0.01, deadline - time.monotonic()))
                 message, arrays = receiver.receive()
                 if message["say"] == "started":
                     started, deadline = True, time.monotonic() + limit_seconds
+                    on_started(message.get("idle_seconds", 0.0))
                 elif message["say"] == "progress":
-                    on_progress(message)
+                    on_progress(int(message["done"]), int(message["of"]))
                 else:
                     return _answer(message, arrays)
         except TimeoutError:
@@ -134,18 +148,27 @@ def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
         raise HostRefused(message["code"], message["sentence"])
     if message["say"] == "failed":
         raise (HostFull if message.get("full") else HostFailed)(message["sentence"])
-    labels, *kept = arrays
-    entropy = {int(value): float(mean) for value, mean in message.get("entropy", {}).items()}  # JSON's keys are text
+    labels, *others = arrays
+    kept = others.pop(0) if "probabilities_affine" in message else None
+    maps = others.pop(0) if "maps_affine" in message else None
     return Answer(
         labels.array,
         message["seconds"],
         message["peak_memory_mb"],
         message["device"],
-        entropy,
-        kept[0].array if kept else None,
+        _means(message, "entropy"),
+        kept.array if kept else None,
         np.array(message.get("probabilities_affine", np.eye(4))),
         message.get("remark", ""),
+        _means(message, "disagreement"),
+        _means(message, "confidence"),
+        maps.array if maps else None,
+        np.array(message.get("maps_affine", np.eye(4))),
     )
+
+
+def _means(message: dict[str, Any], name: str) -> dict[int, float]:
+    return {int(value): float(mean) for value, mean in message.get(name, {}).items()}  # JSON's keys are text
 
 
 def room(address: Path) -> dict[str, Any] | None:

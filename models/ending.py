@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    Compose,
+    EnsureTyped,
+    Invertd,
+    KeepLargestConnectedComponentd,
+)
 from numpy.typing import NDArray
 from torch.nn import functional
 
@@ -64,6 +71,23 @@ class Ending:
                 self._image = second.orig_keys[0]
                 return number
         return None
+
+    @property
+    def activation(self) -> str:
+        """What the network's output goes through first: "softmax", "sigmoid", or "" where that cannot be told."""
+        for step in self._steps:
+            if isinstance(step, Activationsd) and step.keys == ("pred",) and step.other[0] is None:
+                chosen = [name for name in ("softmax", "sigmoid") if getattr(step, name)[0]]
+                return chosen[0] if len(chosen) == 1 else ""
+            if not isinstance(step, EnsureTyped | Invertd):
+                break
+        return ""
+
+    @property
+    def relabels(self) -> bool:
+        """Whether the bundle may give its classes other numbers or an order of its own."""
+        known = (Activationsd, AsDiscreted, EnsureTyped, Invertd, KeepLargestConnectedComponentd, Saved)
+        return any(not isinstance(step, known) for step in self._steps)
 
     def _nearest(self, after_discretising: bool) -> bool:
         """Let inversions take the nearest neighbour; whether any did not before."""

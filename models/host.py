@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from .wire import Disconnected, Receiver, SharedArray, send
 
 if TYPE_CHECKING:
     from .network import Network
+    from .windows import OnWindows
 
 EXIT_UNUSABLE_BUNDLE = 3
 EXIT_DEVICE_LOST = 4
@@ -37,6 +39,8 @@ EXIT_HUNG = 5
 EXIT_FULL = 6
 #: for a request that says nothing else
 LONGEST_SECONDS = 3600.0
+#: whoever waits hears no more often how far the network is
+PROGRESS_SECONDS = 0.5
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,6 +108,7 @@ class Desk:
     most_bytes: int = 0
     instead: bool = False
     _turn: threading.Lock = field(default_factory=threading.Lock)
+    _free_since: float = field(default_factory=time.monotonic)
     _closing: threading.Event = field(default_factory=threading.Event)
 
     def serve(self, address: Path) -> None:
@@ -134,8 +139,12 @@ class Desk:
             try:
                 with self._turn:
                     self._go_if_closing()
-                    send(connection, {"say": "started"})
-                    self._work(connection, message, channels)
+                    idle_seconds = round(time.monotonic() - self._free_since, 3)
+                    try:
+                        send(connection, {"say": "started", "idle_seconds": idle_seconds})
+                        self._work(connection, message, channels)
+                    finally:
+                        self._free_since = time.monotonic()
                     self._go_if_closing()
             finally:
                 for one in channels:
@@ -184,11 +193,13 @@ def _segment(
     import numpy as np
 
     from .network import Probabilities, Unusable
+    from .uncertainty import Uncertain
 
     answer: dict[str, object]
     entropy: dict[int, float] = {}
     labels = SharedArray.make(channels[0].array.shape[:3], np.uint8)
     answers, kept = [labels], Probabilities() if message.get("probabilities") else None
+    uncertain = Uncertain(message.get("exchange"))
     # whoever asked ends a host that hangs, unless it has died itself meanwhile
     hangs = threading.Timer(float(message.get("limit") or LONGEST_SECONDS) + 5, os._exit, (EXIT_HUNG,))
     hangs.daemon = True
@@ -196,7 +207,9 @@ def _segment(
     try:
         arrays = [one.array for one in channels]
         affine, may_climb = np.array(message["affine"]), bool(message.get("may_climb", True))
-        seconds = network.segment(arrays, affine, labels.array, entropy, kept, may_climb=may_climb)
+        seconds = network.segment(
+            arrays, affine, labels.array, entropy, kept, uncertain, _telling(connection), may_climb=may_climb
+        )
     except Unusable as error:
         answer = {"say": "refused", "code": error.code, "sentence": str(error)}
     except Exception as error:  # noqa: BLE001 - the edge of the process: a bundle may raise anything
@@ -214,12 +227,17 @@ def _segment(
             "peak_memory_mb": round(memory.of("cpu").peak / 2**20, 1),
             "device": str(network.device),
             "remark": (Rung.CPU if instead else network.ladder.rung).remark,
-            "entropy": entropy,
+            "entropy": uncertain.entropy | entropy,
+            "disagreement": uncertain.disagreement,
+            "confidence": uncertain.confidence,
         }
         if kept is not None and kept.array is not None:
             answers.append(SharedArray.make(kept.array.shape, np.float16))
             answers[-1].array[:] = kept.array
             answer["probabilities_affine"] = kept.affine.tolist()
+        if uncertain.maps is not None:
+            answers.append(SharedArray.of(uncertain.maps))
+            answer["maps_affine"] = uncertain.affine.tolist()
         send(connection, answer, tuple(answers))
         return
     finally:
@@ -227,6 +245,19 @@ def _segment(
         for one in answers:
             one.close()
     send(connection, answer)
+
+
+def _telling(connection: socket.socket) -> OnWindows:
+    """Say how far the network is, now and then; it stops where nobody listens any more (`Disconnected`)."""
+    said = time.monotonic()
+
+    def told(done: int, of: int) -> None:
+        nonlocal said
+        if (now := time.monotonic()) - said >= PROGRESS_SECONDS:
+            said = now
+            send(connection, {"say": "progress", "done": done, "of": of})
+
+    return told
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ from .grow import grow
 from .ladder import instead_of_inferer
 from .restore import label_map
 from .result import LARGEST, Unusable, labels_of, only_known
+from .uncertainty import Passes, Uncertain
+from .windows import OnWindows, Windows
 
 __all__ = ["LEFT_OUT", "LPS_TO_RAS", "Network", "Probabilities", "Unusable"]
 
@@ -94,6 +96,13 @@ class Network:
         transform = Compose(getattr(self._dataset, "transform", None))
         constants = bundle_config.constants(prepared.parser)
         self._feeding = Feeding(self.card, transform, prepared.planar, constants)
+        self._planar = prepared.planar
+        self._passes: Passes | None = None
+        self._windows = Windows(network, self.ladder.inferer)
+        self._evaluator.inferer = self._windows.around(self._evaluator.inferer)
+        if self.card.uncertainty:
+            self._passes = Passes(self._evaluator.inferer, self.card, self._ending, network, prepared.planar)
+            self._evaluator.inferer = self._passes
         self._marks: dict[str, float] = {}
         for name, event in (
             ("read", Events.GET_BATCH_COMPLETED),
@@ -112,6 +121,8 @@ class Network:
         out: NDArray[np.uint8],
         doubt: dict[int, float] | None = None,
         kept: Probabilities | None = None,
+        uncertain: Uncertain | None = None,
+        on_windows: OnWindows | None = None,
         *,
         may_climb: bool = True,
     ) -> dict[str, float]:
@@ -125,6 +136,8 @@ class Network:
             doubt: filled with the mean entropy of each label value that is there (`entropy.means`), where the bundle
                 gives probabilities; nothing is computed without it.
             kept: filled with the probabilities themselves, where the bundle gives them.
+            uncertain: filled with what several passes say, where the card asks for them.
+            on_windows: told how far the network is.
             may_climb: whether less memory may be tried with.
 
         Returns:
@@ -136,9 +149,15 @@ class Network:
         ras = LPS_TO_RAS @ affine
         seconds = {"preprocess": 0.0, "forward": 0.0, "postprocess": 0.0, "inference": 0.0}
         self.ladder.begin(may_climb=may_climb)
+        if self._passes is not None:
+            self._passes.begin(channels, uncertain)
+        images = out.shape[0] if self._planar else 1
+        self._windows.expect(images * (self._passes.count if self._passes is not None else 1), on_windows)
         for item, part, at in self._feeding.items(channels, ras, out):
             begun = time.monotonic()
             marks = self._item(item, at, part, doubt, kept)
+            if self._passes is not None:
+                self._passes.note(part, at)
             seconds["preprocess"] += marks["read"] - begun
             seconds["forward"] += marks["forward"] - marks["read"]
             seconds["postprocess"] += time.monotonic() - marks["forward"]

@@ -35,6 +35,7 @@ from .objects.headers import repaired
 from .operations.decide import decide
 from .operations.sweep import sweep_home
 from .prediction import predict, read
+from .progress import Progress
 from .study import candidates, series
 from .study.channels import Channels
 
@@ -130,7 +131,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         with stages("objects"):  # before the network runs: headers that cannot stand in a result are refused at once
             sources = repaired(built.first.headers, built.first.geometry)
         affine = built.first.geometry.affine
-        answer = _predicted(node, bundle, built, affine, stages)
+        answer = _predicted(node, job, bundle, built, affine, stages)
         reach("predicted")
         with node.database.read() as tx:
             to = input_sets.live_destinations(tx, job.input_set_id)
@@ -161,7 +162,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
     reach("after-results-commit")
 
 
-def _predicted(node: Node, bundle: Bundle, built: Channels, affine: Any, stages: Stages) -> Answer:
+def _predicted(node: Node, job: Claim, bundle: Bundle, built: Channels, affine: Any, stages: Stages) -> Answer:
     """The network's answer. Until a training has left the device, too little memory is nobody's failure.
 
     Nor is it tried with less then: soon there is enough.
@@ -171,14 +172,25 @@ def _predicted(node: Node, bundle: Bundle, built: Channels, affine: Any, stages:
     """
     with node.database.read() as tx:
         trains = job_orders.trains(tx, socket.gethostname())
-    limit_seconds = node.work.job_seconds
+    progress, limit_seconds = Progress(node.database, job), node.work.job_seconds
     try:
-        return predict(node.hosts, bundle, built.arrays, affine, limit_seconds, stages, may_climb=not trains)
+        answer = predict(
+            node.hosts,
+            bundle,
+            built.arrays,
+            affine,
+            limit_seconds,
+            stages,
+            may_climb=not trains,
+            on_progress=progress,
+        )
     except Failed as failed:
         if failed.code != OUT_OF_MEMORY or not trains:
             raise
         why = "a training leaves the device, and then there is memory"
         raise Unavailable("device-shared", why, SHARED_SECONDS) from failed
+    progress.ended()
+    return answer
 
 
 def _pinned(node: Node, job: Claim, network: str) -> tuple[int, Bundle]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from db import deliveries, measurements, results
@@ -20,10 +22,11 @@ from models.client import Answer
 from . import priors
 from .app import Node
 from .attempt import Stages
+from .learning.regrid import seen_onto
 from .measurements.measure import measure
-from .measurements.quality import flags
+from .measurements.quality import Sureness, flags
 from .measurements.values import Change, Flag
-from .objects import forms, keep
+from .objects import forms, keep, parametric
 from .objects.checks.whole import faults
 from .objects.forms import SEG, SR, Form, Wish
 from .objects.headers import fingerprint
@@ -87,9 +90,12 @@ def finish(
     volume, card = built.first, bundle.card
     with stages("measure"):
         measured = measure(volume, answer.labels, card.segment)
-        doubts = flags(measured, card, volume.headers[0], volume.geometry, answer.entropy)
+        sureness = Sureness(answer.entropy, answer.confidence, answer.disagreement)
+        doubts = flags(measured, card, volume.headers[0], volume.geometry, sureness)
         doubts += tuple(doubt for one in upstreams if (doubt := _inherited(one)))
+        entropy = _map_of(node, destinations, built, answer)
     segments, date = priors.records(measured, volume), priors.study_date(volume)
+    segments = [one | sureness.record(one["value"]) for one in segments]
     with stages("prior"):
         changes = priors.compare(node, job.input_set_id, version, bundle, upstreams, segments, date, stages)
     with node.database.read() as tx:
@@ -108,6 +114,7 @@ def finish(
         node_serial=node.serial,
         uid_root=node.uid_root,
         patient_key=_patient_key(patient),
+        map_sha256="" if entropy is None else parametric.map_sha256(entropy),
         read=tuple(_source(one) for one in upstreams),
     )
     provenance = in_line(provenance, older, doubts, changes)
@@ -118,6 +125,7 @@ def finish(
         measured=measured,
         flags=doubts,
         changes=changes,
+        entropy=entropy,
         provenance=provenance,
     )
     per_destination = {name: _for(node.targets.get(name), run) for name in destinations}
@@ -151,6 +159,15 @@ def _source(one: Upstream) -> Source:
         sop_instance_uid=one.result["sop_uid"],
         series_uid=one.result["series_uid"],
     )
+
+
+def _map_of(node: Node, destinations: Sequence[str], built: Channels, answer: Answer) -> NDArray[np.uint16] | None:
+    """The map of uncertainty on the grid of the images, where a destination wants it and there is one."""
+    wanted = any(forms.PM in node.targets[name].objects for name in destinations if name in node.targets)
+    if not wanted or answer.maps is None:
+        return None
+    geometry = built.first.geometry
+    return parametric.stored(seen_onto(answer.maps[0], answer.maps_affine, geometry.shape, geometry.affine))
 
 
 def _patient_key(patient: Any) -> str:
@@ -206,7 +223,8 @@ def _for(target: Target | None, run: Run) -> tuple[list[Form], str]:
         )
         held = "; ".join(flag.sentence for flag in run.flags) if target.flagged == "hold" else ""
     pictures = number_of_key_images(run.labels, card) if forms.SC in wish.objects else 0
-    return forms.wanted(wish, pictures, has_contours=rtstruct.can_have(run)), held
+    has_map = parametric.can_have(run)
+    return forms.wanted(wish, pictures, has_contours=rtstruct.can_have(run), has_map=has_map), held
 
 
 def _surfaces(target: Target, run: Run) -> tuple[int, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from . import upstream
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
 from .hosts import OUT_OF_MEMORY, ask
+from .learning import sides
 from .study import channels, frames, volume
 from .study.archive import Archive
 from .study.channels import Channels
@@ -74,6 +76,7 @@ def predict(
     *,
     probabilities: bool = False,
     may_climb: bool = True,
+    on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Answer:
     """The label map of what a network reads.
 
@@ -82,8 +85,11 @@ def predict(
         arrays: one per channel, on one grid (`Channels.arrays`).
         affine: 4x4, of that grid.
         limit_seconds: on the wall clock; a network that takes longer is stopped.
+        stages: the wait for the host's turn is `turn`; `network` begins when the host does. `host.idle` is how long the
+            host had nothing to do before.
         probabilities: whether they are wanted beside the label map.
         may_climb: whether it may be made with less memory where the device is full.
+        on_progress: told how many windows are done, and of how many; 0 where nobody knows.
 
     Raises:
         Refused: the network's output cannot be used.
@@ -94,8 +100,17 @@ def predict(
         raise Unavailable("no-supervisor", "nobody starts model hosts here; use `planimeter run` or `planimeter work`")
     with stages("host"):
         address = ask(hosts, bundle)
+    exchange = sides.for_passes(bundle.card)
+    stage = contextlib.ExitStack()
+
+    def on_started(idle_seconds: float) -> None:
+        stage.close()
+        stage.enter_context(stages("network"))
+        stages.seconds["host.idle"] = round(stages.seconds.get("host.idle", 0.0) + idle_seconds, 3)
+
     try:
-        with stages("network"):
+        with stage:
+            stage.enter_context(stages("turn"))
             answer = client.segment(
                 address,
                 list(arrays),
@@ -103,6 +118,9 @@ def predict(
                 limit_seconds=limit_seconds,
                 probabilities=probabilities,
                 may_climb=may_climb,
+                exchange=exchange,
+                on_started=on_started,
+                on_progress=on_progress,
             )
     except client.HostRefused as error:
         raise Refused(error.code, str(error)) from error

@@ -11,8 +11,8 @@ from models import card as cards
 from models.card import Card, Segment
 from node.errors import Refused
 from node.learning.mapping import Mapped, Sent, compose, map_structures, normalised
+from node.learning.sides import exchanged
 from node.learning.structures import Code, Outlined, Structure
-from node.learning.trainer import exchanged
 
 LUNGS = cards.find("ct_lungs", (cards.SHIPPED,)).card
 LUNG: Code = ("39607008", "SCT", "Lung")

@@ -17,7 +17,7 @@ from pydicom.errors import BytesLengthException
 
 from models import card
 from models.card import Card, CardError
-from node.measurements.quality import age_years, flags, slice_thickness_mm
+from node.measurements.quality import Sureness, age_years, flags, slice_thickness_mm
 from node.measurements.values import Flag, Measured, PixelSize
 from node.study.geometry import Geometry
 from tests import mini_bundle
@@ -75,7 +75,7 @@ def judged(
     entropy: dict[int, float] | None = None,
 ) -> tuple[Flag, ...]:
     both = [left or measured(1), measured(2)]
-    return flags(both, against, header or written(**PLAIN), geometry, entropy or {1: 0.04, 2: 0.05})
+    return flags(both, against, header or written(**PLAIN), geometry, Sureness(entropy or {1: 0.04, 2: 0.05}))
 
 
 def test_an_ordinary_result_has_no_flag() -> None:
@@ -101,7 +101,7 @@ def test_every_doubt_of_a_segment_is_said_with_its_numbers() -> None:
 
 
 def test_the_second_segment_is_named_as_itself() -> None:
-    found = flags([measured(1), measured(2, 9000.0)], LUNGS, written(**PLAIN), GRID, {})
+    found = flags([measured(1), measured(2, 9000.0)], LUNGS, written(**PLAIN), GRID, Sureness({}))
     assert [(one.segment, one.sentence) for one in found] == [
         (2, "The volume of Right lung is 9000 ml; 200 to 5500 ml expected")
     ]
@@ -138,7 +138,7 @@ def test_what_the_card_does_not_ask_is_not_judged() -> None:
 
 
 def test_entropy_that_no_network_gave_is_not_judged() -> None:
-    assert flags([measured(1), measured(2)], LUNGS, written(**PLAIN), GRID, {}) == ()
+    assert flags([measured(1), measured(2)], LUNGS, written(**PLAIN), GRID, Sureness({})) == ()
 
 
 @pytest.mark.parametrize(("mean", "is_flagged"), [(0.2, False), (0.2049, False), (0.2051, True)])

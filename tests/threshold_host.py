@@ -32,6 +32,9 @@ class ThresholdHosts:
         answer: what a host does with a volume; may be replaced.
         chained: what it does with several channels; the first counts where that is None.
         asked: how many volumes came.
+        sureness: what a host says beside the label map, as a host does that runs several passes.
+        maps: (2, x, y, z) and their affine, of several passes; None: there was one.
+        windows: how many windows done, of how many, it tells before it answers.
     """
 
     def __init__(self) -> None:
@@ -41,6 +44,9 @@ class ThresholdHosts:
         self.answer: Callable[[NDArray[np.float32]], NDArray[np.uint8]] = threshold
         self.chained: Callable[[list[NDArray[np.float32]]], NDArray[np.uint8]] | None = None
         self.asked = 0
+        self.sureness: dict[str, dict[int, float]] = {}
+        self.maps: tuple[NDArray[np.float16], NDArray[np.float64]] | None = None
+        self.windows: list[tuple[int, int]] = []
         self._listeners: list[socket.socket] = []
 
     def __enter__(self) -> ThresholdHosts:
@@ -64,8 +70,11 @@ class ThresholdHosts:
             labels.array[...] = self.chained([one.array for one in arrays])
         else:
             labels.array[...] = self.answer(volume)
-        answer = {"say": "done", "seconds": {"forward": 0.0}, "peak_memory_mb": 1.0, "device": "threshold"}
-        return answer, (labels,)
+        answer: dict[str, Any] = {"say": "done", "seconds": {"forward": 0.0}, "peak_memory_mb": 1.0}
+        answer |= {"device": "threshold"} | self.sureness
+        if self.maps is None:
+            return answer, (labels,)
+        return answer | {"maps_affine": self.maps[1].tolist()}, (labels, SharedArray.of(self.maps[0]))
 
     def _listen(self, address: Path, reply: Callable[..., Any]) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -84,6 +93,8 @@ class ThresholdHosts:
                 message, arrays = Receiver(connection).receive()
                 if arrays:
                     send(connection, {"say": "started"})
+                    for done, of in self.windows:
+                        send(connection, {"say": "progress", "done": done, "of": of})
                 answer, back = reply(message, arrays)
                 send(connection, answer, back)
                 for one in (*arrays, *back):

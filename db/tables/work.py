@@ -125,6 +125,9 @@ job = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("created", Time, nullable=False),
     sa.Column("ended", Time),
+    # of a network that runs: how many windows are done, and of how many; 0 where nobody knows
+    sa.Column("windows_done", sa.Integer),
+    sa.Column("windows_of", sa.Integer),
     # two schedulers that ask for the same job make one; an event's job is opened again, never doubled
     sa.UniqueConstraint("kind", "subject", "due"),
     one_of("state", "waiting", "running", "done", "refused", "dead", "cancelled"),

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from monai.transforms import Flip, MapTransform, RandomizableTransform
 
 from .cases import ANNOTATED, LABEL
+from .exchanging import exchanged, exchanged_places
 
 
 class ExchangingFlipd(RandomizableTransform, MapTransform):
@@ -82,22 +83,3 @@ class ExchangingFlipd(RandomizableTransform, MapTransform):
         if not isinstance(tensor, MetaTensor):
             raise TypeError("a flip that exchanges left and right needs left_right_axis, or tensors with an affine")
         return int(np.argmax(np.abs(np.asarray(tensor.affine)[0, : tensor.ndim - 1])))
-
-
-def exchanged(label: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
-    """The label with the values of each pair exchanged; with one channel per value, the channels."""
-    if label.shape[0] > 1:
-        return exchanged_places(label, pairs)
-    out = label.clone()
-    for one, other in pairs:
-        out[label == one] = other
-        out[label == other] = one
-    return out
-
-
-def exchanged_places(values: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
-    """The tensor with the entries of each pair exchanged along its first axis."""
-    out = values.clone()
-    for one, other in pairs:
-        out[one], out[other] = values[other], values[one]
-    return out

@@ -1,4 +1,4 @@
-"""Probabilities of a network's own grid on the grid of the images."""
+"""Probabilities, and doubts, of a network's own grid on the grid of the images."""
 
 from __future__ import annotations
 
@@ -30,3 +30,16 @@ def onto(
         probability.astype(np.float32), turned, from_source[:3, 3], shape, order=1, mode="nearest", prefilter=False
     )
     return np.asarray(found.clip(0, 1), np.float16)
+
+
+def seen_onto(
+    values: NDArray[np.float16],
+    affine: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    to_affine: NDArray[np.float64],
+) -> NDArray[np.float16]:
+    """The same, with 0 where the network saw nothing: beyond the voxel after its outermost one."""
+    around = np.pad(np.pad(values, 1, mode="edge"), 1)
+    moved = affine.copy()
+    moved[:3, 3] -= affine[:3, :3] @ (2.0, 2.0, 2.0)
+    return onto(around, moved, shape, to_affine)

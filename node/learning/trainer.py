@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from models.augmentation import Augmentation
-from models.card import Bundle, Card
+from models.card import Bundle
 
 from ..errors import Failed, Refused, Unavailable
-from .mapping import LEFT, RIGHT, organ_and_side
+from .sides import exchanged
 
 #: how the process says how it ended
 DONE, IMPOSSIBLE, NOT_FINITE, MADE_WAY = 0, 3, 4, 75
@@ -77,19 +77,6 @@ class Order:
         beside = folder / ".run.json"
         beside.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
         beside.replace(folder / "run.json")
-
-
-def exchanged(card: Card) -> list[tuple[int, int]]:
-    """The classes that a mirror exchanges: of one type, one on the left and one on the right.
-
-    A code that holds the side already ("left lung") counts as the organ with its side.
-    """
-    sides: dict[tuple[str, str], dict[str, int]] = {}
-    for segment in card.segment:
-        type_, side = organ_and_side(segment.type, segment.laterality)
-        if side is not None and side[0] in (LEFT[0], RIGHT[0]):
-            sides.setdefault(type_[:2], {})[side[0]] = segment.value
-    return [(found[LEFT[0]], found[RIGHT[0]]) for found in sides.values() if len(found) == 2]
 
 
 def train(folder: Path, make_way: Callable[[], str], limit_seconds: float, processes: int = 1) -> dict[str, Any]:

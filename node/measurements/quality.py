@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -44,8 +45,27 @@ ENDS = {
 }
 
 
+@dataclass(frozen=True)
+class Sureness:
+    """How sure a network was, by label value; absent where it gives no probabilities.
+
+    Attributes:
+        entropy: mean entropy inside the segment, 0 (sure) ... 1 (guessing).
+        confidence, disagreement: of several passes; absent where it was asked once.
+    """
+
+    entropy: Mapping[int, float]
+    confidence: Mapping[int, float] = field(default_factory=dict)
+    disagreement: Mapping[int, float] = field(default_factory=dict)
+
+    def record(self, value: int) -> dict[str, float]:
+        """What is kept of one segment: plain JSON values."""
+        known = {"entropy": self.entropy, "confidence": self.confidence, "disagreement": self.disagreement}
+        return {name: of_each[value] for name, of_each in known.items() if value in of_each}
+
+
 def flags(
-    measured: Sequence[Measured], card: Card, header: Dataset, geometry: Geometry, entropy: Mapping[int, float]
+    measured: Sequence[Measured], card: Card, header: Dataset, geometry: Geometry, sureness: Sureness
 ) -> tuple[Flag, ...]:
     """Everything to be doubted: segment by segment in the order of the card, then the input.
 
@@ -55,13 +75,13 @@ def flags(
         measured: of the segments of the card.
         header: of the first slice.
         geometry: of the volume or the images.
-        entropy: label value -> mean entropy inside it; absent where the network gives no probabilities.
+        sureness: of the network.
     """
     found: list[Flag] = []
     by_value = {one.value: one for one in measured}
     for segment in card.segment:
         if one := by_value.get(segment.value):
-            for code, sentence in _of_segment(one, segment, geometry, entropy.get(segment.value)):
+            for code, sentence in _of_segment(one, segment, geometry, sureness):
                 found.append(Flag(code=code, segment=segment.value, sentence=sentence))
     of_input = (Flag(code="outside-training", segment=None, sentence=one) for one in _of_input(card, header, geometry))
     return (*found, *of_input)
@@ -93,9 +113,7 @@ def age_years(header: Dataset) -> float | None:
     return age if 0 < age <= OLDEST_YEARS else None
 
 
-def _of_segment(
-    one: Measured, segment: Segment, geometry: Geometry, entropy: float | None
-) -> Iterator[tuple[str, str]]:
+def _of_segment(one: Measured, segment: Segment, geometry: Geometry, sureness: Sureness) -> Iterator[tuple[str, str]]:
     """The codes and sentences of one segment."""
     name = segment.label
     if sentence := _implausible(one, segment):
@@ -108,10 +126,22 @@ def _of_segment(
     most = segment.maximum_components
     if most is not None and one.components > most:
         yield "too-many-components", f"{name} is in {one.components} separate pieces; at most {most} expected"
-    highest = segment.maximum_entropy
-    if entropy is not None and highest is not None and round(entropy, ENTROPY_DIGITS) > highest:
-        found = f"mean entropy {round(entropy, ENTROPY_DIGITS)}, at most {highest} expected"
-        yield "low-confidence", f"The network was not sure of {name}: {found} (0 is sure, 1 is guessing)"
+    if doubts := "; ".join(_unsure(segment, sureness)):
+        yield "low-confidence", f"The network was not sure of {name}: {doubts}"
+
+
+def _unsure(segment: Segment, sureness: Sureness) -> Iterator[str]:
+    """Where a network was less sure than its card expects, each by its measure."""
+    value = segment.value
+    for found, most, what, scale in (
+        (sureness.entropy.get(value), segment.maximum_entropy, "mean entropy", "0 is sure, 1 is guessing"),
+        (sureness.disagreement.get(value), segment.maximum_disagreement, "its passes disagree by", "0 is not at all"),
+    ):
+        if found is not None and most is not None and round(found, ENTROPY_DIGITS) > most:
+            yield f"{what} {round(found, ENTROPY_DIGITS)}, at most {most} expected ({scale})"
+    confidence, least = sureness.confidence.get(value), segment.minimum_confidence
+    if confidence is not None and least is not None and round(confidence, ENTROPY_DIGITS) < least:
+        yield f"confidence {round(confidence, ENTROPY_DIGITS)}, at least {least} expected (1 is sure)"
 
 
 def _implausible(one: Measured, segment: Segment) -> str:

@@ -19,10 +19,10 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-SEG, SR, SC, PDF, RTSTRUCT, STL, KOS = "SEG", "SR", "SC", "PDF", "RTSTRUCT", "STL", "KOS"
+SEG, SR, SC, PDF, RTSTRUCT, STL, KOS, PM = "SEG", "SR", "SC", "PDF", "RTSTRUCT", "STL", "KOS", "PM"
 BINARY, LABEL_MAP, COMPREHENSIVE, MARKED = "BINARY", "LABELMAP", "COMPREHENSIVE", "MARKED"
 VOLUMES, DIAMETERS = "TID1411", "TID1501"
-REPORT, CONTOURS = "REPORT", "CONTOURS"
+REPORT, CONTOURS, ENTROPY = "REPORT", "CONTOURS", "ENTROPY"
 #: pydicom has no name for it yet
 LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
 
@@ -31,7 +31,7 @@ class Form(NamedTuple):
     """One object of a run.
 
     Attributes:
-        kind: SEG, SR, SC, PDF, RTSTRUCT, STL.
+        kind: SEG, SR, SC, PDF, RTSTRUCT, STL, PM.
         options: words joined by "-", the first of which names the object within its kind.
     """
 
@@ -61,11 +61,12 @@ class Form(NamedTuple):
 
     @property
     def transfer_syntax(self) -> UID:
-        """Of the stored bytes. Label maps would be large without compression; a contour may be longer than the 64 KiB
-        that a value has in explicit VR (PS3.5 7.1.2)."""
+        """Of the stored bytes. Label maps and maps would be large without compression; a contour may be longer than the
+        64 KiB that a value has in explicit VR (PS3.5 7.1.2)."""
         if self.kind == RTSTRUCT:
             return ImplicitVRLittleEndian
-        return RLELossless if self.kind == SEG and self.has(LABEL_MAP) else ExplicitVRLittleEndian
+        packed = self.kind == PM or (self.kind == SEG and self.has(LABEL_MAP))
+        return RLELossless if packed else ExplicitVRLittleEndian
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,13 @@ OTHER_CLASS = {
 PLAIN = (Form(SEG, BINARY), Form(SR, VOLUMES), Form(SR, DIAMETERS))
 
 
-def wanted(wish: Wish, key_images: int, *, has_contours: bool) -> list[Form]:
+def wanted(wish: Wish, key_images: int, *, has_contours: bool, has_map: bool = False) -> list[Form]:
     """What a destination gets, in the order of sending: what others refer to goes first.
 
     Args:
         key_images: how many there are.
         has_contours: whether the images are a volume, whose contours lie in the patient.
+        has_map: whether the network was asked several times (`parametric.can_have`).
     """
     marked = wish.marked
     edition = [LABEL_MAP] if wish.label_map else []
@@ -126,6 +128,8 @@ def wanted(wish: Wish, key_images: int, *, has_contours: bool) -> list[Form]:
         forms.append(Form.of(RTSTRUCT, CONTOURS, marked=marked))
     if STL in wish.objects and has_contours:
         forms += [surface(number, marked=marked) for number in wish.surfaces]
+    if PM in wish.objects and has_map:
+        forms.append(Form.of(PM, ENTROPY, marked=marked))
     return forms
 
 
@@ -158,7 +162,7 @@ def with_what_may_take_their_place(forms: Iterable[Form]) -> list[Form]:
 
 
 def _order(form: Form) -> tuple[int, str]:
-    return (SEG, SR, SC, PDF, RTSTRUCT, STL).index(form.kind), form.options
+    return (SEG, SR, SC, PDF, RTSTRUCT, STL, PM).index(form.kind), form.options
 
 
 def classes_in_place_of(classes: Iterable[str]) -> list[str]:

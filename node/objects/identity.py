@@ -17,6 +17,7 @@ from pydicom.sr.codedict import codes
 
 from models.card import Card, Segment
 
+from .forms import PM
 from .uids import derive
 
 MANUFACTURER = "Planimeter"
@@ -33,6 +34,7 @@ PDF_SERIES_NUMBER = 9006
 RTSTRUCT_SERIES_NUMBER = 9007
 STL_SERIES_NUMBER = 9008
 REJECTION_SERIES_NUMBER = 9009
+PM_SERIES_NUMBER = 9010
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Provenance:
         predecessors: the reports whose place these take.
         context_sha256: of all else that the results say: revision, predecessors, flags, comparison with a prior.
         read: the results of other networks that this one has read.
+        map_sha256: of the map of uncertainty (`parametric.map_sha256`), where there is one.
     """
 
     card: Card
@@ -106,6 +109,7 @@ class Provenance:
     predecessors: tuple[Predecessor, ...] = ()
     context_sha256: str = ""
     read: tuple[Source, ...] = ()
+    map_sha256: str = ""
 
     @property
     def run(self) -> str:
@@ -128,7 +132,8 @@ class Provenance:
 
     def result_uid(self, kind: str, options: str) -> str:
         """The SOP Instance UID of one result."""
-        return derive(self.uid_root, "result", *self._decisive(), kind, options, self.context_sha256)
+        of_map = (self.map_sha256,) if kind == PM else ()
+        return derive(self.uid_root, "result", *self._decisive(), kind, options, self.context_sha256, *of_map)
 
     def series_uid(self, sop_uid: str) -> str:
         """Each result has a series of its own: some viewers show only one object of a SEG series."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from . import forms
+from . import forms, parametric
 from .begun import as_file
 from .forms import BINARY, COMPREHENSIVE, DIAMETERS, LABEL_MAP, MARKED, PLAIN, SEG, SR, VOLUMES, Form
 from .outlines import rtstruct, stl
@@ -87,6 +87,8 @@ class _Desk:
                 return rtstruct.rtstruct(self._run, marked=marked)
             case forms.STL:
                 return stl.stl(self._run, form.number, marked=marked)
+            case forms.PM:
+                return parametric.parametric_map(self._run, marked=marked)
         raise LookupError(f"there is no writer for {form.kind}")
 
     def _segmentation(self, form: Form) -> tuple[bytes, SegReference]:

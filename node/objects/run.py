@@ -24,6 +24,7 @@ class Run:
         measured: one per segment of the card, in its order.
         flags: doubts about it.
         changes: against the prior result.
+        entropy: (slices, rows, columns), the stored values of the map of uncertainty, where somebody wants it.
         provenance: what made it.
     """
 
@@ -33,6 +34,7 @@ class Run:
     measured: tuple[Measured, ...]
     flags: tuple[Flag, ...] = ()
     changes: tuple[Change, ...] = ()
+    entropy: NDArray[np.uint16] | None = None
     provenance: Provenance
 
 

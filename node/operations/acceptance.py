@@ -28,7 +28,7 @@ from models.wire import SharedArray
 
 from ..errors import Refused
 from ..hosts import Hosts
-from ..learning import durable
+from ..learning import durable, sides
 from ..learning.report import words
 from ..learning.report.blocks import DOUBT, Block, Callout, Cell, Column, Heading, Says, Table, row
 from ..learning.report.document import document
@@ -110,9 +110,10 @@ def _scored(hosts: Hosts, bundle: Bundle, name: str, files: Sequence[Path]) -> C
         raise Refused("bad-case", f"{files[0].name} has values that the card does not know: {strange}")
     address = hosts.address(str(bundle.folder), bundle.card_sha256)
     arrays = [SharedArray.of(np.asarray(array, np.float32)) for array, _ in channels]
+    exchange = sides.for_passes(bundle.card)
     begun = time.monotonic()
     try:
-        answer = client.segment(address, arrays, affine, limit_seconds=LIMIT_SECONDS)
+        answer = client.segment(address, arrays, affine, limit_seconds=LIMIT_SECONDS, exchange=exchange)
     except (client.HostRefused, client.HostFailed, client.HostGone, client.HostBusy) as error:
         raise Refused("case-failed", f"{name}: {error}") from None
     finally:

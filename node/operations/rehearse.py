@@ -28,6 +28,7 @@ from models.wire import SharedArray
 
 from ..errors import NodeError, Refused
 from ..hosts import Hosts
+from ..learning import sides
 from .terminal import new_table, plain
 
 SHAPE = (40, 96, 88)
@@ -184,8 +185,9 @@ def _tried(
     channels = [SharedArray.of(one) for one in arrays]
     begun = time.monotonic()
     try:
+        exchange = sides.for_passes(bundle.card)
         address = hosts.address(str(bundle.folder), bundle.card_sha256)
-        answer = client.segment(address, channels, affine, limit_seconds=LIMIT_SECONDS)
+        answer = client.segment(address, channels, affine, limit_seconds=LIMIT_SECONDS, exchange=exchange)
     except client.HostRefused as error:
         return Trial(what=what, deviation=f"{error.code}: {error}"), None
     except (client.HostFailed, client.HostGone, client.HostBusy, NodeError, CardError) as error:

@@ -31,6 +31,7 @@ STYLES = {
     "dead": "bold red",
     "held": "bold yellow",
 }
+BAR_LETTERS = 10
 
 
 def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
@@ -54,6 +55,9 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
                 "attempts": job["attempts"],
                 "reason": _reason(job["code"], job["reason"]),
                 "seconds": job["seconds"] or {},
+                "windows_done": job["windows_done"],
+                "windows_of": job["windows_of"],
+                "progress": bar(job["windows_done"], job["windows_of"]),
             }
             for job in jobs
         ],
@@ -83,6 +87,16 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
         ],
         "held": [{"result": one["id"], "study_uid": one["study_uid"], "reason": one["reason"]} for one in held],
     }
+
+
+def bar(done: int | None, of: int | None) -> str:
+    """How far a network is, in letters; empty where none runs, without a bar where nobody knows how far it goes."""
+    if done is None:
+        return ""
+    if not of:
+        return f"{done} windows"
+    full = BAR_LETTERS * min(done, of) // of
+    return f"{'█' * full}{'░' * (BAR_LETTERS - full)} {done} of {of} windows"
 
 
 def _reason(code: str | None, sentence: str | None) -> str | None:
@@ -149,7 +163,7 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
         console.print(f"[bold red]{outage['destination']} does not answer since {since}:[/] {plain(outage['reason'])}")
     columns = {
         "studies": ("state", "images", "study_uid", "reason"),
-        "jobs": ("id", "kind", "state", "attempts", "model", "study_uid", "reason"),
+        "jobs": ("id", "kind", "state", "progress", "attempts", "model", "study_uid", "reason"),
         "deliveries": ("result", "state", "kind", "options", "destination", "attempts", "reason"),
         "held": ("result", "study_uid", "reason"),
         "networks": ("network", "state", "device", "memory_mb", "peak_mb", "last_used"),
@@ -166,7 +180,7 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
 
 def print_jobs(database: Database) -> int:
     """The jobs, newest first."""
-    keys = ("id", "kind", "state", "attempts", "model", "study_uid", "reason")
+    keys = ("id", "kind", "state", "progress", "attempts", "model", "study_uid", "reason")
     print_table(Console(), "jobs", keys, overview(database)["jobs"], STYLES)
     return 0
 

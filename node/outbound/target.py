@@ -33,7 +33,7 @@ class Target:
         name: in the configuration.
         ae_title, host, port: where to send by C-STORE.
         web: where to send by STOW-RS instead.
-        objects: kinds of result that it gets: SEG, SR, SC, PDF, RTSTRUCT, STL.
+        objects: kinds of result that it gets: SEG, SR, SC, PDF, RTSTRUCT, STL, PM.
         stl_segments: labels of the segments that it gets as surfaces; all where none is named.
         label_map: whether it shows Label Map Segmentations; it gets these instead of binary ones.
         flagged: what becomes of a result with quality flags: sent, sent with marks, or held for a person.

@@ -14,6 +14,7 @@ from pydicom.uid import (
     EncapsulatedSTLStorage,
     ImplicitVRLittleEndian,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
+    ParametricMapStorage,
     RTStructureSetStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -26,6 +27,7 @@ from ..forms import (
     LABEL_MAP_SEGMENTATION_STORAGE,
     MARKED,
     PDF,
+    PM,
     RTSTRUCT,
     SC,
     SEG,
@@ -45,11 +47,12 @@ CLASSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     PDF: ((EncapsulatedPDFStorage,), ("DOC",)),
     RTSTRUCT: ((RTStructureSetStorage,), ("RTSTRUCT",)),
     STL: ((EncapsulatedSTLStorage,), ("M3D",)),
+    PM: ((ParametricMapStorage,), ("OT",)),
 }
 #: long contours cannot be written with explicit VRs (PS3.5 6.2.2)
 ALSO_IN = {RTSTRUCT: (ImplicitVRLittleEndian,)}
 #: kinds that lie in the frame of reference of their images; reports and pictures lie nowhere
-PLACED = (SEG, RTSTRUCT, STL)
+PLACED = (SEG, RTSTRUCT, STL, PM)
 SAME = (
     "PatientName",
     "PatientID",

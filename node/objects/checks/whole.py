@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from ...study.facts import UNREADABLE
-from ..forms import PDF, RTSTRUCT, SC, SEG, SR, STL, Form
+from ..forms import PDF, PM, RTSTRUCT, SC, SEG, SR, STL, Form
 from ..run import Run
-from . import air, codes, contours, identity, masks, pictures, reports, segments, surfaces
+from . import air, codes, contours, identity, maps, masks, pictures, reports, segments, surfaces
 from .ends import Incomplete
 from .read import Object, Read, read
 from .together import Together
@@ -97,4 +97,5 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     PDF: (pictures.document_faults,),
     RTSTRUCT: (contours.faults,),
     STL: (surfaces.faults,),
+    PM: (maps.faults,),
 }

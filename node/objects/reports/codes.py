@@ -89,6 +89,9 @@ SCHEME = "99PLANIMETER"
 NUMBER_OF_COMPONENTS: Code = ("PARTS", SCHEME, "Number of connected components")
 DETECTOR_PLANE: Code = ("DETECTOR", SCHEME, "At the detector plane, magnification not corrected")
 
+#: of a voxel: Shannon's, of the mean of several passes of a network
+ENTROPY_OF_VOXEL: Code = ("ENTROPY", SCHEME, "Normalised predictive entropy of the network")
+
 QUALITY: Code = ("111050", "DCM", "Quality Assessment")
 #: a doubt by the code of its flag. CID 42 has "Value out of range", but of values that could not be measured
 DOUBTS: dict[str, Code] = {
