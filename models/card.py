@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 
+from . import membership
 from .input_rules import Code, Input, Part, Range, Sha256, Text
 
 __all__ = ["Bundle", "Card", "CardError", "Input", "Segment", "find", "names", "read", "seal", "verify"]
@@ -30,8 +31,8 @@ class CardError(Exception):
     """A card or its bundle is not as it must be; the sentence names the file and the key."""
 
 
-class Segment(Part):
-    """What one label value means, and what is to be expected of it.
+class Segment(membership.Valued):
+    """What a label value, or a union of several, means, and what is to be expected of it.
 
     Attributes:
         plausible_ml: least and most; a volume outside is flagged, and so is none at all where the least is above 0.
@@ -42,7 +43,6 @@ class Segment(Part):
         also_called: names that people give the structure; outlines that have no code are known by them.
     """
 
-    value: Annotated[int, Field(ge=1, le=65535)]
     label: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     category: Code
     type: Code
@@ -125,7 +125,7 @@ class Start(Part):
 
 
 class Card(Part):
-    """A network's model card."""
+    """A network's model card. `overlapping`: a channel of zeros and ones per segment, and they may share voxels."""
 
     format: Literal[1]
     name: Annotated[str, StringConstraints(pattern=NAME)]
@@ -145,12 +145,18 @@ class Card(Part):
     fill_holes_mm2: Annotated[float, Field(ge=0)] = 0
     grow_mm: Annotated[float, Field(ge=0)] = 0
     grow_below: float = 0
+    overlapping: bool = False
     input: Annotated[tuple[Input, ...], Field(min_length=1)]
     segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
     trained_on: TrainedOn = TrainedOn()
     gate: Gate = Gate()
     start: Start | None = None
     files: dict[str, Sha256]
+
+    @field_validator("segment")
+    @classmethod
+    def _bits(cls, segments: tuple[Segment, ...], info: ValidationInfo) -> tuple[Segment, ...]:
+        return membership.as_bits(segments) if info.data.get("overlapping") else segments
 
     @model_validator(mode="after")
     def _fits_together(self) -> Card:
@@ -161,6 +167,7 @@ class Card(Part):
         named |= {one.value for one in self.gate.baseline}
         if unknown := sorted(named - set(values)):
             raise ValueError(f"[gate] names label values that no [[segment]] has: {unknown}")
+        membership.allow_rules(self)
         if len({one.kind for one in self.input}) > 1:
             raise ValueError("the [[input]] are of different kinds; a network reads volumes, or images")
         channels = [one.channel for one in self.input]
