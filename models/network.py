@@ -61,7 +61,7 @@ class Network:
         verify(bundle)
         self.card = bundle.card
         self.device = torch.device(device)
-        if max(membership.known(self.card)) > LARGEST:
+        if any(segment.value > LARGEST for segment in self.card.segment):
             raise CardError(
                 f"{bundle.folder}: has a [[segment]] with a value above {LARGEST}, which no label map holds"
             )

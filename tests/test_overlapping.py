@@ -86,7 +86,7 @@ def label_map(masks_of: Masks, painted: bool) -> NDArray[np.uint8]:
     core, whole, enhancing = masks_of
     if painted:
         return np.where(enhancing, 4, np.where(core, 1, np.where(whole, 2, 0))).astype(np.uint8)
-    return (core + 2 * whole + 4 * enhancing).astype(np.uint8)
+    return np.asarray(core + 2 * whole + 4 * enhancing, np.uint8)
 
 
 # ----------------------------------------------------------------- the card
@@ -318,7 +318,7 @@ def structure(number: int, mask: NDArray[np.bool_]) -> Structure:
     return Structure(number=number, name=STRUCTURES[number - 1][0], mask=mask)
 
 
-def mapped(masks_of: Sequence[NDArray[np.bool_]]) -> list[Mapped]:
+def mapped(masks_of: Masks) -> list[Mapped]:
     values = [one[2] for one in STRUCTURES]
     return [
         Mapped(structure(n, one), value, "code") for n, (one, value) in enumerate(zip(masks_of, values, strict=True), 1)
