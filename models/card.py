@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 
+from . import membership
 from .augmentation import Augmentation
 from .doubt import Uncertainty
 from .input_rules import Code, Input, Part, Range, Sha256, Text
@@ -32,8 +33,8 @@ class CardError(Exception):
     """A card or its bundle is not as it must be; the sentence names the file and the key."""
 
 
-class Segment(Part):
-    """What one label value means, and what is to be expected of it.
+class Segment(membership.Valued):
+    """What a label value, or a union of several, means, and what is to be expected of it.
 
     Attributes:
         plausible_ml: least and most; a volume outside is flagged, and so is none at all where the least is above 0.
@@ -45,7 +46,6 @@ class Segment(Part):
         also_called: names that people give the structure; outlines that have no code are known by them.
     """
 
-    value: Annotated[int, Field(ge=1, le=65535)]
     label: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     category: Code
     type: Code
@@ -133,6 +133,7 @@ class Card(Part):
     """A network's model card.
 
     Attributes:
+        overlapping: whether the result is a channel of zeros and ones per segment, which may share voxels.
         demonstration: whether it shows how something is done and is no tool: it reads nothing before a person says so.
     """
 
@@ -155,6 +156,7 @@ class Card(Part):
     fill_holes_mm2: Annotated[float, Field(ge=0)] = 0
     grow_mm: Annotated[float, Field(ge=0)] = 0
     grow_below: float = 0
+    overlapping: bool = False
     input: Annotated[tuple[Input, ...], Field(min_length=1)]
     segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
     trained_on: TrainedOn = TrainedOn()
@@ -163,6 +165,11 @@ class Card(Part):
     start: Start | None = None
     augmentation: Augmentation = Augmentation()
     files: dict[str, Sha256]
+
+    @field_validator("segment")
+    @classmethod
+    def _bits(cls, segments: tuple[Segment, ...], info: ValidationInfo) -> tuple[Segment, ...]:
+        return membership.as_bits(segments) if info.data.get("overlapping") else segments
 
     @model_validator(mode="after")
     def _fits_together(self) -> Card:
@@ -175,6 +182,7 @@ class Card(Part):
             raise ValueError(f"[gate] names label values that no [[segment]] has: {unknown}")
         if not self.uncertainty and any(one.minimum_confidence or one.maximum_disagreement for one in self.segment):
             raise ValueError("minimum_confidence and maximum_disagreement are known of several passes: [uncertainty]")
+        membership.allow_rules(self)
         if len({one.kind for one in self.input}) > 1:
             raise ValueError("the [[input]] are of different kinds; a network reads volumes, or images")
         channels = [one.channel for one in self.input]

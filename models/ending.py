@@ -2,7 +2,8 @@
 
 Softmax, linear inversion to the source grid and argmax cost the memory of every class on the source grid. Where the
 trace of the preprocessing shows that inversion is one linear interpolation between two grids, `restore` does the last
-two, to the same label map. Labels that a bundle would interpolate are inverted with the nearest neighbour.
+two, to the same label map. The same goes for one sigmoid per segment, inversion and a threshold. Labels that a bundle
+would interpolate are inverted with the nearest neighbour.
 """
 
 from __future__ import annotations
@@ -39,23 +40,26 @@ class Ending:
 
     Args:
         post: its transform, which is changed: what is taken over is cut off.
+        masks: how many channels the network has if each is a segment for itself; 0: they exclude one another.
 
     Attributes:
-        taken: whether softmax, inversion and argmax are taken over.
+        taken: whether softmax or sigmoid, inversion, and argmax or threshold are taken over.
+        threshold: from which on a voxel is of a channel's segment; None where the largest channel has it.
     """
 
-    def __init__(self, post: Any) -> None:
+    def __init__(self, post: Any, masks: int = 0) -> None:
         self._steps: list[Any] = list(post.flatten().transforms) if isinstance(post, Compose) else []
         self._savers = [step for step in self._steps if isinstance(step, Saved)]
-        self._image = "image"
+        self._image, self._masks = "image", masks
+        self.threshold: float | None = None
         self._nearest(after_discretising=True)
-        self._cut = self._end_of_softmax()
+        self._cut = self._end_of_activation()
         self.taken = self._cut is not None
         if isinstance(post, Compose) and self._cut is not None:
             post.transforms = self._steps[: self._cut]
 
-    def _end_of_softmax(self) -> int | None:
-        """The number of steps before softmax, where a linear inversion and argmax follow."""
+    def _end_of_activation(self) -> int | None:
+        """The number of steps before softmax or sigmoid, where a linear inversion and argmax or a threshold follow."""
         for number, (first, second, third) in enumerate(
             zip(self._steps, self._steps[1:], self._steps[2:], strict=False)
         ):
@@ -64,10 +68,16 @@ class Ending:
             if any(step.keys != ("pred",) for step in (first, second, third)):
                 continue
             inverts = not second.nearest_interp[0] and second.post_func[0] is None
-            plain = first.softmax[0] and not first.sigmoid[0] and first.other[0] is None
-            plain = plain and first.converter.kwargs.get("dim", 0) == 0
-            argmax = third.argmax[0] and third.to_onehot[0] is None and third.threshold[0] is None
-            if plain and inverts and argmax:
+            if not inverts or first.other[0] is not None or third.to_onehot[0] is not None:
+                continue
+            argmax = third.argmax[0] and third.threshold[0] is None
+            threshold = third.threshold[0] if self._masks and not third.argmax[0] else None
+            over_classes = first.softmax[0] and not first.sigmoid[0] and first.converter.kwargs.get("dim", 0) == 0
+            by_largest = over_classes and argmax and self._masks < 2
+            # beyond what was cropped away stands 0, which must be none of any segment
+            if first.sigmoid[0] and not first.softmax[0] and threshold is not None and threshold > 0:
+                self.threshold = float(threshold)
+            if by_largest or self.threshold is not None:
                 self._image = second.orig_keys[0]
                 return number
         return None
@@ -105,7 +115,7 @@ class Ending:
         return not self.taken and self._nearest(after_discretising=False)
 
     def probabilities(self, output: dict[str, Any]) -> tuple[torch.Tensor, NDArray[np.float64]] | None:
-        """Softmax on the network's grid, where a linear interpolation leads from there to the source grid.
+        """Softmax or sigmoids on the network's grid, where a linear interpolation leads from there to the source grid.
 
         The logits are overwritten.
 
@@ -117,28 +127,33 @@ class Ending:
             return None
         if pred.ndim != 4 or pred.shape[1:] != image.shape[1:] or image.pending_operations:
             return None
+        if self.threshold is not None and len(pred) != self._masks:
+            return None
         trace = list(image.applied_operations)
         cut = [trace.pop() for _ in range(_outermost(trace))]
         others = [one for one in trace if one["class"] not in TURNS]
         if others and not (len(others) == 1 and _linear(others[0])):
             return None
-        array, affine = softmax(pred.as_tensor()), np.asarray(image.affine, np.float64)
+        array, affine = (
+            activated(pred.as_tensor(), sigmoid=self.threshold is not None),
+            np.asarray(image.affine, np.float64),
+        )
         for operation in cut:
             array, affine = _undone(array, affine, operation)
         return array, affine
 
     def of_labels(self, labels: MetaTensor, output: dict[str, Any]) -> Any:
-        """What the bundle does to its label map after argmax: its result.
+        """What the bundle does to its label map after argmax or threshold: its result.
 
         Args:
-            labels: (1, x, y, z) on the source grid.
+            labels: (1, x, y, z) on the source grid; (segment, x, y, z) of zeros and ones after a threshold.
         """
         assert self._cut is not None
         return self._result(output | {"pred": labels}, self._steps[self._cut + 3 :])
 
     @property
     def goes_on(self) -> bool:
-        """Whether the bundle does anything with its label map after argmax."""
+        """Whether the bundle does anything with its label map after that."""
         return self._cut is not None and any(not isinstance(step, Saved) for step in self._steps[self._cut + 3 :])
 
     def finished(self, output: dict[str, Any]) -> Any:
@@ -166,8 +181,8 @@ class Ending:
         return result
 
 
-def softmax(logits: torch.Tensor) -> torch.Tensor:
-    """Softmax over the first axis, in place and slab by slab; on the CPU from where on the device is full.
+def activated(logits: torch.Tensor, *, sigmoid: bool = False) -> torch.Tensor:
+    """Softmax over the first axis, or sigmoids; in place and slab by slab; on the CPU from where on the device is full.
 
     Args:
         logits: (class, x, y, z); half precision stays so, and is computed in single precision.
@@ -177,12 +192,16 @@ def softmax(logits: torch.Tensor) -> torch.Tensor:
     step = max(1, SLAB_VALUES * logits.shape[1] // max(1, logits.numel()))
     for first in range(0, logits.shape[1], step):
         try:
-            made = torch.softmax(logits[:, first : first + step].float(), 0)
+            made = _probabilities(logits[:, first : first + step].float(), sigmoid=sigmoid)
         except torch.OutOfMemoryError:
             logits = logits.cpu()
-            made = torch.softmax(logits[:, first : first + step].float(), 0)
+            made = _probabilities(logits[:, first : first + step].float(), sigmoid=sigmoid)
         logits[:, first : first + step] = made
     return logits
+
+
+def _probabilities(logits: torch.Tensor, *, sigmoid: bool) -> torch.Tensor:
+    return torch.sigmoid(logits) if sigmoid else torch.softmax(logits, 0)
 
 
 def _outermost(trace: list[dict[str, Any]]) -> int:

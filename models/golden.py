@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, ValidationError
 
-from . import nifti
+from . import membership, nifti
 from .card import Bundle, CardError
 from .input_rules import Part
 
@@ -81,7 +81,7 @@ def _read(bundle: Bundle, one: _One) -> Golden:
         if not nifti.same_grid(volume, truth):
             raise CardError(f"{name}: is not on the grid of {EXPECTED}")
         channels.append(np.ascontiguousarray(volume[0], np.float32))
-    known = {0, *(segment.value for segment in bundle.card.segment)}
+    known = {0, *membership.known(bundle.card)}
     if strange := sorted(set(np.unique(expected).tolist()) - known):
         listed = ", ".join(f"{value:g}" for value in strange)
         raise CardError(f"golden case {one.name}: {EXPECTED} has values that the card does not know: {listed}")
@@ -112,7 +112,7 @@ def deviation(bundle: Bundle, one: Golden, labels: NDArray[np.uint8]) -> str:
     """
     said = []
     for segment in bundle.card.segment:
-        wanted, found = one.expected == segment.value, labels == segment.value
+        wanted, found = (membership.inside(of, segment.values) for of in (one.expected, labels))
         both = int(wanted.sum()) + int(found.sum())
         dice = 2 * int((wanted & found).sum()) / both if both else 1.0
         if dice < one.minimum_dice:

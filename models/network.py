@@ -20,7 +20,7 @@ from monai.engines.utils import IterationEvents
 from monai.transforms import Compose
 from numpy.typing import NDArray
 
-from . import bundle_config, entropy, weights
+from . import bundle_config, entropy, membership, overlapping, weights
 from .bundle_config import LEFT_OUT
 from .card import Bundle, CardError, verify
 from .causes import first_cause, is_full
@@ -29,7 +29,7 @@ from .ending import Ending
 from .feeding import Feeding
 from .grow import grow
 from .ladder import instead_of_inferer
-from .restore import label_map
+from .restore import bit_map, label_map
 from .result import LARGEST, Unusable, labels_of, only_known
 from .uncertainty import Passes, Uncertain
 from .windows import OnWindows, Windows
@@ -44,7 +44,8 @@ class Probabilities:
     """What a network gave before the card's rules mended it, on its own grid; filled by `Network.segment`.
 
     Attributes:
-        array: float16 (class, x, y, z); class 0 is the background. None where the bundle gives none.
+        array: float16 (class, x, y, z); class 0 is the background. Each of overlapping segments is a class, in the
+            order of their values. None where the bundle gives none.
         affine: 4x4, from (x, y, z) index to DICOM patient coordinates (LPS, mm).
     """
 
@@ -90,8 +91,10 @@ class Network:
         if not weights.scripted(bundle.folder / self.card.weights):
             names, strict = prepared.weights_names, prepared.strict
             weights.load(network, bundle.folder / self.card.weights, self.device, names, strict)
-        self._ending = Ending(post)
-        self.ladder = instead_of_inferer(self._evaluator, self.device, softmax=self._ending.taken, known=known)
+        alone = self.card.overlapping or len(self.card.segment) == 1
+        self._ending = Ending(post, masks=len(self.card.segment) if alone else 0)
+        by_softmax = self._ending.taken and self._ending.threshold is None
+        self.ladder = instead_of_inferer(self._evaluator, self.device, softmax=by_softmax, known=known)
         self._dataset = self._evaluator.data_loader.dataset
         transform = Compose(getattr(self._dataset, "transform", None))
         constants = bundle_config.constants(prepared.parser)
@@ -187,7 +190,9 @@ class Network:
                 output = self._run_once(item)
                 marks = dict(self._marks)
                 probabilities = self._ending.probabilities(output)
-                if probabilities is not None:
+                if probabilities is not None and self._ending.threshold is not None:
+                    self._reached(*probabilities, output, ras, out, doubt, kept)
+                elif probabilities is not None:
                     self._restored(*probabilities, output, ras, out, doubt, kept)
                 else:
                     self._finished(output, item, ras, out)
@@ -241,12 +246,44 @@ class Network:
         of_voxels = None if doubt is None or self._ending.goes_on else entropy.of_softmax(probabilities)
         self._mend(probabilities, model_affine)
         if doubt is not None and of_voxels is not None:
-            doubt |= entropy.means(of_voxels, probabilities)
+            doubt |= entropy.means(of_voxels, probabilities, membership.parts(self.card))
         shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
         label_map(probabilities, model_affine, shape, ras, out)
         if self._ending.goes_on:
             labels = MetaTensor(torch.from_numpy(out).permute(2, 1, 0)[None].float(), affine=torch.as_tensor(ras))
             out[:] = labels_of(self._ending.of_labels(labels, output), ras, out.shape, self.card)
+
+    def _reached(
+        self,
+        probabilities: torch.Tensor,
+        model_affine: NDArray[np.float64],
+        output: dict[str, Any],
+        ras: NDArray[np.float64],
+        out: NDArray[np.uint8],
+        doubt: dict[int, float] | None,
+        kept: Probabilities | None,
+    ) -> None:
+        """As `_restored`, of one sigmoid per segment."""
+        threshold = self._ending.threshold
+        assert threshold is not None
+        if not bool(torch.isfinite(probabilities).all()):
+            raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
+        if kept is not None:
+            every = overlapping.background_and(probabilities)
+            kept.array, kept.affine = every.half().cpu().numpy(), LPS_TO_RAS @ model_affine
+        of_voxels = None
+        if doubt is not None and not self._ending.goes_on:
+            of_voxels = overlapping.Doubt(probabilities, threshold)
+        if self._mends:
+            overlapping.mend(probabilities, model_affine, self.card, threshold)
+        if doubt is not None and of_voxels is not None:
+            doubt |= of_voxels.means(probabilities, sorted(segment.value for segment in self.card.segment))
+        shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
+        bit_map(probabilities, threshold, model_affine, shape, ras, out)
+        if self._ending.goes_on:
+            masks = membership.unpacked(out, len(probabilities)).transpose(0, 3, 2, 1)
+            image = MetaTensor(torch.from_numpy(masks.astype(np.float32)), affine=torch.as_tensor(ras))
+            out[:] = labels_of(self._ending.of_labels(image, output), ras, out.shape, self.card)
 
     def _finished(
         self, output: dict[str, Any], item: dict[str, Any], ras: NDArray[np.float64], out: NDArray[np.uint8]
@@ -278,8 +315,14 @@ class Network:
 
     def _mend_labels(self, out: NDArray[np.uint8], ras: NDArray[np.float64]) -> None:
         """Apply the card's rules to a label map, on the source grid."""
-        values = np.array([0, *sorted(segment.value for segment in self.card.segment)], np.uint8)
         only_known(out, self.card)
+        if self.card.overlapping:
+            masks = membership.unpacked(out, len(self.card.segment)).transpose(0, 3, 2, 1)
+            mended = torch.from_numpy(masks.astype(np.float32))
+            overlapping.mend(mended, ras, self.card, 0.5)
+            out[:] = membership.packed(mended.numpy().transpose(0, 3, 2, 1))
+            return
+        values = np.array([0, *membership.known(self.card)], np.uint8)
         classes = torch.from_numpy(np.searchsorted(values, out.transpose(2, 1, 0)))
         one_hot = torch.stack([(classes == number).to(torch.uint8) for number in range(len(values))])
         self._mend(one_hot, ras)

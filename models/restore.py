@@ -2,9 +2,13 @@
 
 A voxel gets the class whose linearly interpolated probability is largest, as when every channel is resampled to the
 source grid and then compared; but one channel at a time, slab by slab, and only where anything but background can win.
+Of segments that may overlap it gets the bit of each whose interpolated probability reaches a threshold.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +19,8 @@ from torch.nn import functional
 SLAB_VOXELS = 8_000_000
 
 Affine = NDArray[np.float64]
+#: from the interpolated channels of a slab, one at a time, to its labels, uint8
+Combined = Callable[[Iterator[torch.Tensor]], torch.Tensor]
 
 
 def label_map(
@@ -33,9 +39,41 @@ def label_map(
         affine: 4x4, from the source's (column, row, slice) index to the same millimetres.
         out: uint8 of `shape`; filled.
     """
+    winner = probabilities[0] < probabilities[1:].amax(0)
+    _fill(probabilities, winner, _largest, model_affine, shape, affine, out)
+
+
+def bit_map(
+    probabilities: torch.Tensor,
+    threshold: float,
+    model_affine: Affine,
+    shape: tuple[int, int, int],
+    affine: Affine,
+    out: NDArray[np.uint8],
+) -> None:
+    """Write the label map of segments that may overlap: bit i where channel i reaches the threshold.
+
+    Args:
+        probabilities: (segment, x, y, z) on the network's grid, at most eight.
+        threshold: above 0.
+        model_affine, shape, affine, out: as `label_map` has them.
+    """
+    winner = (probabilities >= threshold).any(0)
+    _fill(probabilities, winner, partial(_reaching, threshold), model_affine, shape, affine, out)
+
+
+def _fill(
+    probabilities: torch.Tensor,
+    winner: torch.Tensor,
+    combined: Combined,
+    model_affine: Affine,
+    shape: tuple[int, int, int],
+    affine: Affine,
+    out: NDArray[np.uint8],
+) -> None:
     out[:] = 0
     to_model = np.linalg.inv(model_affine) @ affine  # (column, row, slice) -> (x, y, z)
-    box = _winnable(probabilities)
+    box = _box(winner)
     if box is None:
         return
     low, high = box
@@ -52,15 +90,12 @@ def label_map(
     for first in range(k0, k1, rows):
         last = min(first + rows, k1)
         view = (slice(first, last), slice(j0, j1), slice(i0, i1))
-        if axes is None:
-            out[view] = _sheared(cropped, to_model, view)
-        else:
-            out[view] = _aligned(cropped, to_model, axes, view)
+        channels = _sheared(cropped, to_model, view) if axes is None else _aligned(cropped, to_model, axes, view)
+        out[view] = combined(channels).cpu().numpy()
 
 
-def _winnable(probabilities: torch.Tensor) -> tuple[list[int], list[int]] | None:
+def _box(winner: torch.Tensor) -> tuple[list[int], list[int]] | None:
     """The box outside which the background wins everywhere: an interpolation lies between its corners."""
-    winner = probabilities[0] < probabilities[1:].amax(0)
     if not bool(winner.any()):
         return None
     low, high = [], []
@@ -109,7 +144,7 @@ def _weights(count: int, start: int, stop: int, scale: float, offset: float, lik
 
 def _aligned(
     probabilities: torch.Tensor, to_model: Affine, axes: tuple[int, int, int], view: tuple[slice, slice, slice]
-) -> NDArray[np.uint8]:
+) -> Iterator[torch.Tensor]:
     ranges = {0: view[2], 1: view[1], 2: view[0]}  # source axis -> its indices
     like = probabilities.new_empty(0, dtype=_kind(probabilities))
     matrices = {
@@ -124,17 +159,12 @@ def _aligned(
         for model_axis, axis in enumerate(axes)
     }
     order = [1 + axes.index(axis) for axis in (2, 1, 0)]
-    best: torch.Tensor | None = None
-    label = torch.zeros((), dtype=torch.uint8)
-    for value, channel in enumerate(probabilities.permute(0, *order)):
+    for channel in probabilities.permute(0, *order):
         part = torch.tensordot(matrices[2], channel.to(like.dtype), dims=([1], [0]))
-        part = matrices[1] @ part
-        part = part @ matrices[0].T
-        best, label = _better(best, label, part, value)
-    return np.asarray(label.cpu().numpy(), np.uint8)
+        yield matrices[1] @ part @ matrices[0].T
 
 
-def _sheared(probabilities: torch.Tensor, to_model: Affine, view: tuple[slice, slice, slice]) -> NDArray[np.uint8]:
+def _sheared(probabilities: torch.Tensor, to_model: Affine, view: tuple[slice, slice, slice]) -> Iterator[torch.Tensor]:
     device, kind = probabilities.device, _kind(probabilities)
     k, j, i = (torch.arange(part.start, part.stop, device=device, dtype=kind) for part in view)
     matrix = torch.as_tensor(to_model, dtype=kind, device=device)
@@ -149,14 +179,10 @@ def _sheared(probabilities: torch.Tensor, to_model: Affine, view: tuple[slice, s
     # grid_sample wants (x, y, z) of the last, middle and first axis, from -1 to 1 between the outer voxels' centres
     scaled = [2 * where / (count - 1).clamp(min=1) - 1 for where, count in zip(at, size, strict=True)]
     grid = torch.stack(scaled[::-1], dim=-1)[None]
-    best: torch.Tensor | None = None
-    label = torch.zeros((), dtype=torch.uint8)
-    for value, channel in enumerate(probabilities):
-        part = functional.grid_sample(
+    for channel in probabilities:
+        yield functional.grid_sample(
             channel[None, None].to(kind), grid, mode="bilinear", padding_mode="border", align_corners=True
         )[0, 0]
-        best, label = _better(best, label, part, value)
-    return np.asarray(label.cpu().numpy(), np.uint8)
 
 
 def _kind(probabilities: torch.Tensor) -> torch.dtype:
@@ -164,12 +190,21 @@ def _kind(probabilities: torch.Tensor) -> torch.dtype:
     return torch.float32 if probabilities.dtype == torch.float16 else probabilities.dtype
 
 
-def _better(
-    best: torch.Tensor | None, label: torch.Tensor, part: torch.Tensor, value: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _largest(channels: Iterator[torch.Tensor]) -> torch.Tensor:
     """The running argmax: the first of equal classes keeps the voxel."""
-    if best is None:
-        return part, torch.zeros(part.shape, dtype=torch.uint8, device=part.device)
-    won = part > best
-    label.masked_fill_(won, value)
-    return torch.maximum(best, part, out=best), label
+    best = next(channels)
+    label = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for value, part in enumerate(channels, 1):
+        label.masked_fill_(part > best, value)
+        torch.maximum(best, part, out=best)
+    return label
+
+
+def _reaching(threshold: float, channels: Iterator[torch.Tensor]) -> torch.Tensor:
+    """The bit of each channel, where it reaches the threshold."""
+    label: torch.Tensor | None = None
+    for bit, part in enumerate(channels):
+        set_here = (part >= threshold).to(torch.uint8) << bit
+        label = set_here if label is None else label.bitwise_or_(set_here)
+    assert label is not None, "a network has a channel"
+    return label

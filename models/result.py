@@ -8,10 +8,11 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from . import membership
 from .card import Card
+from .membership import LARGEST
 
-#: a label map has one byte per voxel
-LARGEST = 255
+__all__ = ["LARGEST", "Unusable", "labels_of", "only_known"]
 
 
 class Unusable(Exception):
@@ -31,7 +32,8 @@ def labels_of(result: Any, ras: NDArray[np.float64], shape: tuple[int, ...], car
 
     Args:
         result: (1, x, y, z) or (x, y, z) labels, or (n, x, y, z) of zeros and ones, one channel per segment of the card
-            in the order of their values, with or without the background before them. In two dimensions without z.
+            in the order of their values, with or without the background before them; of overlapping segments without.
+            In two dimensions without z.
         ras: 4x4 of the source.
         shape: (slices, rows, columns) of the source.
 
@@ -39,7 +41,8 @@ def labels_of(result: Any, ras: NDArray[np.float64], shape: tuple[int, ...], car
         (slices, rows, columns).
 
     Raises:
-        Unusable: it lies on another grid, has other values than labels, or its segments overlap.
+        Unusable: it lies on another grid, has other values than labels, or its segments overlap and the card does not
+            say so.
     """
     if not isinstance(result, MetaTensor):
         raise Unusable("output-no-volume", f"the bundle's output is no volume, but a {type(result).__name__}")
@@ -55,7 +58,7 @@ def labels_of(result: Any, ras: NDArray[np.float64], shape: tuple[int, ...], car
         raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
     if not np.array_equal(array, np.round(array)):
         raise Unusable("output-not-integer", "the network's output has values between the labels")
-    labels = array[0] if array.shape[0] == 1 else _one_of(array, card)
+    labels = _label_map(array, card)
     only_known(labels, card)
     return np.asarray(labels.transpose(2, 1, 0), np.uint8)
 
@@ -67,21 +70,45 @@ def _same_place(affine: NDArray[np.float64], ras: NDArray[np.float64]) -> bool:
     return np.allclose(affine, ras, atol=1e-3)
 
 
-def _one_of(masks: NDArray[Any], card: Card) -> NDArray[np.uint8]:
-    """The label map of masks, (n, x, y, z), of which no two have a voxel."""
-    values = sorted(segment.value for segment in card.segment)
-    if masks.min() < 0 or masks.max() > 1:
+def _label_map(channels: NDArray[Any], card: Card) -> NDArray[Any]:
+    if card.overlapping:
+        return _bits_of(channels, card)
+    return channels[0] if len(channels) == 1 else _one_of(channels, card)
+
+
+def _only_masks(channels: NDArray[Any]) -> None:
+    if channels.min() < 0 or channels.max() > 1:
         raise Unusable("output-unknown-label", "the network's output has several channels that are no masks")
+
+
+def _bits_of(masks: NDArray[Any], card: Card) -> NDArray[np.uint8]:
+    """The label map of masks, (n, x, y, z), that may share voxels: a bit for each."""
+    if len(masks) != len(card.segment):
+        raise Unusable(
+            "output-other-channels",
+            f"the network's output has {len(masks)} channels, the card {len(card.segment)} overlapping segments",
+        )
+    _only_masks(masks)
+    return membership.packed(masks)
+
+
+def _one_of(masks: NDArray[Any], card: Card) -> NDArray[np.uint8]:
+    """The label map of masks, (n, x, y, z), of which no two have a voxel: one for each of its values."""
+    values = membership.known(card)
+    _only_masks(masks)
     count = masks.sum(0, dtype=np.int64)
     if masks.shape[0] == len(values) + 1 and (count == 1).all():
         masks = masks[1:]  # every voxel has its class, and the first is the background
     elif masks.shape[0] != len(values):
         raise Unusable(
-            "output-other-channels", f"the network's output has {masks.shape[0]} masks, the card {len(values)} segments"
+            "output-other-channels",
+            f"the network's output has {masks.shape[0]} masks, the card {len(values)} label values",
         )
     if overlapping := int((count > 1).sum()):
         raise Unusable(
-            "output-overlaps", f"the network's segments overlap in {overlapping} voxels; a label map has one per voxel"
+            "output-overlaps",
+            f"the network's segments overlap in {overlapping} voxels; if they may, the card has to say "
+            "`overlapping = true`",
         )
     labels = np.zeros(masks.shape[1:], np.uint8)
     for value, mask in zip(values, masks, strict=True):
@@ -95,7 +122,7 @@ def only_known(labels: NDArray[Any], card: Card) -> None:
     Raises:
         Unusable: there are some.
     """
-    values = {0, *(segment.value for segment in card.segment)}
+    values = {0, *membership.known(card)}
     if labels.dtype == np.uint8:  # of every study: a table is twenty times faster than counting the values
         known = np.isin(np.arange(LARGEST + 1), list(values))
         if all(np.take(known, part, mode="clip").all() for part in labels):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,10 +44,17 @@ class Means:
             for sums, one in zip(self._sums, part, strict=True):
                 sums += np.bincount(values, one[inside].astype(np.float64), minlength=LARGEST + 1)
 
-    def of_each(self) -> list[dict[int, float]]:
-        """Of each map: label value -> mean; a segment that has no voxel of the grid is not there."""
-        values = np.flatnonzero(self._counts)
-        return [{int(v): round(float(sums[v] / self._counts[v]), DIGITS) for v in values} for sums in self._sums]
+    def of_each(self, parts: Mapping[int, tuple[int, ...]]) -> list[dict[int, float]]:
+        """Of each map: segment -> mean; a segment that has no voxel of the grid is not there.
+
+        Args:
+            parts: a segment's value -> the values of the label map that are of it (`membership.parts`).
+        """
+        there = {segment: list(values) for segment, values in parts.items() if self._counts[list(values)].any()}
+        return [
+            {one: round(float(sums[at].sum() / self._counts[at].sum()), DIGITS) for one, at in there.items()}
+            for sums in self._sums
+        ]
 
 
 def _at(labels: NDArray[np.uint8], to_source: Affine, first: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:

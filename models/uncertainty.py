@@ -29,6 +29,7 @@ from monai.data import MetaTensor
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
+from . import membership
 from .card import Card, CardError
 from .doubt import LEFT_RIGHT, OF_PATIENT, OF_PICTURE
 from .ending import Ending
@@ -76,6 +77,7 @@ class Passes:
     ) -> None:
         assert card.uncertainty is not None
         self._inferer, self._rule = inferer, card.uncertainty
+        self._parts = membership.parts(card)
         self._values = sorted(segment.value for segment in card.segment)
         self._softmax, self._relabels = ending.activation == SOFTMAX, ending.relabels
         self._dropouts = list(_dropouts(network))
@@ -189,7 +191,7 @@ class Passes:
         maps = maps if maps.ndim == 4 else maps[..., None]
         self._means.add(maps, self._affine, labels, ras)
         asked = self._asked
-        asked.entropy, asked.disagreement, rest = self._means.of_each()
+        asked.entropy, asked.disagreement, rest = self._means.of_each(self._parts)
         asked.confidence = {value: round(1 - mean, 4) for value, mean in rest.items()}
         if not self._planar:
             asked.maps, asked.affine = maps[:2], RAS_TO_LPS @ self._affine

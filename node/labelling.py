@@ -219,7 +219,7 @@ def _kept(node: Node, one: _Object, finding: Finding, judged: Judged, card: Card
 
 def _completed(finding: Finding, mask: NDArray[np.uint8], before: Row, older: NDArray[np.uint8], card: Card) -> Finding:
     """The finding with what the label before annotates and this one does not; the mask is completed in place."""
-    added = masks.complete(mask, finding.annotated, older, before["annotated"])
+    added = masks.complete(mask, finding.annotated, older, before["annotated"], card)
     names = {segment.value: segment.label for segment in card.segment}
     how = f"label {before['id']}"
     structures = [

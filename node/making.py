@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from db import deliveries, measurements, results
 from db.job_states import Claim
 from db.results import NewResult
+from models import membership
 from models.card import Bundle
 from models.client import Answer
 
@@ -217,7 +218,7 @@ def _for(target: Target | None, run: Run) -> tuple[list[Form], str]:
     if target is not None:
         wish = Wish(
             objects=target.objects,
-            label_map=target.label_map,
+            label_map=target.label_map and not membership.overlap(card),
             marked=target.flagged == "mark" and bool(run.flags),
             surfaces=_surfaces(target, run),
         )

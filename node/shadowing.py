@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from db import input_sets, jobs, networks, results, shadows, training_runs
 from db.job_states import Claim, JobKind, JobState
 from db.networks import VersionState
+from models import membership
 from models.card import Card
 
 from . import upstream
@@ -72,8 +73,7 @@ def shadow(node: Node, job: Claim, stages: Stages) -> None:
         affine = built.first.geometry.affine
         champion = _found(node, sent, built.first, bundle.card)
         answer = predict(node.hosts, bundle, built.arrays, affine, node.work.job_seconds, stages)
-        values = [segment.value for segment in bundle.card.segment]
-        agreed = agreement(champion, answer.labels, affine, values)
+        agreed = agreement(champion, answer.labels, affine, membership.parts(bundle.card))
     finally:
         built.close()
     mask = masks.keep(node.archive.home, answer.labels, masks.SHADOWS)
@@ -95,11 +95,16 @@ def shadow(node: Node, job: Claim, stages: Stages) -> None:
 def _found(node: Node, sent: Any, volume: Volume, card: Card) -> NDArray[np.uint8]:
     """The label map of a segmentation of ours: its segments are numbered by their places in the card."""
     read_back = outlined.read(node.archive.at(sent["path"]), volume)
-    labels = np.zeros(volume.geometry.shape, np.uint8)
+    masks_of: dict[int, NDArray[np.bool_]] = {}
     for structure in read_back.structures:
         if not 1 <= structure.number <= len(card.segment):
             raise Refused("other-segments", "the candidate's card has other segments than the live version had")
-        labels[structure.mask] = card.segment[structure.number - 1].value
+        masks_of[card.segment[structure.number - 1].value] = structure.mask
+    if not masks_of:
+        return np.zeros(volume.geometry.shape, np.uint8)
+    labels, misfits = membership.united(masks_of, card)
+    if misfits:
+        raise Refused("other-segments", "the candidate's card has no label values for the segments of the live version")
     return labels
 
 

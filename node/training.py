@@ -80,10 +80,11 @@ def _begun(node: Node, network: str, stages: Stages) -> Any:
     """Freeze everything, and open the run.
 
     Raises:
-        Refused: `empty-data-set`: there is nobody to train on.
+        Refused: `empty-data-set`: there is nobody to train on. `training-impossible`.
         Unavailable: labels came meanwhile.
     """
     version, bundle = node.networks.known(network)
+    trainer.must_be_trainable(bundle.card)
     lost = {purpose: case_files.make(node, bundle, purpose, stages) for purpose in (data_set.TRAINING, TEST)}
     home, inputs, policy = node.archive.home, bundle.card.input, node.learning
     declared = protocol.declared(

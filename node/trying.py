@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import job_orders
-from models import golden
+from models import golden, membership
 from models.card import Bundle, Card, CardError
 from models.client import Answer
 from models.golden import Golden
+from models.membership import inside
 from models.scores import case as scoring
 from models.scores.curves import ranked
 from models.scores.values import CaseScores
@@ -140,17 +141,31 @@ def _seconds(answer: Answer) -> float:
 
 def _trial(case: Case, card: Card, answer: Answer) -> Trial:
     found: dict[int, NDArray[np.float16]] = {}
+    parts = membership.parts(card)
     if answer.probabilities is not None:
         found = {
-            value: onto(answer.probabilities[value], answer.probabilities_affine, case.label.shape, case.affine)
-            for value in case.annotated
-            if value < len(answer.probabilities)
+            segment.value: onto(
+                _union(answer.probabilities, channels),
+                answer.probabilities_affine,
+                case.label.shape,
+                case.affine,
+            )
+            for segment in card.segment
+            if segment.value in case.annotated
+            and max(channels := membership.channels_of(card, segment)) < len(answer.probabilities)
         }
     return Trial(
         scores=_scored(case, answer.labels, card, _seconds(answer), found),
         labels=answer.labels,
-        ranked={value: ranked(case.label == value, probability) for value, probability in found.items()},
+        ranked={value: ranked(inside(case.label, parts[value]), probability) for value, probability in found.items()},
     )
+
+
+def _union(probabilities: NDArray[np.float16], channels: Sequence[int]) -> NDArray[np.float16]:
+    """The probability of a segment; half precision may sum to a little more than 1."""
+    if len(channels) == 1:
+        return probabilities[channels[0]]
+    return np.minimum(probabilities[list(channels)].sum(0, dtype=np.float32), 1).astype(np.float16)
 
 
 def _scored(
@@ -168,5 +183,6 @@ def _scored(
         lesions=[segment.value for segment in card.segment if segment.lesions],
         tolerance_mm=card.gate.tolerance_mm,
         probabilities=probabilities,
+        parts=membership.parts(card),
     )
     return CaseScores(case=case.name, patient=case.patient, classes=classes, seconds=seconds, groups=case.groups)

@@ -266,7 +266,7 @@ def test_the_length_of_the_pixels_says_where_frames_begin(pixels: int) -> None:
     for frames in range(1, 20):
         labels = np.zeros((40, 1, pixels), np.uint8)
         labels[10 : 10 + frames, 0, 0] = 1
-        made = layout(labels, [1], label_map=False, in_patient=True)
+        made = layout(labels, [(1,)], label_map=False, in_patient=True)
         length = -(-len(made.frames) * pixels // 8)
         assert length % 2 == 0
         if length == len(made.frames) * -(-pixels // 8):
@@ -274,7 +274,7 @@ def test_the_length_of_the_pixels_says_where_frames_begin(pixels: int) -> None:
         added = len(made.frames) - frames
         assert added == 0 if pixels % 16 == 0 else added < 16
         assert np.ptp(made.slices) == len(made.slices) - 1
-        assert len(layout(labels, [1], label_map=True, in_patient=True).frames) == frames
+        assert len(layout(labels, [(1,)], label_map=True, in_patient=True).frames) == frames
 
 
 def test_more_segments_than_a_byte_holds(read: Any, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_what_is_larger_than_a_dicom_object_can_be_is_refused() -> None:
     many = Layout(frames=((1, 0),) * 2049, slices=(0,), in_patient=True)
     stream = BytesIO()
     with pytest.raises(Refused) as refused:
-        write_bits(stream, np.zeros((1, 4096, 4096), np.uint8), [1], many)
+        write_bits(stream, np.zeros((1, 4096, 4096), np.uint8), [(1,)], many)
     assert refused.value.code == "result-too-large"
     assert not stream.getvalue()
 

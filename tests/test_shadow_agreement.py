@@ -19,6 +19,7 @@ from node.learning.shadowing import agreement
 
 AFFINE = np.diag([2.0, 1.0, 5.0, 1.0])  # 10 mm3 per voxel
 VALUES = (1, 2, 300)
+PARTS = {value: (value,) for value in VALUES}
 
 
 def maps(seed: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
@@ -33,7 +34,7 @@ def maps(seed: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
 def test_it_is_what_counting_voxel_by_voxel_gives(seed: int, erased: tuple[int, ...]) -> None:
     champion, candidate = maps(seed)
     candidate[np.isin(candidate, erased)] = 0
-    found = agreement(champion, candidate, AFFINE, VALUES)
+    found = agreement(champion, candidate, AFFINE, PARTS)
     assert list(found) == ["1", "2", "300"]
     for value in VALUES:
         one, other = champion == value, candidate == value
@@ -48,7 +49,7 @@ def test_a_class_that_neither_has_says_nothing_and_one_that_only_one_has_says_ze
     champion = np.zeros((2, 4, 4), np.uint8)
     candidate = champion.copy()
     candidate[0, 0, 0] = 2
-    found = agreement(champion, candidate, AFFINE, (1, 2))
+    found = agreement(champion, candidate, AFFINE, {1: (1,), 2: (2,)})
     assert found["1"] == {"dice": None, "champion_ml": 0, "candidate_ml": 0}
     assert found["2"] == {"dice": 0, "champion_ml": 0, "candidate_ml": pytest.approx(0.01)}
 
@@ -56,7 +57,7 @@ def test_a_class_that_neither_has_says_nothing_and_one_that_only_one_has_says_ze
 def test_left_and_right_exchanged_agree_nowhere() -> None:
     champion = np.zeros((3, 6, 6), np.uint8)
     champion[:, :, :3], champion[:, :, 3:] = 1, 2
-    found = agreement(champion, champion[:, :, ::-1], AFFINE, (1, 2))
+    found = agreement(champion, champion[:, :, ::-1], AFFINE, {1: (1,), 2: (2,)})
     assert found["1"]["dice"] == found["2"]["dice"] == 0
     assert found["1"]["champion_ml"] == found["1"]["candidate_ml"]
 
@@ -66,7 +67,7 @@ def test_a_sheared_grid_has_the_volume_of_its_voxels() -> None:
     sheared[1, 2] = 3.0  # gantry tilt
     full = np.ones((2, 3, 4), np.uint8)
     wanted = pytest.approx(0.24)
-    assert agreement(full, full, sheared, (1,))["1"] == {"dice": 1, "champion_ml": wanted, "candidate_ml": wanted}
+    assert agreement(full, full, sheared, {1: (1,)})["1"] == {"dice": 1, "champion_ml": wanted, "candidate_ml": wanted}
 
 
 @pytest.mark.parametrize("value", [3, 301, 65535])
@@ -74,12 +75,12 @@ def test_a_label_that_the_card_does_not_list_is_no_agreement(value: int) -> None
     champion, candidate = maps(1)
     candidate[2, 3, 4] = value
     with pytest.raises(ValueError, match="does not list"):
-        agreement(champion, candidate, AFFINE, VALUES)
+        agreement(champion, candidate, AFFINE, PARTS)
 
 
 def test_label_maps_of_different_grids_are_not_compared() -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
-        agreement(np.zeros((2, 3, 4), np.uint8), np.zeros((2, 4, 3), np.uint8), AFFINE, VALUES)
+        agreement(np.zeros((2, 3, 4), np.uint8), np.zeros((2, 4, 3), np.uint8), AFFINE, PARTS)
 
 
 # -------------------------------------------------------------------- rows

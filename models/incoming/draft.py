@@ -23,6 +23,17 @@ MOST_CHANNELS = 1000
 METADATA = "configs/metadata.json"
 INFERENCE = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
 WEIGHTS = ("models/model.safetensors", "models/model.pt", "models/model.pth", "models/model.ts")
+#: the steps of an ending after which channels are what they were
+PLAIN_ENDING = (
+    "Activations",
+    "Invert",
+    "AsDiscrete",
+    "SaveImage",
+    "EnsureType",
+    "ToTensor",
+    "CopyItems",
+    "DeleteItems",
+)
 #: what bundles write under "modality"
 MODALITIES = {
     "ct": "CT",
@@ -58,6 +69,7 @@ def draft(folder: Path, name: str, device_uid: str, suggest: Suggest) -> str:
     config = next((one for one in INFERENCE if one in trees), None)
     if config is None:
         raise CardError(f"{name}: has none of {', '.join(INFERENCE)}: it is no bundle that can segment")
+    overlapping = _overlap(metadata, trees[config])
     card: dict[str, Any] = {
         "format": 1,
         "name": name,
@@ -70,8 +82,9 @@ def draft(folder: Path, name: str, device_uid: str, suggest: Suggest) -> str:
         "weights_licence": f"{FILL_IN}: of the weights, which may be another one",
         "config": config,
         "weights": _weights(folder, name),
+        **({"overlapping": True} if overlapping else {}),
         "input": _inputs(metadata, trees[config]),
-        "segment": _segments(metadata, suggest),
+        "segment": _segments(metadata, suggest, first=0 if overlapping else 1),
     }
     head = (
         f"# Drafted from what {name} says of itself. Wherever it says {FILL_IN}, only a person knows.\n"
@@ -157,12 +170,40 @@ def _loaded(node: Any) -> str:
     return next((found for one in inside if (found := _loaded(one))), "")
 
 
-def _segments(metadata: Mapping[str, Any], suggest: Suggest) -> list[dict[str, Any]]:
+def _overlap(metadata: Mapping[str, Any], inference: Any) -> bool:
+    """Whether the bundle ends in a sigmoid and a threshold for each of several channels, of which none is background.
+
+    What it does to them afterwards may make one label map of them; then they are none any more.
+    """
+    outputs = _tensor(metadata, "outputs", 0)
+    said = inference.get("postprocessing") if isinstance(inference, dict) else None
+    steps = said.get("transforms") if isinstance(said, dict) else None
+    known = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    names = [str(step.get("_target_", "")).rsplit(".", 1)[-1].removesuffix("d") for step in known]
+    if (
+        not {"Activations", "AsDiscrete"} <= set(names) <= set(PLAIN_ENDING)
+        or max(outputs.number, len(outputs.channels)) < 2
+    ):
+        return False
+    discrete = [step for step, name in zip(known, names, strict=True) if name == "AsDiscrete"]
+    thresholds = all(step.get("threshold") is not None and not step.get("argmax") for step in discrete)
+    return (
+        thresholds
+        and any(step.get("sigmoid") is True for step in known)
+        and not any(_is_background(label) for label in outputs.channels.values())
+    )
+
+
+def _segments(metadata: Mapping[str, Any], suggest: Suggest, first: int) -> list[dict[str, Any]]:
+    """A segment per label value; where the first channel is one, the first value is 1 all the same."""
     said = _tensor(metadata, "outputs", 0)
     labels = {int(key): label for key, label in said.channels.items() if key.isascii() and key.isdecimal()}
     every = sorted({*labels, *range(said.number)})
-    values = [value for value in every if 0 < value < MOST_CHANNELS and not _is_background(labels.get(value))]
-    return [_segment(value, labels.get(value, ""), n, len(values), suggest) for n, value in enumerate(values or [1])]
+    values = [value for value in every if first <= value < MOST_CHANNELS and not _is_background(labels.get(value))]
+    return [
+        _segment(value + 1 - first, labels.get(value, ""), n, len(values), suggest)
+        for n, value in enumerate(values or [1])
+    ]
 
 
 def _is_background(label: str | None) -> bool:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..membership import Box, box_of, inside
 from .curves import ranked
 from .lesions import Lesions, detected
-from .overlap import Box, Labels, Overlap, boxes, counted, overlap
+from .overlap import Labels, Overlap, boxes, counted, overlap
 from .surfaces import distances
 from .values import ClassScores
 
@@ -30,9 +31,16 @@ class _Compared:
     def voxel_ml(self) -> float:
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
 
+    parts: Mapping[int, tuple[int, ...]]
+
+    def values(self, value: int) -> tuple[int, ...]:
+        """The label values whose union a class is."""
+        return self.parts.get(value, (value,))
+
     def masks(self, value: int, box: Box) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Of one class, inside of a box."""
-        return self.truth[box] == value, self.predicted[box] == value
+        values = self.values(value)
+        return inside(self.truth[box], values), inside(self.predicted[box], values)
 
 
 def score(
@@ -44,6 +52,7 @@ def score(
     lesions: Collection[int] = (),
     tolerance_mm: float = 3.0,
     probabilities: Mapping[int, NDArray[np.float16]] | None = None,
+    parts: Mapping[int, tuple[int, ...]] | None = None,
 ) -> tuple[ClassScores, ...]:
     """Score every class that was annotated, in that order; the others are left out, as nobody knows the truth of them.
 
@@ -58,17 +67,19 @@ def score(
         lesions: label values whose components are lesions.
         tolerance_mm: of the normalised surface Dice.
         probabilities: label value -> (slices, rows, columns), 0 to 1.
+        parts: of a class that is a union of label values: its own value -> those (`membership.parts`).
 
     Raises:
         ValueError: the shapes or the types differ, a label value is not one, or the affine has no volume.
     """
     _check(truth, predicted, affine, annotated)
-    of = _Compared(truth, predicted, affine)
-    pairs, where = counted(truth, predicted), boxes(truth, predicted)
-    around = boxes(truth)
+    of = _Compared(truth, predicted, affine, parts or {})
+    pairs, of_values, of_truth = counted(truth, predicted), boxes(truth, predicted), boxes(truth)
+    where = {value: box for value in annotated if (box := box_of(of_values, of.values(value)))}
+    around = {value: box for value in annotated if (box := box_of(of_truth, of.values(value)))}
     found = []
     for value in annotated:
-        shared = overlap(pairs, value)
+        shared = overlap(pairs, of.values(value))
         nsd, hd95_mm = _of_surface(of, value, shared, where, tolerance_mm)
         components = _of_lesions(of, value, where) if value in lesions else None
         roc_auc, pr_auc, calibration_error = None, None, None
@@ -128,11 +139,12 @@ def _of_probability(
     of: _Compared, value: int, probability: NDArray[np.float16], box: Box | None
 ) -> tuple[float | None, float | None, float | None]:
     """ROC AUC, PR AUC and calibration error."""
-    whole = ranked(of.truth == value, probability)
+    values = of.values(value)
+    whole = ranked(inside(of.truth, values), probability)
     error = None
     if box is not None:
         near = _wider(box, of.affine, of.truth.shape)
-        error = ranked(of.truth[near] == value, probability[near]).calibration_error()
+        error = ranked(inside(of.truth[near], values), probability[near]).calibration_error()
     return whole.roc_auc(), whole.pr_auc(), error
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..membership import Box
+
 VALUES = 256
 
 Labels = NDArray[np.uint8]
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +79,11 @@ def counted(truth: Labels, predicted: Labels) -> NDArray[np.int64]:
     return found.reshape(VALUES, VALUES)
 
 
-def overlap(pairs: NDArray[np.int64], value: int) -> Overlap:
-    """Of one class, out of what `counted` returned."""
-    both, truth, predicted = int(pairs[value, value]), int(pairs[value].sum()), int(pairs[:, value].sum())
+def overlap(pairs: NDArray[np.int64], values: Collection[int]) -> Overlap:
+    """Of one class, the union of some label values, out of what `counted` returned."""
+    of_it = list(values)
+    both = int(pairs[np.ix_(of_it, of_it)].sum())
+    truth, predicted = int(pairs[of_it].sum()), int(pairs[:, of_it].sum())
     missed, extra = truth - both, predicted - both
     return Overlap(both=both, extra=extra, missed=missed, neither=int(pairs.sum()) - both - missed - extra)
 

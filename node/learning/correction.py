@@ -8,7 +8,7 @@ ways, and averaged over the voxels of both surfaces together (Taha and Hanbury 2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
+
+from models.membership import inside
 
 Labels = NDArray[np.uint8]
 FAR_PERCENT = 95
@@ -64,18 +66,28 @@ class Correction:
         return {"classes": [asdict(one) for one in self.classes], "voxels_changed": self.voxels_changed}
 
 
-def compare(draft: Labels, label: Labels, values: Sequence[int], affine: NDArray[np.float64]) -> Correction:
+def compare(
+    draft: Labels,
+    label: Labels,
+    values: Sequence[int],
+    affine: NDArray[np.float64],
+    parts: Mapping[int, tuple[int, ...]] | None = None,
+) -> Correction:
     """Compare a label with the draft.
 
     Args:
         draft, label: (slices, rows, columns) on one grid.
-        values: the label values to be compared; what else stands in either counts as background.
+        values: of the classes to be compared; what else stands in either counts as background.
         affine: 4x4, from (column, row, slice) to mm.
+        parts: of a class that is a union of label values: its own value -> those (`models.membership.parts`).
     """
-    kept = list(values)
-    ours, theirs = (np.where(np.isin(one, kept), one, np.uint8(0)) for one in (draft, label))
-    changes = tuple(_change(ours == value, theirs == value, value, affine) for value in kept)
-    return Correction(changes, int((ours != theirs).sum()))
+    changes, changed = [], np.zeros(draft.shape, np.bool_)
+    for value in values:
+        of_it = (parts or {}).get(value, (value,))
+        ours, theirs = inside(draft, of_it), inside(label, of_it)
+        changes.append(_change(ours, theirs, value, affine))
+        changed |= ours ^ theirs
+    return Correction(tuple(changes), int(changed.sum()))
 
 
 def _change(

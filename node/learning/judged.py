@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models import membership
 from models.card import Card
 
 from ..errors import Refused
@@ -65,8 +66,10 @@ def judge(
     mapped = map_structures(outlined, card, newest.sent if newest else (), given)
     try:
         composed = compose(mapped, card, shape)
-        correction = _against(newest, composed, affine)
-        for draft, against in _with(newest, correction, ((one, _against(one, composed, affine)) for one in every)):
+        correction = _against(newest, composed, card, affine)
+        for draft, against in _with(
+            newest, correction, ((one, _against(one, composed, card, affine)) for one in every)
+        ):
             if against is not None and against.is_unchanged and set(composed.annotated) <= draft.values:
                 said = Refused("label-unchanged", "it is what we sent, bit by bit: accepted, and no truth of its own")
                 return Judged(
@@ -77,17 +80,18 @@ def judge(
             if all(one.value is None for one in looked_at):
                 raise _automatic(card)
             mapped, composed = looked_at, compose(looked_at, card, shape)
-            correction = _against(newest, composed, affine)
+            correction = _against(newest, composed, card, affine)
         _not_empty(mapped, composed, card, newest)
     except Refused as refusal:
         return Judged(state=QUARANTINED, mapped=mapped, why=refusal)
     return Judged(state=READY, mapped=mapped, composed=composed, draft=newest, correction=correction)
 
 
-def _against(draft: Draft | None, composed: Composed, affine: NDArray[np.float64]) -> Correction | None:
+def _against(draft: Draft | None, composed: Composed, card: Card, affine: NDArray[np.float64]) -> Correction | None:
     if draft is None:
         return None
-    return compare(draft.mask, composed.mask, [one for one in composed.annotated if one in draft.values], affine)
+    both = [one for one in composed.annotated if one in draft.values]
+    return compare(draft.mask, composed.mask, both, affine, membership.parts(card))
 
 
 def _with(
@@ -131,9 +135,10 @@ def _not_empty(mapped: Sequence[Mapped], composed: Composed, card: Card, draft: 
     for segment in card.segment:
         least = segment.plausible_ml[0] if segment.plausible_ml else 0.0
         is_asked = segment.value in set(composed.annotated) - vouched and least > 0
-        if is_asked and not (composed.mask == segment.value).any():
+        if is_asked and not membership.inside(composed.mask, segment.values).any():
             raise _empty(f"{segment.label} has no voxel in it, and {least:g} ml are the least that is plausible")
-    removed = draft is not None and bool(np.isin(draft.mask, composed.annotated).any())
+    of_it = [value for segment in card.segment if segment.value in composed.annotated for value in segment.values]
+    removed = draft is not None and bool(np.isin(draft.mask, of_it).any())
     if not composed.mask.any() and not removed and not vouched:
         raise _empty("nothing is outlined in it, and there was nothing in a draft that it could have removed")
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.sr.coding import Code as Concept
 
+from models import membership
 from models.card import Card, Segment
 
 from ..errors import Refused
@@ -73,7 +74,7 @@ class Composed:
     Attributes:
         mask: uint8 (slices, rows, columns).
         annotated: the label values that were looked for, in the card's order; also those without a voxel.
-        given_away: label value -> voxels that a later class of the card has instead.
+        given_away: label value -> voxels that another class has instead, as they cannot be of both.
     """
 
     mask: NDArray[np.uint8]
@@ -186,6 +187,8 @@ def _equal(one: Code | None, other: Code | None) -> bool:
 def compose(mapped: Sequence[Mapped], card: Card, shape: tuple[int, int, int]) -> Composed:
     """Put the mapped structures into one label map, in the order of the card.
 
+    Classes that may overlap keep the voxels that they share, as far as the label values of the card can say it.
+
     Several structures are one class where a person said so, or where the card calls its pieces lesions and they do not
     touch the same voxels; else one of them may be the draft and the other its correction.
 
@@ -201,6 +204,8 @@ def compose(mapped: Sequence[Mapped], card: Card, shape: tuple[int, int, int]) -
             masks[segment.value] = _united(of_it, segment)
     if not masks:
         raise unmapped(mapped, card)
+    if membership.has_unions(card):
+        return _with_unions(masks, card)
     label_map = np.zeros(shape, np.uint8)
     given_away: dict[int, int] = {}
     for value, mask in masks.items():
@@ -210,6 +215,32 @@ def compose(mapped: Sequence[Mapped], card: Card, shape: tuple[int, int, int]) -
                 given_away[int(before)] = given_away.get(int(before), 0) + int(count)
         label_map[mask] = value
     return Composed(label_map, tuple(masks), given_away)
+
+
+def _with_unions(masks: Mapping[int, NDArray[np.bool_]], card: Card) -> Composed:
+    """Where classes are unions of label values.
+
+    A core outside of its tumour, where the card has none, is a slip of a few voxels on the edge, or a contradiction.
+    """
+    label_map, misfits = membership.united(masks, card)
+    names = {segment.value: segment.label for segment in card.segment}
+    given_away: dict[int, int] = {}
+    for one in misfits:
+        smallest = min(int(masks[value].sum()) for value in one.segments)
+        if one.voxels > LARGEST_OVERLAP * smallest:
+            others = [names[value] for value in masks if value not in one.segments]
+            raise Refused(
+                "label-overlap",
+                f"{one.voxels} voxels are {' and '.join(names[value] for value in one.segments)}"
+                f"{f' but not {_listed(others)}' if others else ''}, which no label value of {card.name} says",
+            )
+        for value in set(one.segments) ^ set(one.given):
+            given_away[value] = given_away.get(value, 0) + one.voxels
+    return Composed(label_map, tuple(masks), given_away)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(names)
 
 
 def _united(of_it: Sequence[Mapped], segment: Segment) -> NDArray[np.bool_]:

@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models import membership
+from models.card import Card
+
 from . import durable
 
 FOLDER, SHADOWS = "labels", "shadows"
@@ -85,9 +88,16 @@ def read(home: Path, path: str) -> NDArray[np.uint8]:
 
 
 def complete(
-    mask: NDArray[np.uint8], annotated: Collection[int], older: NDArray[np.uint8], older_annotated: Sequence[int]
+    mask: NDArray[np.uint8],
+    annotated: Collection[int],
+    older: NDArray[np.uint8],
+    older_annotated: Sequence[int],
+    card: Card,
 ) -> dict[int, int]:
     """Put into a mask what an older one annotates and it does not; where both have a voxel, its class stays.
+
+    Where classes may share voxels, the newer ones stay as they are, and of the older ones only what contradicts them
+    changes: where a core grew beyond its tumour the tumour grows with it.
 
     Args:
         mask: uint8 (slices, rows, columns), changed in place.
@@ -97,6 +107,8 @@ def complete(
     Returns:
         Label value -> voxels that were put in.
     """
+    if membership.has_unions(card):
+        return _complete_unions(mask, annotated, older, older_annotated, card)
     added = {}
     for value in older_annotated:
         if value not in annotated:
@@ -104,3 +116,18 @@ def complete(
             mask[taken] = value
             added[value] = int(np.count_nonzero(taken))
     return added
+
+
+def _complete_unions(
+    mask: NDArray[np.uint8],
+    annotated: Collection[int],
+    older: NDArray[np.uint8],
+    older_annotated: Sequence[int],
+    card: Card,
+) -> dict[int, int]:
+    parts = membership.parts(card)
+    new = [value for value in older_annotated if value not in annotated and value in parts]
+    found = {value: membership.inside(mask, parts[value]) for value in annotated}
+    found |= {value: membership.inside(older, parts[value]) for value in new}
+    mask[...], _ = membership.united(found, card, firm=annotated)
+    return {value: int(np.count_nonzero(membership.inside(mask, parts[value]))) for value in new}

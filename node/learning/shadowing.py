@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,32 +13,32 @@ def agreement(
     champion: NDArray[np.unsignedinteger[Any]],
     candidate: NDArray[np.unsignedinteger[Any]],
     affine: NDArray[np.float64],
-    values: Sequence[int],
+    parts: Mapping[int, Sequence[int]],
 ) -> dict[str, dict[str, float | None]]:
     """Per class the Dice between both, and both volumes, as plain values of JSON.
 
     Args:
         champion, candidate: label maps (slices, rows, columns) on the same grid.
         affine: 4x4, (column, row, slice) index -> mm.
-        values: the label values of the card.
+        parts: a segment's value -> the label values that are of it (`models.membership.parts`).
 
     Returns:
-        Label value as text -> {"dice": None where neither has the class, "champion_ml", "candidate_ml"}.
+        The segment's value as text -> {"dice": None where neither has the class, "champion_ml", "candidate_ml"}.
 
     Raises:
-        ValueError: the grids differ, or a label map has a value that is none of `values`.
+        ValueError: the grids differ, or a label map has a value that is of no segment.
     """
     if champion.shape != candidate.shape:
         raise ValueError(f"label maps of {champion.shape} and {candidate.shape} voxels cannot be compared")
     voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000
+    values = sorted({one for of_segment in parts.values() for one in of_segment})
     counts = _counts(champion, candidate, values)
-    both = np.diagonal(counts)
-    by_champion, by_candidate = counts.sum(axis=1), counts.sum(axis=0)
     found: dict[str, dict[str, float | None]] = {}
-    for position, value in enumerate(values, 1):
-        mine, other = int(by_champion[position]), int(by_candidate[position])
+    for value, of_segment in parts.items():
+        at = [values.index(one) + 1 for one in of_segment]
+        both, mine, other = (int(some.sum()) for some in (counts[np.ix_(at, at)], counts[at], counts[:, at]))
         found[str(value)] = {
-            "dice": 2 * int(both[position]) / (mine + other) if mine + other else None,
+            "dice": 2 * both / (mine + other) if mine + other else None,
             "champion_ml": mine * voxel_ml,
             "candidate_ml": other * voxel_ml,
         }

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models import membership
 from models.augmentation import Augmentation
-from models.card import Bundle
+from models.card import Bundle, Card
 
 from ..errors import Failed, Refused, Unavailable
 from .sides import exchanged
@@ -77,6 +78,21 @@ class Order:
         beside = folder / ".run.json"
         beside.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
         beside.replace(folder / "run.json")
+
+
+def must_be_trainable(card: Card) -> None:
+    """Raises:
+    Refused: `training-impossible`: its segments are unions of label values, or channels that overlap.
+
+    A label says which segments a voxel is of. What a bundle's own training reads, one class per voxel, does not follow
+    from that: several label values may say the same, and its transforms would make other channels of our bits.
+    """
+    if membership.has_unions(card):
+        raise Refused(
+            "training-impossible",
+            f"{card.name} is not trained here: its segments overlap, or are unions of label values, and labels of them "
+            "do not say what its training reads. They are kept, and `planimeter models accept` tests with them",
+        )
 
 
 def train(folder: Path, make_way: Callable[[], str], limit_seconds: float, processes: int = 1) -> dict[str, Any]:

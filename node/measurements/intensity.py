@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
+
+from models import membership
 
 from .runs import Runs
 from .values import Intensity
@@ -12,7 +16,9 @@ from .values import Intensity
 AT_ONCE = 1 << 16
 
 
-def intensity(values: NDArray[np.float32], labels: NDArray[np.uint8], value: int, runs: Runs) -> Intensity | None:
+def intensity(
+    values: NDArray[np.float32], labels: NDArray[np.uint8], of: Collection[int], runs: Runs
+) -> Intensity | None:
     """What the values of a segment are.
 
     Sums are in double precision, the SD is that of the population (the segment is all there is, not a sample), the
@@ -21,12 +27,12 @@ def intensity(values: NDArray[np.float32], labels: NDArray[np.uint8], value: int
     Args:
         values: (slices, rows, columns); with an axis more in colour, which has no intensity.
         labels: (slices, rows, columns).
-        value: the segment's.
+        of: the segment's label values.
         runs: of it.
     """
     if values.ndim != labels.ndim or not runs.voxels:
         return None
-    inside = _inside(values, labels, value, runs)
+    inside = _inside(values, labels, of, runs)
     mean = float(inside.mean(dtype=np.float64))
     sd = _sd(inside, mean)
     inside.sort()  # several times quicker than numpy's partition, by which np.percentile goes
@@ -42,14 +48,16 @@ def intensity(values: NDArray[np.float32], labels: NDArray[np.uint8], value: int
     )
 
 
-def _inside(values: NDArray[np.float32], labels: NDArray[np.uint8], value: int, runs: Runs) -> NDArray[np.float32]:
+def _inside(
+    values: NDArray[np.float32], labels: NDArray[np.uint8], of: Collection[int], runs: Runs
+) -> NDArray[np.float32]:
     """The values of the segment's voxels, copied."""
     inside = np.empty(runs.voxels, np.float32)
     at = 0
     for k, here in runs.by_slice.items():
         top, bottom, left, right = here.box()
         box = (k, slice(top, bottom), slice(left, right))
-        inside[at : at + here.voxels] = values[box][labels[box] == value]
+        inside[at : at + here.voxels] = values[box][membership.inside(labels[box], of)]
         at += here.voxels
     return inside
 

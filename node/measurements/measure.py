@@ -17,7 +17,7 @@ from .calibration import Box, Calibration, agreed, calibration
 from .components import components, largest_first, touches
 from .diameter import diameter_3d_mm
 from .intensity import intensity
-from .runs import Runs, of_labels
+from .runs import Runs, of_labels, of_union
 from .surface import surface_mm2
 from .values import Lesion, Measured, PixelSize
 
@@ -38,11 +38,12 @@ def measure(volume: Volume, labels: NDArray[np.uint8], segments: Sequence[Segmen
         segments: of the card, in the order of the answer.
     """
     grid = volume.geometry
-    runs = of_labels(labels, {segment.value for segment in segments})
+    runs = of_labels(labels, {segment.values[0] for segment in segments if len(segment.values) == 1})
     calibrations = [] if grid.in_patient else [calibration(header) for header in volume.headers]
     measured = []
     for segment in segments:
-        of_it = runs[segment.value]
+        alone = len(segment.values) == 1
+        of_it = runs[segment.values[0]] if alone else of_union(labels, segment.values)
         plane = _of_slices(grid) if grid.in_patient else _of_images(of_it, calibrations)
         measured.append(_measured(volume, labels, segment, of_it, plane))
     return tuple(measured)
@@ -85,11 +86,11 @@ def _measured(volume: Volume, labels: NDArray[np.uint8], segment: Segment, runs:
         pixels=int(pixels[largest]),
         area_mm2=plane.area_mm2(int(pixels[largest])),
         pixel_size=plane.size,
-        intensity=intensity(volume.values.array, labels, segment.value, runs),
+        intensity=intensity(volume.values.array, labels, segment.values, runs),
         long_axis=long,
         short_axis=short,
         diameter_3d_mm=diameter_3d_mm(runs, grid.affine) if grid.in_patient else None,
-        surface_mm2=surface_mm2(labels, segment.value, runs, grid.affine) if grid.in_patient else None,
+        surface_mm2=surface_mm2(labels, segment.values, runs, grid.affine) if grid.in_patient else None,
         components=count,
         touches=touches(runs, grid.shape, across_slices=grid.in_patient),
         lesions=tuple(_lesion(number, part, plane, grid) for number, part in enumerate(parts, 1)),

@@ -13,6 +13,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from models.membership import inside
+
 Whole = NDArray[np.int64]
 
 
@@ -97,6 +99,14 @@ def of_labels(labels: NDArray[np.uint8], wanted: Collection[int]) -> dict[int, R
         value: found.chosen(order[bounds[value] : bounds[value + 1]] if value < 256 else slice(0, 0))
         for value in wanted
     }
+
+
+def of_union(labels: NDArray[np.uint8], values: Collection[int]) -> Runs:
+    """The runs of all these values together: where two of them are neighbours there is one run, not two."""
+    united = (inside(labelled, values).view(np.uint8) for labelled in labels)
+    parts = [_of_slice(k, labelled, np.array([False, True])) for k, labelled in enumerate(united)]
+    _, slices, rows, starts, stops = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Runs(slices, rows, starts, stops)
 
 
 def _of_slice(k: int, labelled: NDArray[np.uint8], is_wanted: NDArray[np.bool_]) -> tuple[NDArray[np.integer], ...]:

@@ -9,11 +9,14 @@ compare.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import marching_cubes
+
+from models.membership import inside
 
 from .runs import Runs
 
@@ -21,7 +24,9 @@ from .runs import Runs
 AT_ONCE = 8
 
 
-def surface_mm2(labels: NDArray[np.uint8], value: int, runs: Runs, affine: NDArray[np.float64]) -> float | None:
+def surface_mm2(
+    labels: NDArray[np.uint8], values: Collection[int], runs: Runs, affine: NDArray[np.float64]
+) -> float | None:
     """The area of the boundary of a segment; what reaches the end of the scan is closed there. None where it is empty.
 
     A mask has no more than 256 different cubes of two by two by two voxels. So the triangles of each kind are made
@@ -29,16 +34,16 @@ def surface_mm2(labels: NDArray[np.uint8], value: int, runs: Runs, affine: NDArr
 
     Args:
         labels: (slices, rows, columns).
-        value: the segment's.
+        values: the segment's.
         runs: of it.
         affine: 4x4, from (column, row, slice) to mm; it may be sheared.
     """
     if not runs.voxels:
         return None
-    return float(_kinds(labels, value, runs) @ _areas(affine))
+    return float(_kinds(labels, values, runs) @ _areas(affine))
 
 
-def _kinds(labels: NDArray[np.uint8], value: int, runs: Runs) -> NDArray[np.int64]:
+def _kinds(labels: NDArray[np.uint8], values: Collection[int], runs: Runs) -> NDArray[np.int64]:
     """How often each kind of cube occurs; bit 4 * slice + 2 * row + column of the kind is that voxel of the cube."""
     first, last = int(runs.slices[0]), int(runs.slices[-1])
     top, bottom, left, right = runs.box()
@@ -47,7 +52,11 @@ def _kinds(labels: NDArray[np.uint8], value: int, runs: Runs) -> NDArray[np.int6
         mask = np.zeros((AT_ONCE + 1, bottom - top + 2, right - left + 2), np.uint8)
         begin, end = max(k - 1, first), min(k + AT_ONCE, last + 1)
         labelled = labels[begin:end, top:bottom, left:right]
-        np.equal(labelled, value, out=mask[begin - k + 1 : end - k + 1, 1:-1, 1:-1], casting="unsafe")
+        here = mask[begin - k + 1 : end - k + 1, 1:-1, 1:-1]
+        if len(values) == 1:
+            np.equal(labelled, next(iter(values)), out=here, casting="unsafe")
+        else:
+            here[...] = inside(labelled, values)
         edges = mask[..., :-1] | mask[..., 1:] << 1
         squares = edges[:, :-1] | edges[:, 1:] << 2
         cubes = squares[:-1] | squares[1:] << 4

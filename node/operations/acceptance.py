@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from db import events
 from db.database import Database
-from models import client, nifti
+from models import client, membership, nifti
 from models.card import Bundle
 from models.scores import summary
 from models.scores.case import score
@@ -106,7 +106,7 @@ def _scored(hosts: Hosts, bundle: Bundle, name: str, files: Sequence[Path]) -> C
             raise Refused("bad-case", f"{file.name} is not on the grid of {files[0].name}")
     mask, affine = truth
     values = _values(bundle)
-    if strange := sorted(set(np.unique(mask).tolist()) - {0, *values}):
+    if strange := sorted(set(np.unique(mask).tolist()) - {0, *membership.known(bundle.card)}):
         raise Refused("bad-case", f"{files[0].name} has values that the card does not know: {strange}")
     address = hosts.address(str(bundle.folder), bundle.card_sha256)
     arrays = [SharedArray.of(np.asarray(array, np.float32)) for array, _ in channels]
@@ -123,7 +123,8 @@ def _scored(hosts: Hosts, bundle: Bundle, name: str, files: Sequence[Path]) -> C
     lesions = [segment.value for segment in bundle.card.segment if segment.lesions]
     tolerance_mm = bundle.card.gate.tolerance_mm
     label = np.ascontiguousarray(mask, np.uint8)
-    classes = score(label, answer.labels, affine, values, lesions=lesions, tolerance_mm=tolerance_mm)
+    parts = membership.parts(bundle.card)
+    classes = score(label, answer.labels, affine, values, lesions=lesions, tolerance_mm=tolerance_mm, parts=parts)
     return CaseScores(case=name, patient=name, classes=classes, seconds=seconds)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from db import schema
 from db.database import DatabaseError, open_database, why_journal
-from models import card, chain
+from models import card, chain, membership
 from models.card import CardError
 
 from ..errors import NodeError
@@ -62,7 +62,7 @@ def check(
         lambda: _configuration(listen, senders, targets, routes),
         lambda: _home(home, reserve_gb),
         lambda: _database(home, database_url),
-        lambda: _networks(home, routes),
+        lambda: _networks(home, routes, targets),
         lambda: _device(device),
         _decoders,
         lambda: _destinations(targets, ae_title),
@@ -122,7 +122,7 @@ def _database(home: Path, url: str) -> Iterator[Finding]:
     database.dispose()
 
 
-def _networks(home: Path, routes: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+def _networks(home: Path, routes: Mapping[str, Sequence[str]], targets: Sequence[Target]) -> Iterator[Finding]:
     folders = (home / "models", card.SHIPPED)
     wanted = sorted({name for names in routes.values() for name in names}) or card.names(folders)
     for name in wanted:
@@ -134,6 +134,10 @@ def _networks(home: Path, routes: Mapping[str, Sequence[str]]) -> Iterator[Findi
             yield Finding("network", False, str(error))
         else:
             yield Finding("network", True, f"{name} {bundle.card.version}, every file is the one its card lists")
+            shows = ", ".join(target.name for target in targets if target.label_map)
+            if shows and membership.overlap(bundle.card):
+                said = f"the segments of {name} may overlap: {shows} gets them as a binary segmentation, no label map"
+                yield Finding("network", None, said)
 
 
 def _device(device: str) -> Iterator[Finding]:

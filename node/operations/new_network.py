@@ -12,6 +12,7 @@ from models.card import NAME, CardError
 
 from ..errors import Refused
 from ..learning import versions
+from ..learning.trainer import must_be_trainable
 from ..networks import Networks
 
 MADE = "network made"
@@ -26,7 +27,8 @@ def make(networks: Networks, name: str, like: str, file: Path, freeze_epochs: in
         freeze_epochs: for so long the layers that are taken over stay as they are.
 
     Raises:
-        Refused: `no-such-name`, `network-exists`, `bad-structures`, `not-like-that`.
+        Refused: `no-such-name`, `network-exists`, `bad-structures`, `not-like-that`; `training-impossible`, where the
+            other one is not trained here itself.
         Failed: `network-unusable`, of the network that it is like.
     """
     if not re.fullmatch(NAME, name):
@@ -36,6 +38,7 @@ def make(networks: Networks, name: str, like: str, file: Path, freeze_epochs: in
     if taken:
         raise Refused("network-exists", f"there is a network called {name}; `planimeter models list` lists them")
     _, parent = networks.live(like)
+    must_be_trainable(parent.card)
     try:
         said = likeness.structures(file)
     except CardError as error:

@@ -24,6 +24,7 @@ from models import client, golden, phantom
 from models.card import Bundle, CardError
 from models.golden import Golden
 from models.incoming import program
+from models.membership import inside
 from models.wire import SharedArray
 
 from ..errors import NodeError, Refused
@@ -196,25 +197,26 @@ def _tried(
         for one in channels:
             one.close()
     found = {
-        segment.label: float((answer.labels == segment.value).mean())
+        segment.label: part
         for segment in bundle.card.segment
-        if (answer.labels == segment.value).any()
+        if (part := float(inside(answer.labels, segment.values).mean()))
     }
     trial = Trial(
         what=what,
         seconds=time.monotonic() - begun,
         peak_memory_mb=answer.peak_memory_mb,
         found=found,
-        deviation=_deviation(what, answer.labels, found, before),
+        deviation=_deviation(what, answer.labels, before),
     )
     return trial, answer.labels
 
 
-def _deviation(what: str, labels: NDArray[np.uint8], found: dict[str, float], before: NDArray[np.uint8] | None) -> str:
+def _deviation(what: str, labels: NDArray[np.uint8], before: NDArray[np.uint8] | None) -> str:
     if before is not None and not np.array_equal(labels, before):
         return f"{int((labels != before).sum())} voxels are labelled otherwise than the first time"
-    if what in (NOISE, ZEROS) and sum(found.values()) > MOST_OF_NOISE:
-        return f"{sum(found.values()):.0%} of {what} is labelled"
+    labelled = float((labels > 0).mean())
+    if what in (NOISE, ZEROS) and labelled > MOST_OF_NOISE:
+        return f"{labelled:.0%} of {what} is labelled"
     return ""
 
 

@@ -11,7 +11,8 @@ from db import events, jobs, people, training_due
 from db.database import Database
 from db.job_states import JobKind
 
-from ..errors import Refused
+from ..errors import Failed, Refused
+from ..learning.trainer import must_be_trainable
 from ..networks import Networks
 
 #: behind studies and labels
@@ -42,10 +43,10 @@ def ask(database: Database, networks: Networks, network: str, attempts: int, who
         wait_seconds: until it may begin.
 
     Raises:
-        Refused: `training-open`: another one is under way.
+        Refused: `training-open`: another one is under way. `training-impossible`: of such a card.
         Failed: `network-unusable`.
     """
-    networks.known(network)
+    must_be_trainable(networks.known(network)[1].card)
     with database.write() as tx:
         people.lock(tx)
         if busy := training_due.under_way(tx):
@@ -73,6 +74,7 @@ def ask_where_due(database: Database, networks: Networks, terms: Terms, now: tim
             return []
         new = {name: training_due.new_patients(tx, name) for name in names}
     due = sorted((name for name in names if new[name] >= terms.new_patients), key=lambda name: (-new[name], name))
+    due = [name for name in due if _can_be_trained(networks, name)]
     if not due:
         return []
     with database.write() as tx:
@@ -80,6 +82,16 @@ def ask_where_due(database: Database, networks: Networks, terms: Terms, now: tim
         if training_due.under_way(tx) is not None:
             return []
         return due[:1] if _enqueue(tx, due[0], terms.attempts, WHO) else []
+
+
+def _can_be_trained(networks: Networks, name: str) -> bool:
+    try:
+        must_be_trainable(networks.known(name)[1].card)
+    except Refused:
+        return False
+    except Failed:
+        return True  # an unusable network is for its job to say
+    return True
 
 
 def _enqueue(tx: Any, network: str, attempts: int, who: str, wait_seconds: float = 0) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from models import membership
 from models.card import Bundle
 from models.incoming import program
 from models.incoming.program import Program, Said
@@ -90,9 +91,13 @@ def print_network(bundle: Bundle, console: Console | None = None) -> None:
     for one in its.input:
         table.add_row(*map(plain, (one.channel, one.source, one.kind, one.values)))
     console.print(table)
-    table = new_table("finds", ("value", "label", "type", "side"))
+    unions = membership.has_unions(its)
+    table = new_table("finds", ("value", "label", "type", "side", *(["label values"] if unions else [])))
     for segment in its.segment:
         side = segment.laterality[2] if segment.laterality else ""
-        table.add_row(*map(plain, (segment.value, segment.label, " ".join(segment.type), side)))
+        of_it = [", ".join(map(str, segment.values))] if unions else []
+        table.add_row(*map(plain, (segment.value, segment.label, " ".join(segment.type), side, *of_it)))
     console.print(table)
+    if membership.overlap(its):
+        console.print("  Its segments may overlap: binary segmentations only, no Label Map Segmentation.")
     print_program(program.program(bundle.folder), console)

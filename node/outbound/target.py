@@ -35,7 +35,8 @@ class Target:
         web: where to send by STOW-RS instead.
         objects: kinds of result that it gets: SEG, SR, SC, PDF, RTSTRUCT, STL, PM.
         stl_segments: labels of the segments that it gets as surfaces; all where none is named.
-        label_map: whether it shows Label Map Segmentations; it gets these instead of binary ones.
+        label_map: whether it shows Label Map Segmentations; it gets these instead of binary ones, unless
+            segments may overlap.
         flagged: what becomes of a result with quality flags: sent, sent with marks, or held for a person.
         commitment: whether it is asked for storage commitment.
         rejection_notes: whether it gets an IHE IOCM note on results that are replaced.

@@ -110,10 +110,10 @@ def _parts(volume: Volume, labels: NDArray[np.uint8], values: list[int]) -> dict
     array, shape = volume.values.array, volume.geometry.shape
     return {
         "runs": lambda: of_labels(labels, values),
-        "intensity": each(lambda value, of_it: intensity(array, labels, value, of_it)),
+        "intensity": each(lambda value, of_it: intensity(array, labels, (value,), of_it)),
         "long and short axis": each(lambda _, of_it: axes(of_it, plane_mm(affine))),
         "diameter in 3D": each(lambda _, of_it: diameter_3d_mm(of_it, affine)),
-        "surface": each(lambda value, of_it: surface_mm2(labels, value, of_it, affine)),
+        "surface": each(lambda value, of_it: surface_mm2(labels, (value,), of_it, affine)),
         "components": each(lambda _, of_it: components(of_it, shape, across_slices=True)),
         "all": lambda: measure(volume, labels, segments),
     }

@@ -128,6 +128,8 @@ class Shape:
         channels: names in the card.
         keys: what the data list of the bundle holds for a case: key -> numbers of the channels; none: an empty label.
         values: label values in the card.
+        overlapping: the card says that its segments may share voxels.
+        made_of: in the card, a segment's value -> the label values whose union it is.
         wrap: what is saved instead of the network's state.
         files: further files, name -> text.
         beside: what else the data list holds.
@@ -157,6 +159,8 @@ class Shape:
     colour: bool = False
     refused: str = ""
     needs: str = ""
+    overlapping: bool = False
+    made_of: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def preprocessing(self) -> list[Any]:
@@ -206,10 +210,15 @@ def write(shape: Shape, root: Path) -> torch.nn.Module:
     head = HEAD.format(name=root.name, config=shape.config_file, weights=shape.weights)
     kind = "image" if shape.flat else "volume"
     inputs = "".join(INPUT.format(channel=channel, kind=kind) for channel in shape.channels)
-    segments = "".join(SEGMENT.format(value=value) for value in shape.values)
+    segments = "".join(SEGMENT.format(value=value) + _union(shape, value) for value in shape.values)
+    head += f"overlapping = {str(shape.overlapping).lower()}\n"
     (root / card.FILE).write_text(head + inputs + segments + "\n[files]\n")
     card.seal(root)
     return network
+
+
+def _union(shape: Shape, value: int) -> str:
+    return f"made_of = {list(shape.made_of[value])}\n" if value in shape.made_of else ""
 
 
 def _yaml(config: dict[str, Any]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.zoo.bundles import ARGMAX, SAVE, SIGMOID, SOFTMAX, THRESHOLD, UNET, Shape, invert, shape
-from tests.zoo.inputs import four_mr_series
+from tests.zoo.inputs import crop, four_mr_series
 
 
 @shape
@@ -68,11 +70,68 @@ def four_series_and_composed_labels() -> Shape:
 
 
 @shape
-def overlapping_masks() -> Shape:
+def composed_labels_whose_unions_are_segments() -> Shape:
+    """As people speak of it: the tumour is 1, 2 and 4, its core 1 and 4."""
+    made = four_series_and_composed_labels()
+    made.made_of = {2: (1, 2, 4), 1: (4, 1)}
+    return made
+
+
+def overlapping(*steps: Any) -> Shape:
     made = four_mr_series()
-    made.values = (1, 2, 3)
-    made.after(SIGMOID, invert(), THRESHOLD, SAVE)
-    made.refused = "output-overlaps"
+    made.values, made.overlapping = (3, 1, 2), True
+    made.after(*steps, SAVE)
+    return made
+
+
+@shape
+def overlapping_masks_of_a_card_that_does_not_say_so() -> Shape:
+    made = overlapping(SIGMOID, invert(), THRESHOLD)
+    made.overlapping, made.refused = False, "output-overlaps"
+    return made
+
+
+@shape
+def overlapping_masks() -> Shape:
+    return overlapping(SIGMOID, invert(), THRESHOLD)
+
+
+@shape
+def overlapping_masks_on_a_grid_of_the_networks_own() -> Shape:
+    made = overlapping(SIGMOID, invert(), THRESHOLD | {"threshold": 0.51})
+    made.preprocessing[1:1] = [
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": "Orientationd", "keys": "image", "axcodes": "LPS", "labels": None},
+        {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.5], "mode": "bilinear"},
+    ]
+    made.preprocessing.append(crop(select_fn="$lambda x: x > -1", margin=0))
+    return made
+
+
+@shape
+def overlapping_masks_inverted_by_the_bundle() -> Shape:
+    made = overlapping_masks_on_a_grid_of_the_networks_own()
+    made.after(SIGMOID, THRESHOLD, invert(nearest=True), SAVE)
+    return made
+
+
+@shape
+def largest_component_of_each_overlapping_mask() -> Shape:
+    largest = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "is_onehot": True, "independent": True}
+    return overlapping(SIGMOID, invert(), THRESHOLD, largest | {"applied_labels": [0, 2]})
+
+
+@shape
+def more_overlapping_masks_than_segments() -> Shape:
+    made = overlapping(SIGMOID, invert(), THRESHOLD)
+    made.values, made.refused = (1, 2), "output-other-channels"
+    return made
+
+
+@shape
+def a_label_map_where_overlapping_masks_are_due() -> Shape:
+    made = overlapping(SOFTMAX, invert(), ARGMAX)
+    made.refused = "output-other-channels"
     return made
 
 

@@ -13,7 +13,7 @@ from models.scores.values import CaseScores
 
 from ...measurements.values import PixelSize
 from ...objects.pictures import planes
-from ...objects.pictures.drawing import INK, Colour, Look, bright, draw
+from ...objects.pictures.drawing import INK, Colour, Look, Values, bright, draw
 from ...objects.pictures.planes import Plane, Scene
 from ...objects.pictures.sheet import Entry, Sheet, compose, room_of
 from ...objects.pictures.tiles import Tile
@@ -96,8 +96,9 @@ def picture(
         found = _regions([np.minimum(truth, 1), *errors])
     assert found is not None, "one class and what is wrong with it, by some networks, are few"
     regions, members = found
-    of_truth = {one.value: bright(one.colour) for one in structures}
-    columns = [("Truth", of_truth), *((name, COLOURS) for name, _ in predictions)]
+    of_truth: dict[Values, Colour] = {(one.value,): bright(one.colour) for one in structures}
+    of_errors: dict[Values, Colour] = {(kind,): colour for kind, colour in COLOURS.items()}
+    columns = [("Truth", of_truth), *((name, of_errors) for name, _ in predictions)]
     room = room_of(PICTURE_WIDTH, len(columns))
     tiles = [
         Tile(_drawn(plane, members[n], colours, window, room), f"{name} · {plane.name}", None)
@@ -185,5 +186,5 @@ def _around(plane: Plane) -> tuple[slice, slice]:
     return parts[0], parts[1]
 
 
-def _drawn(plane: Plane, member: Labels, colours: Mapping[int, Colour], window: Window, room: int) -> Image.Image:
+def _drawn(plane: Plane, member: Labels, colours: Mapping[Values, Colour], window: Window, room: int) -> Image.Image:
     return draw(replace(plane, labels=member[plane.labels]), window, colours, Look(room, room, LETTERS))

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
+from models.card import Segment
+from models.membership import inside
+
 from ...study.facts import text
 from ..run import Run
 from .codes import same_code
@@ -40,7 +43,7 @@ def faults(one: Read, together: Together) -> Iterator[str]:
             yield f"ROI {number} lies in another frame of reference"
         if not same_code(observed[number].get("RTROIIdentificationCodeSequence"), segment.type):
             yield f"ROI {number} is not coded as the card has it"
-        yield from (f"{segment.label}: {fault}" for fault in _filled(drawn[number], segment.value, together))
+        yield from (f"{segment.label}: {fault}" for fault in _filled(drawn[number], segment, together))
 
 
 def _images(ds: Dataset, together: Together) -> Iterator[str]:
@@ -55,7 +58,7 @@ def _images(ds: Dataset, together: Together) -> Iterator[str]:
         yield "the images that it lists are not those that it was made from"
 
 
-def _filled(roi: Dataset, value: int, together: Together) -> Iterator[str]:
+def _filled(roi: Dataset, segment: Segment, together: Together) -> Iterator[str]:
     run = together.run
     edges: dict[int, list[NDArray[np.float64]]] = {}
     for contour in roi.get("ContourSequence") or ():
@@ -70,9 +73,9 @@ def _filled(roi: Dataset, value: int, together: Together) -> Iterator[str]:
             return
         edges.setdefault(k, []).append(np.hstack([points, np.roll(points, -1, axis=0)]))
     shape, wrong = (run.volume.geometry.shape[1], run.volume.geometry.shape[2]), 0
-    for k in np.union1d(np.flatnonzero(together.counts[:, value]), list(edges)).astype(int):
+    for k in np.union1d(np.flatnonzero(together.pixels(segment)), list(edges)).astype(int):
         filled = fill(np.vstack(edges[k]), shape) if k in edges else np.zeros(shape, bool)
-        wrong += int((filled != (run.labels[k] == value)).sum())
+        wrong += int((filled != inside(run.labels[k], segment.values)).sum())
     if wrong:
         yield f"its contours hold {wrong} pixels otherwise than the mask"
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from models.membership import inside
+
 from ...study.facts import text
 from .content import Item
 from .together import Together
@@ -52,7 +54,7 @@ def _drawn(row: Item, drawn: Item, n: int, together: Together) -> Iterator[str]:
     if not ((ends >= 0) & (ends <= (columns, rows))).all():
         yield "its line reaches beyond the image"
         return
-    mask = run.labels[slices[0]] == run.provenance.card.segment[n].value
+    mask = inside(run.labels[slices[0]], run.provenance.card.segment[n].values)
     if not all(_touches(mask, end) for end in ends):
         yield "its line does not end on the segment"
     yield from _length(row, ends, together)

@@ -10,6 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import iter_pixels
 from pydicom.uid import UID
 
+from models import membership
+
 from ...errors import Failed
 from ...study.geometry import LINE_TOLERANCE, Geometry
 from ..forms import LABEL_MAP
@@ -99,20 +101,26 @@ def pixels_of(seg: Dataset, native: memoryview | None) -> Iterator[NDArray[np.ui
 
 def _voxels(one: Read, frames: Frames, slices: NDArray[np.int64], run: Run) -> Iterator[str]:
     label_map = one.form.has(LABEL_MAP)
-    values = [0, *(segment.value for segment in run.provenance.card.segment)]
+    values = [segment.values for segment in run.provenance.card.segment]
     numbers = np.zeros(np.iinfo(run.labels.dtype).max + 1, run.labels.dtype)
-    numbers[values] = np.arange(len(values))
-    if ((frames.segments < (0 if label_map else 1)) | (frames.segments >= len(values))).any():
+    segments_of = np.zeros(numbers.shape, np.int64)
+    for number, of_segment in enumerate(values, 1):
+        numbers[list(of_segment)] = number
+        segments_of[list(of_segment)] += 1
+    if ((frames.segments < (0 if label_map else 1)) | (frames.segments > len(values))).any():
         yield "a frame shows a segment that is not described"
         return
     wrong, inside = 0, 0
     for pixels, k, segment in zip(pixels_of(one.ds, one.pixels), slices, frames.segments, strict=True):
         found = pixels if label_map else pixels.view(np.bool_)
-        meant = numbers[run.labels[k]] if label_map else run.labels[k] == values[segment]
+        meant = numbers[run.labels[k]] if label_map else membership.inside(run.labels[k], values[segment - 1])
         if not np.array_equal(found, meant):
             wrong += int((found != meant).sum())
         inside += int(np.count_nonzero(found))
-    lacking = int(np.count_nonzero(run.labels)) - inside
+    # a voxel of two segments is in two frames
+    all_of_them = int(segments_of.max(initial=0)) <= 1
+    there = np.count_nonzero(run.labels) if all_of_them else sum(int(segments_of[one].sum()) for one in run.labels)
+    lacking = int(there) - inside
     if wrong or lacking:
         what = f"{wrong} voxels are not those of the network"
         yield what + (f", and {lacking} of the network's are in no frame" if lacking > 0 else "")

@@ -8,6 +8,8 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 from numpy.typing import NDArray
 
+from models import membership
+
 from ...measurements.values import Measured
 from ...study.facts import text
 from ..forms import VOLUMES
@@ -106,7 +108,7 @@ def differs(row: Item, right: float | None, most: float = np.inf) -> bool:
 
 def _sizes(rows: list[Item], n: int, lesion: int, together: Together) -> Iterator[str]:
     run, geometry = together.run, together.run.volume.geometry
-    measured, counts = run.measured[n], together.counts[:, run.provenance.card.segment[n].value]
+    measured, counts = run.measured[n], together.pixels(run.provenance.card.segment[n])
     sized = [row for row in rows if row.code in (VOLUME, AREA)]
     if lesion:
         one = measured.lesions[lesion - 1]
@@ -170,8 +172,8 @@ def _is_rank(row: Item, values: NDArray[np.float32], part: float) -> bool:
 def inside(n: int, together: Together) -> NDArray[np.float32] | None:
     """The modality values inside a segment; None where there are none, or in colour."""
     run = together.run
-    value, values = run.provenance.card.segment[n].value, run.volume.values.array
-    slices = np.flatnonzero(together.counts[:, value])
+    segment, values = run.provenance.card.segment[n], run.volume.values.array
+    slices = np.flatnonzero(together.pixels(segment))
     if values.ndim != run.labels.ndim or not len(slices):
         return None
-    return np.concatenate([values[k][run.labels[k] == value] for k in slices])
+    return np.concatenate([values[k][membership.inside(run.labels[k], segment.values)] for k in slices])

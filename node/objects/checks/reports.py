@@ -137,7 +137,7 @@ def _reference(group: Item, n: int, one: Read, together: Together) -> Iterator[s
 
 def _frame(group: Item, reference: Dataset, n: int, one: Read, together: Together) -> Iterator[str]:
     """On images that are no volume: to the frame of the slice that has most of it, and to its image."""
-    k = int(together.counts[:, together.run.provenance.card.segment[n].value].argmax())
+    k = int(together.pixels(together.run.provenance.card.segment[n]).argmax())
     frames = together.frames(segmentation_of(one.form))
     number = int(reference.get("ReferencedFrameNumber") or 0)
     if frames is not None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from models import membership
 from models.card import Segment
 
 from ...study.facts import text
@@ -43,6 +44,9 @@ def faults(one: Read, frames: Frames, together: Together) -> Iterator[str]:
         yield "its pixels have another format than such a segmentation"
     if label_map and frames.segments.any():
         yield "a frame of a label map says that it shows one segment"
+    overlap = "YES" if membership.overlap(run.provenance.card) else "NO"
+    if seg.get("SegmentsOverlap") != overlap:
+        yield f"it says of its segments overlapping {seg.get('SegmentsOverlap')}, and it is {overlap}"
     if unknown := frames.tags - GROUPS:
         yield f"its frames have groups that are not ours ({', '.join(f'{tag:08x}' for tag in sorted(unknown))})"
     yield from _segments(seg, run, label_map=label_map)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from models.membership import inside
+
 from ...study.facts import text
 from .pictures import whole_document
 from .read import Read
@@ -41,7 +43,7 @@ def _where(corners: NDArray[np.float32], one: Read, together: Together) -> Itera
         return
     run = together.run
     number = int(one.form.base.removeprefix("SEGMENT"))
-    mask = run.labels == run.provenance.card.segment[number - 1].value
+    mask = inside(run.labels, run.provenance.card.segment[number - 1].values)
     if not mask.any() or not len(corners):
         if mask.any() or len(corners):
             yield "the surface is not that of its segment: one of them is empty"

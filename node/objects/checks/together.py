@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from models.card import Segment
+
 from ..forms import BINARY, LABEL_MAP, MARKED, SEG, Form
 from ..run import Run
 from .frames import Frames, frames_of
@@ -33,6 +35,11 @@ class Together:
         """(slices, values): how many pixels of a slice have a label value."""
         most = int(np.iinfo(self.run.labels.dtype).max) + 1
         return np.array([np.bincount(one.ravel(), minlength=most) for one in self.run.labels])
+
+    def pixels(self, segment: Segment) -> NDArray[np.int64]:
+        """How many each slice has of a segment."""
+        of_it = [value for value in segment.values if value < self.counts.shape[1]]
+        return np.asarray(self.counts[:, of_it].sum(axis=1))
 
     @cached_property
     def images(self) -> dict[tuple[str, int], int]:

@@ -19,6 +19,7 @@ from pydicom.uid import RTStructureSetStorage
 from scipy import ndimage
 
 from models.card import Segment
+from models.membership import box_of, inside
 
 from ...errors import Refused
 from .. import references
@@ -79,10 +80,10 @@ def rtstruct(run: Run, *, marked: bool = False) -> bytes:
     ds.StructureSetDescription = RESEARCH
     ds.ReferencedFrameOfReferenceSequence = [_frame_of_reference(run)]
     ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
-    boxes = dict(enumerate(ndimage.find_objects(run.labels), 1))
+    boxes = {value: box for value, box in enumerate(ndimage.find_objects(run.labels), 1) if box is not None}
     for number, segment in enumerate(provenance.card.segment, 1):
-        box = boxes.get(segment.value) or (slice(0, 0),) * 3
-        mask = run.labels[box] == segment.value
+        box = box_of(boxes, segment.values) or (slice(0, 0),) * 3
+        mask = inside(run.labels[box], segment.values)
         polygons = trace(mask, (box[0].start, box[1].start, box[2].start))
         ds.StructureSetROISequence.append(_roi(run, number, segment, int(mask.sum())))
         ds.ROIContourSequence.append(_contours(run, number, segment, polygons))

@@ -14,6 +14,7 @@ from pydicom.uid import EncapsulatedSTLStorage
 from scipy import ndimage
 
 from models.card import Segment
+from models.membership import inside
 
 from ...errors import Refused
 from .. import forms, references
@@ -44,7 +45,7 @@ def has_surface(run: Run, segment_number: int) -> bool:
         segment_number: its place in the card, from 1.
     """
     segment = run.provenance.card.segment[segment_number - 1]
-    return run.volume.geometry.in_patient and bool((run.labels == segment.value).any())
+    return run.volume.geometry.in_patient and bool(inside(run.labels, segment.values).any())
 
 
 def stl(run: Run, segment_number: int, *, marked: bool = False) -> bytes:
@@ -95,10 +96,11 @@ def encoded(made: Surface) -> bytes:
 
 
 def _surface(run: Run, segment: Segment) -> Surface:
-    box = ndimage.find_objects(run.labels)[segment.value - 1]
+    mask = inside(run.labels, segment.values)
+    (box,) = ndimage.find_objects(mask.view(np.uint8))
     affine = run.volume.geometry.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [span.start for span in reversed(box)]
-    return surface(run.labels[box] == segment.value, affine)
+    return surface(mask[box], affine)
 
 
 def _describe_document(ds: Dataset, run: Run, segment: Segment, *, marked: bool) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import Card
+from models.membership import inside
 
 from ..run import Run
 
@@ -21,14 +22,13 @@ def number_of_key_images(labels: NDArray[np.uint8], card: Card) -> int:
     Args:
         labels: (slices, rows, columns).
     """
-    values = {segment.value for segment in card.segment}
-    missing = set(values)
+    missing = {segment.value: segment.values for segment in card.segment}
     for labelled in labels:
         if not missing:
             break
         if labelled.any():
-            missing -= {value for value in missing if (labelled == value).any()}
-    return min(MOST, 1 + len(values - missing))
+            missing = {value: of_it for value, of_it in missing.items() if not inside(labelled, of_it).any()}
+    return min(MOST, 1 + len(card.segment) - len(missing))
 
 
 def shown(run: Run) -> list[int]:

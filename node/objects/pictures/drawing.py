@@ -15,6 +15,8 @@ from .planes import Plane
 from .window import Window
 
 Colour = tuple[int, int, int]
+#: label values whose union is outlined
+Values = tuple[int, ...]
 INK, BLACK = (245, 247, 250), (0, 0, 0)
 #: lengths that a scale may have: one of these, times a power of ten
 ROUND_LENGTHS = (1, 2, 5)
@@ -64,7 +66,7 @@ def bright(colour: Colour) -> Colour:
 def draw(
     plane: Plane,
     window: Window,
-    colours: Mapping[int, Colour],
+    colours: Mapping[Values, Colour],
     look: Look,
     diameters: Sequence[Diameter] = (),
     box: tuple[slice, slice] | None = None,
@@ -72,7 +74,7 @@ def draw(
     """The picture of a plane, as large as fits into the room that it has, in its true shape.
 
     Args:
-        colours: label value -> colour, of what is outlined.
+        colours: label values -> colour, of what is outlined; where outlines share pixels, each is drawn by itself.
         box: rows and columns that are framed: the part that another picture shows.
     """
     scale = min(look.width / plane.width_mm, look.height / plane.height_mm)
@@ -102,25 +104,44 @@ def resized(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def _outline(
-    pixels: NDArray[np.uint8], labels: NDArray[np.uint8], colours: Mapping[int, Colour], thickness: int
+    pixels: NDArray[np.uint8], labels: NDArray[np.uint8], colours: Mapping[Values, Colour], thickness: int
 ) -> None:
-    """Colour the pixels just inside the boundary of each label, and darken those just outside: any ground is dark.
+    """Colour the pixels just inside the boundary of each structure, and darken those just outside: any ground is dark.
 
     Args:
         labels: of any size; fitted to the pixels after those that are not outlined were left out.
     """
-    table, outlined = np.zeros((256, 3), np.uint8), np.zeros(256, bool)
-    for value, colour in colours.items():
-        table[value], outlined[value] = colour, True
-    seen = resized(np.where(outlined[labels], labels, np.uint8(0)), (pixels.shape[1], pixels.shape[0]))
-    edge = _edge(seen)
-    inside = edge
-    for _ in range(thickness - 1):
-        inside = inside | (_beside(inside) & (seen > 0))
-    outside = edge & (seen == 0)
-    pixels[outside] = (pixels[outside] * DARKER).astype(np.uint8)
-    inside &= seen > 0
-    pixels[inside] = table[seen[inside]]
+    drawn = []
+    for numbered, table in _layers(labels, colours):
+        seen = resized(numbered, (pixels.shape[1], pixels.shape[0]))
+        edge = _edge(seen)
+        inside = edge
+        for _ in range(thickness - 1):
+            inside = inside | (_beside(inside) & (seen > 0))
+        outside = edge & (seen == 0)
+        pixels[outside] = (pixels[outside] * DARKER).astype(np.uint8)
+        inside &= seen > 0
+        drawn.append((inside, table[seen[inside]]))
+    for inside, line in drawn:  # after all grounds are dark: none is darkened by the one around it
+        pixels[inside] = line
+
+
+def _layers(
+    labels: NDArray[np.uint8], colours: Mapping[Values, Colour]
+) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """The structures that exclude one another as one map of numbers, with the colour of each.
+
+    Where some share label values each is a map by itself, the largest first: what lies within it is drawn upon it.
+    """
+    every = sorted(colours)
+    values = [value for one in every for value in one]
+    if len(set(values)) < len(values):
+        alone = [one for of_it in every for one in _layers(labels, {of_it: colours[of_it]})]
+        return sorted(alone, key=lambda one: -np.count_nonzero(one[0]))
+    numbers, table = np.zeros(256, np.uint8), np.zeros((len(every) + 1, 3), np.uint8)
+    for number, of_it in enumerate(every, 1):
+        numbers[list(of_it)], table[number] = number, colours[of_it]
+    return [(numbers[labels], table)]
 
 
 def _edge(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:

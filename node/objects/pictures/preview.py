@@ -12,7 +12,7 @@ from PIL import Image
 from ...measurements.values import PixelSize
 from ...study.geometry import Geometry
 from . import window
-from .drawing import Colour, Look, bright, draw
+from .drawing import Colour, Look, Values, bright, draw
 from .planes import Scene, lie
 from .sheet import Entry, Sheet, compose, room_of
 from .tiles import Tile, overview_planes
@@ -50,7 +50,7 @@ def picture(
     names = tuple(f"slice {k} of {len(labels)}" for k in range(1, len(labels) + 1))
     of = Scene(values, labels, geometry, (float(across), float(down)), PixelSize.PATIENT, ("", ""), names)
     room = room_of(WIDTH, COLUMNS)
-    colours = {segment.value: bright(segment.colour) for segment in segments}
+    colours: dict[Values, Colour] = {(segment.value,): bright(segment.colour) for segment in segments}
     tiles = [
         Tile(draw(plane, Window(*seen), colours, Look(room, room, LETTERS)), plane.name, k)
         for plane, k in overview_planes(of)

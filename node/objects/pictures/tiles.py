@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.card import Card
+from models.membership import inside
 
 from ...measurements.values import Measured, PixelSize
 from ..run import Run
 from . import planes, window, words
 from .choice import through
-from .drawing import Colour, Diameter, Look, bright, draw
+from .drawing import Colour, Diameter, Look, Values, bright, draw
 from .planes import Plane, Scene
 from .window import Window
 
@@ -38,9 +39,9 @@ class Tile:
     slice: int | None
 
 
-def colours(card: Card) -> dict[int, Colour]:
-    """Label value -> colour of its contour."""
-    return {segment.value: bright(segment.colour) for segment in card.segment}
+def colours(card: Card) -> dict[Values, Colour]:
+    """Label values of a segment -> colour of its contour."""
+    return {segment.values: bright(segment.colour) for segment in card.segment}
 
 
 def window_of(run: Run, measured: Measured | None = None) -> Window:
@@ -76,12 +77,12 @@ def of_segment(run: Run, of: Scene, n: int, look: Look, apart: Look) -> list[Til
         look, apart: how one picture is drawn, and how each of two.
     """
     segment, measured = run.provenance.card.segment[n], run.measured[n]
-    seen, outlined = window_of(run, measured), {segment.value: bright(segment.colour)}
+    seen, outlined = window_of(run, measured), {segment.values: bright(segment.colour)}
     diameters = _diameters(measured)
     main = measured.largest_slice
     other = measured.long_axis.slice if measured.long_axis else main
     plane, near = planes.of_slice(of, main), planes.of_slice(of, other)
-    box = _around(near.labels == segment.value)
+    box = _around(inside(near.labels, segment.values))
     if box is None and main == other:
         return [Tile(draw(plane, seen, outlined, look, diameters), _caption(of, plane, seen.name), main)]
     frame = box if main == other else None

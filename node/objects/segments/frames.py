@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from models.membership import Labels
+
 from ...errors import Refused
 from .elements import code, element, sequence, text
 
-Labels = NDArray[np.uint8] | NDArray[np.uint16]
+#: of a segment, in the label map
+Values = tuple[int, ...]
 
 #: in place of a segment number: a frame of a label map shows every segment
 EVERY = 0
@@ -35,7 +38,7 @@ class Layout:
     in_patient: bool
 
 
-def layout(labels: Labels, values: Sequence[int], *, label_map: bool, in_patient: bool) -> Layout:
+def layout(labels: Labels, values: Sequence[Values], *, label_map: bool, in_patient: bool) -> Layout:
     """Leave out the frames without a voxel; where there would be none, keep one.
 
     On images that are no slices of a volume every frame is there: what is said of a segment refers to its frames. Of
@@ -43,7 +46,7 @@ def layout(labels: Labels, values: Sequence[int], *, label_map: bool, in_patient
 
     Args:
         labels: (slices, rows, columns).
-        values: the label value of each segment, in the order of the segment numbers.
+        values: the label values of each segment, in the order of the segment numbers.
 
     Raises:
         Refused: `output-unknown-label`.
@@ -62,15 +65,16 @@ def layout(labels: Labels, values: Sequence[int], *, label_map: bool, in_patient
     return Layout(frames, slices, in_patient)
 
 
-def _present(labels: Labels, values: Sequence[int]) -> NDArray[np.bool_]:
+def _present(labels: Labels, values: Sequence[Values]) -> NDArray[np.bool_]:
     """(segments, slices): whether the segment has a voxel in the slice."""
     there = np.zeros((len(values), len(labels)), bool)
-    known = [0, *values]
+    known = sorted({0, *(value for of_segment in values for value in of_segment)})
+    single = [of_segment[0] for of_segment in values] if all(len(one) == 1 for one in values) else None
     for k, one in enumerate(labels):
         flat = one.ravel()
         found = np.append(flat[1:][flat[1:] != flat[:-1]], flat[0])  # where a run begins; quicker than a count of all
-        counts = np.bincount(found, minlength=max(known) + 1)
-        there[:, k] = counts[known[1:]] > 0
+        counts = np.bincount(found, minlength=known[-1] + 1)
+        there[:, k] = counts[single] > 0 if single else [counts[list(one)].any() for one in values]
         if counts[known].sum() < found.size:
             raise Refused("output-unknown-label", "the label map has values that the network's card does not know")
     return there

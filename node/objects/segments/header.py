@@ -9,6 +9,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import SegmentationStorage
 
+from models import membership
+
 from .. import references
 from ..begun import begun, put_frame_of_reference
 from ..forms import LABEL_MAP, LABEL_MAP_SEGMENTATION_STORAGE, MARKED, Form
@@ -42,7 +44,8 @@ def header(run: Run, layout: Layout, form: Form) -> Dataset:
     ds.ReferencedSeriesSequence = [references.series(run)]
     ds.SourceImageSequence = references.images(run, frames=False)
     _image(ds, source, len(layout.frames), segments=len(provenance.card.segment) if label_map else 0)
-    ds.SegmentSequence, ds.SegmentsOverlap = segments(provenance, label_map=label_map), "NO"
+    ds.SegmentSequence = segments(provenance, label_map=label_map)
+    ds.SegmentsOverlap = "YES" if membership.overlap(provenance.card) else "NO"
     by_place = BY_PLACE if layout.in_patient else BY_TIME
     _dimensions(ds, [by_place] if label_map else [BY_SEGMENT, by_place])
     provenance.stamp_dimensions(ds)

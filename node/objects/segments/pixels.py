@@ -9,10 +9,12 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from models.membership import Labels, inside
+
 from ...errors import Refused
 from . import rle
 from .elements import UNDEFINED, head, item
-from .frames import Labels, Layout
+from .frames import Layout, Values
 
 PIXEL_DATA = 0x7FE00010
 SEQUENCE_DELIMITATION = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
@@ -20,7 +22,7 @@ SEQUENCE_DELIMITATION = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 LARGEST = 0xFFFFFFFE
 
 
-def write_bits(stream: BinaryIO, labels: Labels, values: Sequence[int], layout: Layout) -> None:
+def write_bits(stream: BinaryIO, labels: Labels, values: Sequence[Values], layout: Layout) -> None:
     """BINARY: frame after frame without a gap, the first pixel in the lowest bit (PS3.5 8.1.1, 8.2).
 
     Where rows x columns is no multiple of 8, a frame begins inside the last byte of the one before.
@@ -34,8 +36,8 @@ def write_bits(stream: BinaryIO, labels: Labels, values: Sequence[int], layout: 
     stream.write(head(PIXEL_DATA, "OB", size))
     left = np.zeros(0, bool)
     for number, k in layout.frames:
-        inside = (labels[k] == values[number - 1]).ravel()
-        bits = np.concatenate([left, inside]) if left.size else inside
+        mask = inside(labels[k], values[number - 1]).ravel()
+        bits = np.concatenate([left, mask]) if left.size else mask
         whole = bits.size // 8 * 8
         stream.write(np.packbits(bits[:whole], bitorder="little").data)
         left = bits[whole:]
@@ -43,7 +45,7 @@ def write_bits(stream: BinaryIO, labels: Labels, values: Sequence[int], layout: 
     stream.write(b"\0" * (size - used))
 
 
-def write_numbers(stream: BinaryIO, labels: Labels, values: Sequence[int], layout: Layout) -> None:
+def write_numbers(stream: BinaryIO, labels: Labels, values: Sequence[Values], layout: Layout) -> None:
     """LABELMAP: each frame one fragment in RLE Lossless, behind a Basic Offset Table (PS3.5 A.4).
 
     Raises:
@@ -63,13 +65,14 @@ def bits_of(segments: int) -> int:
     return 8 if segments <= np.iinfo(np.uint8).max else 16
 
 
-def _numbered(labels: Labels, values: Sequence[int], layout: Layout) -> Iterable[Labels]:
+def _numbered(labels: Labels, values: Sequence[Values], layout: Layout) -> Iterable[Labels]:
     """The frames with segment numbers in place of label values."""
     dtype = np.dtype(f"u{bits_of(len(values)) // 8}")
-    highest = max(*values, int(np.iinfo(labels.dtype).max))
+    highest = max(*(one[-1] for one in values), int(np.iinfo(labels.dtype).max))
     numbers: NDArray[np.uint8] | NDArray[np.uint16] = np.zeros(highest + 1, dtype)
-    numbers[list(values)] = np.arange(1, len(values) + 1)
-    already = labels.dtype == dtype and list(values) == list(range(1, len(values) + 1))
+    for number, of_segment in enumerate(values, 1):
+        numbers[list(of_segment)] = number
+    already = labels.dtype == dtype and list(values) == [(number,) for number in range(1, len(values) + 1)]
     return (labels[k] if already else numbers[labels[k]] for _, k in layout.frames)
 
 

@@ -11,6 +11,9 @@ from io import BytesIO
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
+from models import membership
+
+from ...errors import Refused
 from ..forms import BINARY, LABEL_MAP, SEG, Form
 from ..run import Run, SegReference
 from .frames import EVERY, Layout, layout, per_frame_groups
@@ -34,9 +37,13 @@ def segmentation(run: Run, *, label_map: bool = False, marked: bool = False) -> 
         The Part 10 file, and what another object needs to refer to it.
 
     Raises:
-        Refused: `output-unknown-label`, `result-too-large`.
+        Refused: `output-unknown-label`, `result-too-large`; `segments-overlap`: a label map was asked for, and the
+            segments of the card may share voxels (PS3.3 C.8.20.2.3.3: it has one segment per pixel).
     """
-    values = [segment.value for segment in run.provenance.card.segment]
+    card = run.provenance.card
+    if label_map and membership.overlap(card):
+        raise Refused("segments-overlap", f"the segments of {card.name} may overlap, which no label map can show")
+    values = [segment.values for segment in card.segment]
     form = Form.of(SEG, LABEL_MAP if label_map else BINARY, marked=marked)
     in_patient = "FrameOfReferenceUID" in run.sources[0]
     frames = layout(run.labels, values, label_map=label_map, in_patient=in_patient)
