@@ -71,9 +71,13 @@ def _models(models: Commands, node: ArgumentParser) -> None:
     listed = _command(models, node, "list", "every version of every network")
     listed.add_argument("--json", action="store_true", help="the same for programs, complete")
     added = _command(models, node, "add", "look at a bundle from elsewhere, draft its card, install it switched off")
-    added.add_argument("path", type=Path, metavar="PATH", help="a folder or a zip")
+    what = "a bundle, results of nnU-Net, a zip of these, or a TorchScript file"
+    added.add_argument("path", type=Path, metavar="PATH", help=what)
     added.add_argument("--card", type=Path, metavar="FILE", help="its card, once the draft is filled in")
     added.add_argument("--name", default="", metavar="NAME", help="of the network, in the draft")
+    added.add_argument(
+        "--orientation", default="", metavar="AXES", help="of nnU-Net's training: LAS, LPS, RAS ... or acquired"
+    )
     shown = _command(models, node, "show", "a network's card, and what its bundle executes")
     shown.add_argument("network", metavar="NETWORK")
     shown.add_argument("--json", action="store_true", help="the same for programs, complete")

@@ -110,7 +110,7 @@ def add_model(options: argparse.Namespace) -> int:
     from .operations import installing, rehearse, show_network
 
     node = _node(options)
-    brought = installing.add(node.networks, options.path, who(), options.card, options.name)
+    brought = installing.add(node.networks, options.path, who(), options.card, options.name, options.orientation)
     show_network.print_brought(brought)
     if brought.questions:
         return 1

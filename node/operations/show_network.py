@@ -48,6 +48,12 @@ def print_program(found: Program, console: Console) -> None:
     _listed(console, "[bold red]expressions that reach out[/]", found.reaching)
     _listed(console, "imports", found.imports)
     _listed(console, "classes and functions that are neither MONAI's nor PyTorch's", found.targets)
+    for name, lines in found.networks:
+        console.print(
+            f"{plain(name)} is a [bold]program[/]: a network in TorchScript, {lines} lines, with no other sandbox than "
+            "the process of its model host"
+        )
+    _listed(console, "[bold red]lines of it that reach out[/]", found.outside)
     for name, lines in found.scripts[:MOST]:
         console.print(f"  {plain(name)}: {lines} lines")
     if found.pickles:
