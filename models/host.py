@@ -100,12 +100,21 @@ def _serve_one(network: Network, connection: socket.socket, turn: threading.Lock
         connection.settimeout(30)
         message, channels = Receiver(connection).receive()
         try:
+            if message.get("do") == "environment":
+                send(connection, {"say": "environment", "environment": _environment(network)})
+                return
             with turn:
                 send(connection, {"say": "started"})
                 _segment(network, connection, message, channels)
         finally:
             for one in channels:
                 one.close()
+
+
+def _environment(network: Network) -> dict[str, str]:
+    from .environment import describe
+
+    return describe(network.device)
 
 
 def _segment(network: Network, connection: socket.socket, message: dict[str, Any], channels: list[SharedArray]) -> None:

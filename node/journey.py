@@ -23,7 +23,7 @@ from db.job_states import Claim, JobKind, JobState, LostLease
 from models.card import Bundle
 from models.client import Answer
 
-from . import commitment, delivering, evaluating, labelling, making, notices, rejections, shadowing, training
+from . import commitment, delivering, evaluating, labelling, making, notices, proving, rejections, shadowing, training
 from .app import Node
 from .attempt import Stages
 from .delivering import not_held
@@ -100,6 +100,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             jobs.finish(tx, job, JobState.CANCELLED, stages.report("outdated", why_not))
         return
     version, bundle = _pinned(node, job, input_set["network"])
+    proving.require(node, bundle, stages)
     with stages("volume"):
         built = read(node.archive, node.decoders, bundle, members)
     try:

@@ -119,10 +119,13 @@ def add_model(options: argparse.Namespace) -> int:
 
 
 def show_model(options: argparse.Namespace) -> int:
-    from .operations import show_network
+    from .operations import proofs, show_network
 
-    _, bundle = _node(options).networks.known(options.network)
-    return _show(options, show_network.shown(bundle), partial(show_network.print_network, bundle))
+    node = _node(options)
+    _, bundle = node.networks.known(options.network)
+    with node.database.read() as tx:
+        proof = proofs.last(tx, bundle)
+    return _show(options, show_network.shown(bundle, proof), partial(show_network.print_network, bundle, proof))
 
 
 def check_model(options: argparse.Namespace) -> int:

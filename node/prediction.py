@@ -48,6 +48,24 @@ def read(archive: Archive, decoders: Decoders, bundle: Bundle, members: Sequence
         raise
 
 
+def environment(hosts: Path | None, bundle: Bundle) -> dict[str, str]:
+    """On what a network runs here; its host is started where it does not run.
+
+    Raises:
+        Failed, Unavailable: as `predict`.
+    """
+    try:
+        return client.environment(_asked(hosts, bundle))
+    except client.HostBusy as error:
+        raise Unavailable("host-busy", str(error), BUSY_RETRY_SECONDS) from error
+
+
+def _asked(hosts: Path | None, bundle: Bundle) -> Path:
+    if hosts is None:
+        raise Unavailable("no-supervisor", "nobody starts model hosts here; use `planimeter run` or `planimeter work`")
+    return ask(hosts, bundle)
+
+
 def predict(
     hosts: Path | None,
     bundle: Bundle,
@@ -72,10 +90,8 @@ def predict(
         Failed: the host died, hung, or could not be started.
         Unavailable: the host went away before it began.
     """
-    if hosts is None:
-        raise Unavailable("no-supervisor", "nobody starts model hosts here; use `planimeter run` or `planimeter work`")
     with stages("host"):
-        address = ask(hosts, bundle)
+        address = _asked(hosts, bundle)
     try:
         with stages("network"):
             answer = client.segment(

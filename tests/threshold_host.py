@@ -31,6 +31,7 @@ class ThresholdHosts:
         address: to give to workers as `--hosts`.
         answer: what a host does with a volume; may be replaced.
         asked: how many volumes came.
+        environment: what they say that they run on.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,7 @@ class ThresholdHosts:
         self._host = self._folder / "host.sock"
         self.answer: Callable[[NDArray[np.float32]], NDArray[np.uint8]] = threshold
         self.asked = 0
+        self.environment = {"torch": "0", "device": "threshold"}
         self._listeners: list[socket.socket] = []
 
     def __enter__(self) -> ThresholdHosts:
@@ -53,8 +55,10 @@ class ThresholdHosts:
         shutil.rmtree(self._folder)
 
     def _segment(
-        self, _message: dict[str, Any], arrays: list[SharedArray]
+        self, message: dict[str, Any], arrays: list[SharedArray]
     ) -> tuple[dict[str, Any], tuple[SharedArray, ...]]:
+        if message["do"] == "environment":
+            return {"say": "environment", "environment": dict(self.environment)}, ()
         self.asked += 1
         volume = arrays[0].array
         labels = SharedArray.make(volume.shape, np.uint8)

@@ -11,6 +11,8 @@ from models.incoming import program
 from models.incoming.program import Program, Said
 
 from .installing import Brought
+from .proofs import Proof
+from .rehearse import has_golden_cases
 from .terminal import new_table, plain
 
 #: expressions and files that are listed one by one
@@ -67,9 +69,16 @@ def _listed(console: Console, title: str, said: tuple[Said, ...]) -> None:
             console.print(f"  {plain(one.file)} {plain(one.place)}: {plain(one.words)}")
 
 
-def shown(bundle: Bundle) -> dict[str, Any]:
-    """The same for programs: the card, where it lies, its hashes."""
+def _proven(bundle: Bundle, proof: Proof | None) -> str:
+    if not has_golden_cases(bundle):
+        return "none"
+    return proof.sentence if proof else "not run before a study yet"
+
+
+def shown(bundle: Bundle, proof: Proof | None) -> dict[str, Any]:
+    """The same for programs: the card, where it lies, its hashes, and how its golden cases did last."""
     return {
+        "golden": {"at": proof.at, "environment": dict(proof.environment), "faults": proof.faults} if proof else None,
         "card": bundle.card.model_dump(mode="json"),
         "folder": str(bundle.folder),
         "card_sha256": bundle.card_sha256,
@@ -77,7 +86,7 @@ def shown(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def print_network(bundle: Bundle, console: Console | None = None) -> None:
+def print_network(bundle: Bundle, proof: Proof | None, console: Console | None = None) -> None:
     """The card, and what the bundle runs."""
     console = console or Console()
     its = bundle.card
@@ -89,6 +98,7 @@ def print_network(bundle: Bundle, console: Console | None = None) -> None:
         "licence": f"{its.licence}; of the weights: {its.weights_licence}",
         "weights": f"{its.weights}, SHA-256 {bundle.weights_sha256}",
         "lies in": bundle.folder,
+        "golden cases": _proven(bundle, proof),
     }
     for name, value in rows.items():
         console.print(f"  {name}: {plain(value)}")
