@@ -10,10 +10,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from config.settings import Settings
 from db import events
 from models import client
 from models.environment import describe
-from node.app import Node
+from node.app import Node, open_node
 from node.operations import installing, proofs, show_network
 from node.operations.status import overview, print_tables
 from tests import mini_bundle
@@ -34,12 +35,14 @@ def hosts(threshold_hosts: ThresholdHosts) -> Iterator[ThresholdHosts]:
 
 
 @pytest.fixture
-def proven(node: Node, hosts: ThresholdHosts) -> Node:
+def proven(settings: Settings, hosts: ThresholdHosts) -> Iterator[Node]:
     """A node with one network that reads studies, and has a golden case."""
+    with_case(mini_bundle.make(settings.home / "models", NAME), box(-700, first=2), box(1, first=2))
+    node = open_node(settings, hosts.address)
     for shipped in ("ct_lungs", "pet_sarcoma"):
         installing.switch(node.networks, shipped, "ann", on=False)
-    with_case(mini_bundle.make(node.archive.home / "models", NAME), box(-700, first=2), box(1, first=2))
-    return node
+    yield node
+    node.close()
 
 
 def read_a_study(node: Node, hosts: ThresholdHosts, patient: str) -> int:
