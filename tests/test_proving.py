@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,8 @@ def hosts(threshold_hosts: ThresholdHosts) -> Iterator[ThresholdHosts]:
 def proven(settings: Settings, hosts: ThresholdHosts) -> Iterator[Node]:
     """A node with one network that reads studies, and has a golden case."""
     with_case(mini_bundle.make(settings.home / "models", NAME), box(-700, first=2), box(1, first=2))
-    node = open_node(settings, hosts.address)
+    opened = open_node(settings, hosts.address)
+    node = replace(opened, routes=(replace(opened.routes[0], networks=(NAME,)),))
     for shipped in ("ct_lungs", "pet_sarcoma"):
         installing.switch(node.networks, shipped, "ann", on=False)
     yield node

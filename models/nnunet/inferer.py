@@ -121,10 +121,10 @@ class Windows(Inferer):
     def _windows(self, shape: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         """Where the windows lie, as indices into (channel, slice, row, column)."""
         steps = [starts(size, patch) for size, patch in zip(shape[-len(self._patch) :], self._patch, strict=True)]
-        slices = range(shape[0]) if len(self._patch) == 2 else (None,)
-        for number, *corner in itertools.product(slices, *steps):
-            parts = tuple(slice(low, low + size) for low, size in zip(corner, self._patch, strict=True))
-            yield (slice(None), *(() if number is None else (number,)), *parts)
+        before: list[tuple[int, ...]] = [(number,) for number in range(shape[0])] if len(self._patch) == 2 else [()]
+        for one, corner in itertools.product(before, itertools.product(*steps)):
+            parts = (slice(low, low + size) for low, size in zip(corner, self._patch, strict=True))
+            yield (slice(None), *one, *parts)
 
     def _weight(self, device: torch.device) -> torch.Tensor:
         if device not in self._weights:
