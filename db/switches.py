@@ -25,6 +25,11 @@ def switched_off(tx: Connection) -> set[str]:
     return set(tx.execute(sa.select(network_off.c.network)).scalars())
 
 
+def switched_off_by(tx: Connection, who: str) -> set[str]:
+    """Those that are off, and that `who` has switched off."""
+    return set(tx.execute(sa.select(network_off.c.network).where(network_off.c.who == who)).scalars())
+
+
 def open_jobs(tx: Connection, network: str) -> int:
     """How many jobs with a network's input sets are not done."""
     query = sa.select(sa.func.count()).select_from(job).join(input_set, input_set.c.id == job.c.input_set_id)

@@ -8,10 +8,8 @@ configuration says about folders; a CUDA device that is written out becomes the 
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +23,8 @@ from monai.data import Dataset
 
 from . import readers
 from .card import Bundle, CardError
+from .torchscript import extras, scripted
 from .training.tree import named
-from .weights import scripted
 
 HERE = __name__.rpartition(".")[0]
 READERS, WRITERS = ("LoadImage",), ("SaveImage",)
@@ -128,16 +126,10 @@ def _read(file: Path, folder: Path) -> tuple[dict[str, Any], Any]:
     """The configuration and what metadata there is; from inside the network's file, if the card says so."""
     try:
         if scripted(file):
-            with zipfile.ZipFile(file) as archive:
-                inside = {name.split("/", 1)[-1]: name for name in archive.namelist()}
-                texts = [
-                    archive.read(inside[f"extra/{name}.json"])
-                    for name in ("inference", "metadata")
-                    if f"extra/{name}.json" in inside
-                ]
-            if not texts:
+            inside = extras(file)
+            if not isinstance(inside.get("inference"), dict):
                 raise CardError(f"{file}: has no extra/inference.json inside")
-            return json.loads(texts[0]), json.loads(texts[1]) if len(texts) > 1 else None
+            return inside["inference"], inside.get("metadata")
         meta = folder / "configs" / "metadata.json"
         read = ConfigParser.load_config_files(str(file))
     except (OSError, ValueError, KeyError) as error:

@@ -141,6 +141,23 @@ def segment(
             raise HostBusy(f"the model host went away before it began ({error})") from None
 
 
+def environment(address: Path) -> dict[str, str]:
+    """On what a host runs its network (`models.environment`).
+
+    Raises:
+        HostBusy: it does not answer.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(30)
+        try:
+            connection.connect(str(address))
+            send(connection, {"do": "environment"})
+            message, _ = Receiver(connection).receive()
+        except (OSError, Disconnected) as error:
+            raise HostBusy(f"the model host does not say what it runs on: {error}") from None
+    return {str(key): str(value) for key, value in message["environment"].items()}
+
+
 def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
     for one in arrays:
         one.close()  # the array keeps the memory as long as somebody reads it

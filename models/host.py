@@ -133,6 +133,9 @@ class Desk:
             if message.get("do") == "room":
                 send(connection, self._room())
                 return
+            if message.get("do") == "environment":
+                send(connection, {"say": "environment", "environment": _environment(self.network)})
+                return
             if message.get("do") == "end":
                 self._end(connection, soon=bool(message.get("soon")))
                 return
@@ -180,6 +183,12 @@ class Desk:
             memory.no_limit()
             self.network.ladder.give_back()
         experience.note_peak(self.known, memory.of(device))
+
+
+def _environment(network: Network) -> dict[str, str]:
+    from .environment import describe
+
+    return describe(network.device)
 
 
 def _segment(

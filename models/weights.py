@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .card import CardError
+from .torchscript import scripted
+
+__all__ = ["load", "load_scripted", "read", "scripted"]
 
 #: names under which trainers put the network's tensors into a checkpoint
 WRAPPINGS = ("model", "state_dict", "network", "net", "network_weights", "model_state_dict")
 #: what DataParallel and torch.compile put in front of every name
 PREFIXES = ("module.", "_orig_mod.")
-
-
-def scripted(file: Path) -> bool:
-    """Whether the file is a whole network in TorchScript, program and weights."""
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        return any(name.split("/", 1)[-1] == "constants.pkl" for name in archive.namelist())
 
 
 def load_scripted(path: str, device: torch.device) -> torch.nn.Module:

@@ -24,7 +24,19 @@ from db.job_states import Claim, JobKind, JobState, LostLease
 from models.card import Bundle
 from models.client import Answer
 
-from . import commitment, delivering, evaluating, labelling, making, notices, rejections, shadowing, training, upstream
+from . import (
+    commitment,
+    delivering,
+    evaluating,
+    labelling,
+    making,
+    notices,
+    proving,
+    rejections,
+    shadowing,
+    training,
+    upstream,
+)
 from .app import Node
 from .attempt import Stages
 from .delivering import not_held
@@ -124,6 +136,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         return
     version, bundle = _pinned(node, job, input_set["network"])
     read_before = upstream.of(node.database, node.networks, bundle.card, job.input_set_id)
+    proving.require(node, bundle, stages)
     with stages("volume"):
         built = read(node.archive, node.decoders, bundle, members, read_before)
     try:

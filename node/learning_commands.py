@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -11,10 +10,9 @@ from functools import partial
 from db.database import Row
 from models.card import Bundle
 
-from . import upstream
-from .app import Node, open_node
-from .operations.terminal import print_json
-from .options import settings_of, who
+from . import network_commands, upstream
+from .answers import node_of, say, show
+from .options import who
 from .prediction import read
 from .study.channels import Channels
 
@@ -24,35 +22,21 @@ def call(options: argparse.Namespace) -> int:
     return COMMANDS[options.command, getattr(options, "action", "")](options)
 
 
-def _node(options: argparse.Namespace) -> Node:
-    return open_node(settings_of(options))
-
-
-def _say(sentence: str) -> int:
-    sys.stdout.write(sentence + "\n")
-    return 0
-
-
-def _show(options: argparse.Namespace, everything: object, for_people: Callable[[], None]) -> int:
-    print_json(everything) if options.json else for_people()
-    return 0
-
-
 # ------------------------------------------------------------------- labels
 
 
 def list_labels(options: argparse.Namespace) -> int:
     from .operations import labels
 
-    found = labels.listing(_node(options).database, options.state)
-    return _show(options, {"labels": found}, partial(labels.print_tables, found))
+    found = labels.listing(node_of(options).database, options.state)
+    return show(options, {"labels": found}, partial(labels.print_tables, found))
 
 
 def map_label(options: argparse.Namespace) -> int:
     from .operations import labels
 
-    node = _node(options)
-    return _say(
+    node = node_of(options)
+    return say(
         labels.map_structures(node.database, node.networks, options.id, options.pairs, who(), node.work.attempts)
     )
 
@@ -60,19 +44,19 @@ def map_label(options: argparse.Namespace) -> int:
 def reject_label(options: argparse.Namespace) -> int:
     from .operations import labels
 
-    return _say(labels.reject(_node(options).database, options.id, who(), options.reason))
+    return say(labels.reject(node_of(options).database, options.id, who(), options.reason))
 
 
 def add_labels(options: argparse.Namespace) -> int:
     from .operations import labels
 
-    return labels.add(_node(options).inbox, options.paths)
+    return labels.add(node_of(options).inbox, options.paths)
 
 
 def export_labels(options: argparse.Namespace) -> int:
     from .operations import nifti
 
-    node = _node(options)
+    node = node_of(options)
 
     def of_bundle(bundle: Bundle, input_set_id: int, members: Sequence[Row]) -> Channels:
         upstreams = upstream.of(node.database, node.networks, bundle.card, input_set_id)
@@ -87,118 +71,34 @@ def export_labels(options: argparse.Namespace) -> int:
 def list_patients(options: argparse.Namespace) -> int:
     from .operations import people
 
-    node = _node(options)
+    node = node_of(options)
     found = people.listing(node.database, node.learning.key)
-    return _show(options, found, partial(people.print_tables, found))
+    return show(options, found, partial(people.print_tables, found))
 
 
 def merge_patients(options: argparse.Namespace) -> int:
     from .operations import people
 
-    node = _node(options)
-    return _say(people.merge(node.database, node.archive.home, options.first, options.second, who()))
+    node = node_of(options)
+    return say(people.merge(node.database, node.archive.home, options.first, options.second, who()))
 
 
 def keep_patients_apart(options: argparse.Namespace) -> int:
     from .operations import people
 
-    return _say(people.apart(_node(options).database, options.first, options.second, who()))
+    return say(people.apart(node_of(options).database, options.first, options.second, who()))
 
 
-# ------------------------------------------------------------------- models
-
-
-def list_models(options: argparse.Namespace) -> int:
-    from .operations import catalogue
-
-    found = catalogue.listing(_node(options).networks)
-    return _show(options, found, partial(catalogue.print_tables, found))
-
-
-def add_model(options: argparse.Namespace) -> int:
-    from .operations import installing, rehearse, show_network
-
-    node = _node(options)
-    brought = installing.add(node.networks, options.path, who(), options.card, options.name)
-    show_network.print_brought(brought)
-    if brought.questions:
-        return 1
-    bundle = node.networks.known(brought.name)[1]
-    return rehearse.check(bundle, node.device) if rehearse.has_golden_cases(bundle) else 0
-
-
-def show_model(options: argparse.Namespace) -> int:
-    from .operations import show_network
-
-    _, bundle = _node(options).networks.known(options.network)
-    return _show(options, show_network.shown(bundle), partial(show_network.print_network, bundle))
-
-
-def check_model(options: argparse.Namespace) -> int:
-    from .operations import rehearse
-
-    node = _node(options)
-    bundle = node.networks.known(options.network)[1]
-    node.networks.prove(bundle)
-    return rehearse.check(bundle, node.device)
-
-
-def accept_model(options: argparse.Namespace) -> int:
-    from .operations import acceptance
-
-    node = _node(options)
-    bundle = node.networks.known(options.network)[1]
-    return _say(acceptance.accept(bundle, options.cases, options.out, node.device, node.database, who()))
-
-
-def switch_model(options: argparse.Namespace) -> int:
-    from .operations import installing
-
-    return _say(installing.switch(_node(options).networks, options.network, who(), on=options.action == "enable"))
-
-
-def remove_model(options: argparse.Namespace) -> int:
-    from .operations import installing
-
-    return _say(installing.remove(_node(options).networks, options.network, who()))
-
-
-def new_model(options: argparse.Namespace) -> int:
-    from .operations import new_network
-
-    networks = _node(options).networks
-    segments, freeze_epochs = options.segments, max(options.freeze_epochs, 0)
-    return _say(new_network.make(networks, options.network, options.like, segments, freeze_epochs, who()))
-
-
-def approve_model(options: argparse.Namespace) -> int:
-    from .operations import versions
-
-    node = _node(options)
-    studies = node.learning.shadow_studies
-    return _say(versions.approve(node.database, options.network, options.named, who(), options.reason, studies))
-
-
-def promote_model(options: argparse.Namespace) -> int:
-    from .operations import versions
-
-    node = _node(options)
-    return _say(versions.promote(node.networks, options.network, options.named, who(), options.reason))
-
-
-def roll_back_model(options: argparse.Namespace) -> int:
-    from .operations import versions
-
-    return _say(versions.rollback(_node(options).networks, options.network, who(), options.reason, options.to))
+# ----------------------------------------------------------------- training
 
 
 def retrain(options: argparse.Namespace) -> int:
     from .operations import follow
     from .operations import retrain as ordering
 
-    node = _node(options)
+    node = node_of(options)
     wait_seconds = 0.0 if options.now else node.learning.wait_seconds(datetime.now().astimezone().time())
-    _say(ordering.ask(node.database, node.networks, options.network, node.work.attempts, who(), wait_seconds))
+    say(ordering.ask(node.database, node.networks, options.network, node.work.attempts, who(), wait_seconds))
     if wait_seconds or options.no_wait:
         return 0
     return follow.training(node.database, node.archive.home, options.network)
@@ -210,20 +110,20 @@ def retrain(options: argparse.Namespace) -> int:
 def list_events(options: argparse.Namespace) -> int:
     from .operations import audit
 
-    found = audit.listing(_node(options).database)
-    return _show(options, found, partial(audit.print_table, found))
+    found = audit.listing(node_of(options).database)
+    return show(options, found, partial(audit.print_table, found))
 
 
 def verify_record(options: argparse.Namespace) -> int:
     from .operations import audit
 
-    return _say(audit.verify(_node(options).database, options.head))
+    return say(audit.verify(node_of(options).database, options.head))
 
 
 def show_head(options: argparse.Namespace) -> int:
     from .operations import audit
 
-    return _say(audit.head(_node(options).database))
+    return say(audit.head(node_of(options).database))
 
 
 COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
@@ -235,18 +135,7 @@ COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("patients", "list"): list_patients,
     ("patients", "merge"): merge_patients,
     ("patients", "apart"): keep_patients_apart,
-    ("models", "list"): list_models,
-    ("models", "add"): add_model,
-    ("models", "show"): show_model,
-    ("models", "check"): check_model,
-    ("models", "accept"): accept_model,
-    ("models", "enable"): switch_model,
-    ("models", "disable"): switch_model,
-    ("models", "remove"): remove_model,
-    ("models", "new"): new_model,
-    ("models", "approve"): approve_model,
-    ("models", "promote"): promote_model,
-    ("models", "rollback"): roll_back_model,
+    **network_commands.COMMANDS,
     ("audit", "list"): list_events,
     ("audit", "verify"): verify_record,
     ("audit", "head"): show_head,

@@ -66,6 +66,24 @@ def read(
         raise
 
 
+def environment(hosts: Path | None, bundle: Bundle) -> dict[str, str]:
+    """On what a network runs here; its host is started where it does not run.
+
+    Raises:
+        Failed, Unavailable: as `predict`.
+    """
+    try:
+        return client.environment(_asked(hosts, bundle))
+    except client.HostBusy as error:
+        raise Unavailable("host-busy", str(error), BUSY_RETRY_SECONDS) from error
+
+
+def _asked(hosts: Path | None, bundle: Bundle) -> Path:
+    if hosts is None:
+        raise Unavailable("no-supervisor", "nobody starts model hosts here; use `planimeter run` or `planimeter work`")
+    return ask(hosts, bundle)
+
+
 def predict(
     hosts: Path | None,
     bundle: Bundle,
@@ -96,10 +114,8 @@ def predict(
         Failed: the host died, hung, or could not be started.
         Unavailable: the host went away before it began, or there is no room for it now.
     """
-    if hosts is None:
-        raise Unavailable("no-supervisor", "nobody starts model hosts here; use `planimeter run` or `planimeter work`")
     with stages("host"):
-        address = ask(hosts, bundle)
+        address = _asked(hosts, bundle)
     exchange = sides.for_passes(bundle.card)
     stage = contextlib.ExitStack()
 

@@ -108,23 +108,36 @@ def by_threshold(case: Case, card: Card) -> Trial:
     return Trial(scores=dataclasses.replace(scored, classes=kept), labels=labels)
 
 
-def golden_faults(node: Node, bundle: Bundle, stages: Stages) -> list[str]:
+def golden_faults(node: Node, bundle: Bundle, stages: Stages, *, makes_way: bool = True) -> list[str]:
     """The golden cases of a bundle that do not hold, each as a sentence.
+
+    Args:
+        makes_way: for studies, as all that is learnt does; not where a study waits for this very answer.
 
     Raises:
         Unavailable, Refused, Failed: as `by_networks`.
     """
     try:
         found = [
-            golden.deviation(bundle, one, _asked(node, bundle, one, stages).labels) for one in golden.cases(bundle)
+            golden.deviation(bundle, one, _asked(node, bundle, one, stages, makes_way=makes_way).labels)
+            for one in golden.cases(bundle)
         ]
     except CardError as error:
         return [str(error)]
     return [sentence for sentence in found if sentence]
 
 
-def _asked(node: Node, bundle: Bundle, case: Case | Golden, stages: Stages, *, probabilities: bool = False) -> Answer:
-    make_way(node)
+def _asked(
+    node: Node,
+    bundle: Bundle,
+    case: Case | Golden,
+    stages: Stages,
+    *,
+    probabilities: bool = False,
+    makes_way: bool = True,
+) -> Answer:
+    if makes_way:
+        make_way(node)
     arrays = [SharedArray.of(channel) for channel in case.channels]
     try:
         limit_seconds = node.work.job_seconds

@@ -35,6 +35,7 @@ class ThresholdHosts:
         sureness: what a host says beside the label map, as a host does that runs several passes.
         maps: (2, x, y, z) and their affine, of several passes; None: there was one.
         windows: how many windows done, of how many, it tells before it answers.
+        environment: what they say that they run on.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class ThresholdHosts:
         self.sureness: dict[str, dict[int, float]] = {}
         self.maps: tuple[NDArray[np.float16], NDArray[np.float64]] | None = None
         self.windows: list[tuple[int, int]] = []
+        self.environment = {"torch": "0", "device": "threshold"}
         self._listeners: list[socket.socket] = []
 
     def __enter__(self) -> ThresholdHosts:
@@ -61,8 +63,10 @@ class ThresholdHosts:
         shutil.rmtree(self._folder)
 
     def _segment(
-        self, _message: dict[str, Any], arrays: list[SharedArray]
+        self, message: dict[str, Any], arrays: list[SharedArray]
     ) -> tuple[dict[str, Any], tuple[SharedArray, ...]]:
+        if message["do"] == "environment":
+            return {"say": "environment", "environment": dict(self.environment)}, ()
         self.asked += 1
         volume = arrays[0].array
         labels = SharedArray.make(volume.shape, np.uint8)

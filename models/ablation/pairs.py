@@ -125,7 +125,7 @@ def run(size: int, fold: int, cases: Sequence[Case], budget: Budget, shown: Path
         without = train(BUNDLE, paths, {}, budget.seconds, seed)
         mixed = train(BUNDLE, paths, mixing(synthetic), budget.seconds, seed)
         judged = [
-            tuple(outcomes(bundle_of(BUNDLE, Path(folder) / name / BUNDLE.name, one.weights, None), unseen))
+            tuple(outcomes(bundle_of(BUNDLE, Path(folder) / name / BUNDLE.name, one.weights, {}), unseen))
             for name, one in (("without", without), ("with", mixed))
         ]
     return Pair(
@@ -157,7 +157,7 @@ def mixing(synthetic: Sequence[Mapping[str, str]]) -> dict[str, Any]:
 
 
 def volume(case: Case) -> Volume:
-    values, truth, affine = read(case)
+    (values,), truth, affine = read(case, ["image"])
     return Volume(case["patient"], values[None], truth.astype(np.uint8), affine)
 
 

@@ -67,8 +67,12 @@ def draft(folder: Path, name: str, device_uid: str, suggest: Suggest) -> str:
     trees = configs(folder)
     metadata = trees.get(METADATA) or {}
     config = next((one for one in INFERENCE if one in trees), None)
+    config = config or next((one for one in trees if one.startswith("models/")), None)
     if config is None:
-        raise CardError(f"{name}: has none of {', '.join(INFERENCE)}: it is no bundle that can segment")
+        raise CardError(
+            f"{name}: has none of {', '.join(INFERENCE)}, and no TorchScript file with inference.json inside (MONAI's "
+            "ckpt_export writes one): it is no bundle that can segment"
+        )
     overlapping = _overlap(metadata, trees[config])
     card: dict[str, Any] = {
         "format": 1,

@@ -11,11 +11,14 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from .. import torchscript
 from ..card import CardError
 
 CONFIGS = (".json", ".yaml", ".yml")
 #: packages that bundles are made of; MONAI finds names without a dot among its own
 KNOWN = ("monai", "torch", "ignite", "numpy", "math", "json", "os.path", "pathlib", "glob", "nibabel", "builtins")
+#: Planimeter's own, which a converted nnU-Net folder is made of
+OURS = ("models.nnunet",)
 #: what code needs that reaches out of a bundle, or hides what it does
 REACHES_OUT = re.compile(
     r"__|\b(eval|exec|compile|open|input|getattr|setattr|subprocess|socket|urllib|requests|shutil|ctypes|pickle|"
@@ -47,6 +50,8 @@ class Program:
         scripts: its own Python files, and how many lines each has.
         pickles: files that would run code if somebody loaded them in the old way.
         weights: files that may be its weights.
+        networks: those that are whole networks in TorchScript, and how many lines each has.
+        outside: lines of these that reach out of them.
     """
 
     expressions: int
@@ -56,10 +61,12 @@ class Program:
     scripts: tuple[tuple[str, int], ...]
     pickles: tuple[str, ...]
     weights: tuple[str, ...]
+    networks: tuple[tuple[str, int], ...]
+    outside: tuple[Said, ...]
 
 
 def configs(folder: Path) -> dict[str, Any]:
-    """Its config files as trees, by name.
+    """Its config files as trees, by name; also those inside of a TorchScript file, under that file's name.
 
     Raises:
         CardError: one cannot be read.
@@ -68,7 +75,18 @@ def configs(folder: Path) -> dict[str, Any]:
     for file in sorted((folder / "configs").glob("*")):
         if file.suffix in CONFIGS and file.is_file():
             found[file.relative_to(folder).as_posix()] = tree(file)
+    for file in _programs(folder):
+        inside = torchscript.extras(file)
+        if isinstance(inside.get("inference"), dict):
+            found[file.relative_to(folder).as_posix()] = inside["inference"]
+            found.setdefault("configs/metadata.json", inside.get("metadata"))
     return found
+
+
+def _programs(folder: Path) -> list[Path]:
+    """The TorchScript files of a bundle."""
+    files = sorted((folder / "models").glob("*"))
+    return [file for file in files if file.is_file() and torchscript.scripted(file)]
 
 
 def tree(file: Path) -> Any:
@@ -95,6 +113,7 @@ def program(folder: Path) -> Program:
     expressions = [one for one in said if one.words.startswith("$")]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {file: file.relative_to(folder).as_posix() for file in files}
+    scripts = {names[file]: torchscript.program(file) for file in _programs(folder)}
     return Program(
         expressions=len(expressions),
         reaching=tuple(one for one in expressions if REACHES_OUT.search(_without_strings(one.words))),
@@ -103,6 +122,13 @@ def program(folder: Path) -> Program:
         scripts=tuple((names[file], _lines(file)) for file in files if file.suffix == ".py"),
         pickles=tuple(names[file] for file in files if file.suffix in PICKLES),
         weights=tuple(names[file] for file in files if file.suffix in WEIGHTS),
+        networks=tuple((name, len(lines)) for name, lines in scripts.items()),
+        outside=tuple(
+            Said(name, place, words)
+            for name, lines in scripts.items()
+            for place, words in lines
+            if torchscript.REACHES_OUT.search(words)
+        ),
     )
 
 
@@ -123,7 +149,7 @@ def _without_strings(words: str) -> str:
 
 
 def _is_known(target: str) -> bool:
-    return "." not in target or any(target == name or target.startswith(f"{name}.") for name in KNOWN)
+    return "." not in target or any(target == name or target.startswith(f"{name}.") for name in (*KNOWN, *OURS))
 
 
 def _lines(file: Path) -> int:

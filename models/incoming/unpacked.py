@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from ..card import CardError
+from ..torchscript import scripted
 
 MOST_FILES = 10_000
 MOST_BYTES = 64 * 1024**3
@@ -17,6 +18,8 @@ MOST_BYTES = 64 * 1024**3
 MOST_TIMES = 200
 LEFT_OUT = ("__pycache__", "__MACOSX", ".git", ".DS_Store")
 BLOCK = 1 << 20
+#: where a network that comes as one TorchScript file lies in its bundle
+PROGRAM = "models/model.ts"
 
 
 @contextmanager
@@ -24,7 +27,7 @@ def unpacked(path: Path, into: Path) -> Iterator[Path]:
     """The bundle's folder within `into`, which goes with all that is in it at the end.
 
     Args:
-        path: a folder, or a zip; of a zip with one folder in it, that folder is the bundle.
+        path: a folder, or a zip; of a zip with one folder in it, that folder is the bundle. Or one TorchScript file.
         into: a folder that is not there yet.
 
     Raises:
@@ -34,12 +37,17 @@ def unpacked(path: Path, into: Path) -> Iterator[Path]:
     try:
         if path.is_dir():
             _copy(path, into)
+        elif scripted(path):
+            (into / PROGRAM).parent.mkdir()
+            shutil.copyfile(path, into / PROGRAM)
+            yield into
+            return
         elif zipfile.is_zipfile(path):
             _unzip(path, into)
         elif path.exists():
-            raise CardError(f"{path}: is no folder and no zip")
+            raise CardError(f"{path}: is no folder, no zip and no TorchScript file")
         else:
-            raise CardError(f"{path}: there is no such folder or zip")
+            raise CardError(f"{path}: there is no such folder or file")
         yield _root(into)
     finally:
         shutil.rmtree(into, ignore_errors=True)

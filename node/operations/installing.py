@@ -24,6 +24,8 @@ from ..networks import Networks
 from ..objects.uids import derive
 from .codes import suggest
 
+#: what results of nnU-Net are known by
+PLANS = "plans.json"
 ADDED, REMOVED = "network added", "network removed"
 ON, OFF = "network switched on", "network switched off"
 
@@ -45,12 +47,17 @@ class Brought:
     name: str
 
 
-def add(networks: Networks, path: Path, who: str, card_file: Path | None = None, name: str = "") -> Brought:
-    """Install the bundle of a folder or a zip, or draft the card that it lacks.
+def add(
+    networks: Networks, path: Path, who: str, card_file: Path | None = None, name: str = "", orientation: str = ""
+) -> Brought:
+    """Install the bundle of a folder, a zip or a TorchScript file, or draft the card that it lacks.
+
+    A results folder of nnU-Net becomes a bundle here.
 
     Args:
         card_file: its card; None: the one that lies in it, or else one is drafted into `<name>.toml` in this folder.
-        name: what the network is to be called, where its card is drafted; else the name of the folder or zip.
+        name: what the network is to be called, where its card is drafted; else the name of the folder or file.
+        orientation: of nnU-Net's training (`models.incoming.nnunet.bundle`).
 
     Raises:
         Refused: `bad-bundle`, `bad-card`, `network-exists`, `draft-exists`.
@@ -58,16 +65,39 @@ def add(networks: Networks, path: Path, who: str, card_file: Path | None = None,
     aside = networks.home / versions.FOLDER / f".brought-{secrets.token_hex(8)}"
     try:
         with unpacked.unpacked(path, aside) as folder:
+            folder = _as_bundle(folder, orientation)
             would_run = program.program(folder)
             file = card_file or (folder / FILE if (folder / FILE).is_file() else None)
             if file is None:
-                return _drafted(folder, would_run, _called(name or path.resolve().name.removesuffix(".zip")))
+                return _drafted(folder, would_run, _called(name or _own_name(path.resolve())))
             text = _text(file)
             if questions := draft.open_questions(text):
                 return Brought(program=would_run, questions=tuple(questions), draft=file, name="")
             return _installed(networks, folder, text, would_run, who)
     except CardError as error:
         raise Refused("bad-bundle", str(error)) from None
+
+
+def _as_bundle(folder: Path, orientation: str) -> Path:
+    """The folder itself, or the bundle that was made of nnU-Net's results in it.
+
+    Raises:
+        CardError: these cannot be run to the same label map, or an orientation was said of something else.
+    """
+    if not any(folder.rglob(PLANS)):
+        if orientation:
+            raise CardError("--orientation is for results of nnU-Net; the configuration of a bundle says its own")
+        return folder
+    from models.incoming import nnunet  # takes the seconds that torch takes
+
+    results = nnunet.chosen(folder)
+    return nnunet.bundle(results, orientation) if results else folder
+
+
+def _own_name(path: Path) -> str:
+    """What a network is called on disk; of nnU-Net's, by its data set: the folder says how it was trained."""
+    name = path.parent.name if "__" in path.name and (path / PLANS).is_file() else path.name
+    return name.removesuffix(".zip").removesuffix(".ts")
 
 
 def _called(name: str) -> str:

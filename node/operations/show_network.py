@@ -12,6 +12,8 @@ from models.incoming import program
 from models.incoming.program import Program, Said
 
 from .installing import Brought
+from .proofs import Proof
+from .rehearse import has_golden_cases
 from .terminal import new_table, plain
 
 #: expressions and files that are listed one by one
@@ -49,6 +51,12 @@ def print_program(found: Program, console: Console) -> None:
     _listed(console, "[bold red]expressions that reach out[/]", found.reaching)
     _listed(console, "imports", found.imports)
     _listed(console, "classes and functions that are neither MONAI's nor PyTorch's", found.targets)
+    for name, lines in found.networks:
+        console.print(
+            f"{plain(name)} is a [bold]program[/]: a network in TorchScript, {lines} lines, with no other sandbox than "
+            "the process of its model host"
+        )
+    _listed(console, "[bold red]lines of it that reach out[/]", found.outside)
     for name, lines in found.scripts[:MOST]:
         console.print(f"  {plain(name)}: {lines} lines")
     if found.pickles:
@@ -62,9 +70,16 @@ def _listed(console: Console, title: str, said: tuple[Said, ...]) -> None:
             console.print(f"  {plain(one.file)} {plain(one.place)}: {plain(one.words)}")
 
 
-def shown(bundle: Bundle) -> dict[str, Any]:
-    """The same for programs: the card, where it lies, its hashes."""
+def _proven(bundle: Bundle, proof: Proof | None) -> str:
+    if not has_golden_cases(bundle):
+        return "none"
+    return proof.sentence if proof else "not run before a study yet"
+
+
+def shown(bundle: Bundle, proof: Proof | None) -> dict[str, Any]:
+    """The same for programs: the card, where it lies, its hashes, and how its golden cases did last."""
     return {
+        "golden": {"at": proof.at, "environment": dict(proof.environment), "faults": proof.faults} if proof else None,
         "card": bundle.card.model_dump(mode="json"),
         "folder": str(bundle.folder),
         "card_sha256": bundle.card_sha256,
@@ -72,7 +87,7 @@ def shown(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def print_network(bundle: Bundle, console: Console | None = None) -> None:
+def print_network(bundle: Bundle, proof: Proof | None, console: Console | None = None) -> None:
     """The card, and what the bundle runs."""
     console = console or Console()
     its = bundle.card
@@ -84,6 +99,7 @@ def print_network(bundle: Bundle, console: Console | None = None) -> None:
         "licence": f"{its.licence}; of the weights: {its.weights_licence}",
         "weights": f"{its.weights}, SHA-256 {bundle.weights_sha256}",
         "lies in": bundle.folder,
+        "golden cases": _proven(bundle, proof),
     }
     for name, value in rows.items():
         console.print(f"  {name}: {plain(value)}")

@@ -14,6 +14,7 @@ from db.database import Database
 from db.job_states import JobState
 from db.overview import StudyOverview
 
+from . import proofs
 from .terminal import plain, print_table
 
 STYLES = {
@@ -43,6 +44,7 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
         callers = refusals.callers(tx)
         sent = deliveries.listing(tx)
         held = results.held(tx)
+        aside = proofs.set_aside(tx)
     return {
         "studies": [_study(study, no_images.get(study.row["id"], set())) for study in studies],
         "jobs": [
@@ -85,6 +87,7 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
             }
             for one in sent
         ],
+        "aside": aside,
         "held": [{"result": one["id"], "study_uid": one["study_uid"], "reason": one["reason"]} for one in held],
     }
 
@@ -161,6 +164,8 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
     for outage in outages:
         since = datetime.fromtimestamp(outage["since"]).astimezone().strftime("%H:%M:%S")
         console.print(f"[bold red]{outage['destination']} does not answer since {since}:[/] {plain(outage['reason'])}")
+    for one in everything["aside"]:
+        console.print(f"[bold red]{plain(one['network'])} is off:[/] {plain(one['reason'])}")
     columns = {
         "studies": ("state", "images", "study_uid", "reason"),
         "jobs": ("id", "kind", "state", "progress", "attempts", "model", "study_uid", "reason"),
