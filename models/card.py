@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from .finding_rules import Boxes, Classes, Finding, Result, contradictions
 from .input_rules import Code, Input, Part, Range, Sha256, Text
 
 __all__ = ["Bundle", "Card", "CardError", "Input", "Segment", "find", "names", "read", "seal", "verify"]
@@ -137,6 +138,7 @@ class Card(Part):
     licence: Text
     weights_licence: Text
     take: Literal["best", "every"] = "best"
+    result: Result = Result.SEGMENTS
     config: str = "configs/inference.json"
     weights: str = "models/model.pt"
     smallest_component_ml: Annotated[float, Field(ge=0)] = 0
@@ -146,7 +148,10 @@ class Card(Part):
     grow_mm: Annotated[float, Field(ge=0)] = 0
     grow_below: float = 0
     input: Annotated[tuple[Input, ...], Field(min_length=1)]
-    segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
+    segment: tuple[Segment, ...] = ()
+    finding: tuple[Finding, ...] = ()
+    boxes: Boxes | None = None
+    classes: Classes | None = None
     trained_on: TrainedOn = TrainedOn()
     gate: Gate = Gate()
     start: Start | None = None
@@ -154,6 +159,8 @@ class Card(Part):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Card:
+        if wrong := list(contradictions(self)):
+            raise ValueError("; ".join(wrong))
         values = [segment.value for segment in self.segment]
         if len(set(values)) != len(values):
             raise ValueError("two [[segment]] have the same value")

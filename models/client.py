@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .found import Found
 from .wire import Disconnected, Receiver, SharedArray, send
 
 
@@ -61,6 +62,8 @@ class Answer:
     """(class, x, y, z) on the network's own grid, as it gave them, where they were asked for and it gives any"""
     probabilities_affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     """4x4, from their (x, y, z) index to DICOM patient coordinates (LPS, mm)"""
+    found: Found | None = None
+    """of a network that gives no label map; then there are no labels"""
 
 
 def segment(
@@ -126,6 +129,9 @@ def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
         raise HostRefused(message["code"], message["sentence"])
     if message["say"] == "failed":
         raise (HostFull if message.get("full") else HostFailed)(message["sentence"])
+    if "found" in message:
+        nothing, found = np.zeros((0, 0, 0), np.uint8), Found.of(message["found"])
+        return Answer(nothing, message["seconds"], message["peak_memory_mb"], message["device"], found=found)
     labels, *kept = arrays
     entropy = {int(value): float(mean) for value, mean in message.get("entropy", {}).items()}  # JSON's keys are text
     return Answer(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import card
 from .causes import first_cause, is_full
+from .finding_rules import Result
 from .wire import Disconnected, Receiver, SharedArray, send
 
 if TYPE_CHECKING:
@@ -116,15 +117,19 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
 
     answer: dict[str, object]
     entropy: dict[int, float] = {}
-    labels = SharedArray.make(channels[0].array.shape[:3], np.uint8)
-    answers, kept = [labels], Probabilities() if message.get("probabilities") else None
+    gives_labels = network.card.result is Result.SEGMENTS
+    answers = [SharedArray.make(channels[0].array.shape[:3], np.uint8)] if gives_labels else []
+    kept, found = Probabilities() if message.get("probabilities") else None, None
     # whoever asked ends a host that hangs, unless it has died itself meanwhile
     hangs = threading.Timer(float(message.get("limit") or LONGEST_SECONDS) + 5, os._exit, (EXIT_HUNG,))
     hangs.daemon = True
     hangs.start()
     try:
         arrays = [one.array for one in channels]
-        seconds = network.segment(arrays, np.array(message["affine"]), labels.array, entropy, kept)
+        if gives_labels:
+            seconds = network.segment(arrays, np.array(message["affine"]), answers[0].array, entropy, kept)
+        else:
+            found, seconds = network.find(arrays, np.array(message["affine"]))
     except Unusable as error:
         answer = {"say": "refused", "code": error.code, "sentence": str(error)}
     except Exception as error:  # noqa: BLE001 - the edge of the process: a bundle may raise anything
@@ -144,6 +149,8 @@ def _segment(network: Network, connection: socket.socket, message: dict[str, Any
             "device": str(network.device),
             "entropy": entropy,
         }
+        if found is not None:
+            answer["found"] = found.message()
         if kept is not None and kept.array is not None:
             answers.append(SharedArray.make(kept.array.shape, np.float16))
             answers[-1].array[:] = kept.array

@@ -23,9 +23,13 @@ from . import bundle_config, entropy, weights
 from .bundle_config import LEFT_OUT
 from .card import Bundle, CardError, verify
 from .causes import first_cause
+from .classes import Classes, highest
 from .clean import absorb_small_components, fill_holes, one_class_per_core
+from .detections import Detections
 from .ending import Ending
 from .feeding import Feeding
+from .finding_rules import Result
+from .found import Found
 from .grow import grow
 from .restore import label_map
 from .result import LARGEST, Unusable, labels_of, only_known
@@ -33,6 +37,7 @@ from .result import LARGEST, Unusable, labels_of, only_known
 __all__ = ["LEFT_OUT", "LPS_TO_RAS", "Network", "Probabilities", "Unusable"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+STAGES = ("preprocess", "forward", "postprocess", "inference")
 
 
 @dataclass
@@ -84,6 +89,9 @@ class Network:
         self._dataset = self._evaluator.data_loader.dataset
         transform = Compose(getattr(self._dataset, "transform", None))
         self._ending = Ending(post)
+        readers: dict[Result, type[Detections | Classes]] = {Result.BOXES: Detections, Result.FINDING: Classes}
+        reader = readers.get(self.card.result)
+        self._reader = reader(self.card, post) if reader else None
         constants = bundle_config.constants(prepared.parser)
         self._feeding = Feeding(self.card, transform, prepared.planar, constants)
         self._marks: dict[str, float] = {}
@@ -123,7 +131,7 @@ class Network:
             Unusable: the output is not a label map of this grid.
         """
         ras = LPS_TO_RAS @ affine
-        seconds = {"preprocess": 0.0, "forward": 0.0, "postprocess": 0.0, "inference": 0.0}
+        seconds = dict.fromkeys(STAGES, 0.0)
         for item, part, at in self._feeding.items(channels, ras, out):
             begun = time.monotonic()
             output = self._run_once(item)
@@ -133,10 +141,7 @@ class Network:
                 self._restored(*probabilities, output, at, part, doubt, kept)
             else:
                 self._finished(output, item, at, part)
-            seconds["preprocess"] += marks["read"] - begun
-            seconds["forward"] += marks["forward"] - marks["read"]
-            seconds["postprocess"] += time.monotonic() - marks["forward"]
-            seconds["inference"] += marks["end"] - begun
+            _add(seconds, begun, marks)
         begun = time.monotonic()
         if self.card.grow_mm:
             across_mm, down_mm, _ = np.linalg.norm(affine[:3, :3], axis=0)
@@ -146,6 +151,30 @@ class Network:
         only_known(out, self.card)
         seconds["postprocess"] += time.monotonic() - begun
         return seconds
+
+    def find(self, channels: list[NDArray[np.float32]], affine: NDArray[np.float64]) -> tuple[Found, dict[str, float]]:
+        """Run a network that gives no label map: a detector or a classifier.
+
+        Args:
+            channels, affine: as `segment` has them.
+
+        Returns:
+            What it found, and the seconds of each stage.
+
+        Raises:
+            Unusable: the output is not what the card says.
+        """
+        assert self._reader is not None
+        ras, shape = LPS_TO_RAS @ affine, channels[0].shape[:3]
+        seconds = dict.fromkeys(STAGES, 0.0)
+        found = []
+        for item, _, at in self._feeding.items(channels, ras, np.broadcast_to(np.uint8(0), shape)):
+            begun = time.monotonic()
+            output = self._run_once(item)
+            marks = dict(self._marks)
+            found.append(self._reader.found(output, at, shape))
+            _add(seconds, begun, marks)
+        return found[0] if self.card.input[0].kind == "volume" else highest(found), seconds
 
     def _run_once(self, item: dict[str, Any]) -> dict[str, Any]:
         """The evaluator's input and output for one item, and nothing of any run before.
@@ -244,3 +273,11 @@ class Network:
             absorb_small_components(probabilities, voxel_ml, least, part)
         if self.card.fill_holes_mm2:
             fill_holes(probabilities, float(spacing_mm[0] * spacing_mm[1]), self.card.fill_holes_mm2)
+
+
+def _add(seconds: dict[str, float], begun: float, marks: dict[str, float]) -> None:
+    """Add what one run took until now."""
+    seconds["preprocess"] += marks["read"] - begun
+    seconds["forward"] += marks["forward"] - marks["read"]
+    seconds["postprocess"] += time.monotonic() - marks["forward"]
+    seconds["inference"] += marks["end"] - begun

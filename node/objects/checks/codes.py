@@ -70,8 +70,9 @@ def faults(one: Read, run: Run, more: Iterable[Dataset] = ()) -> Iterator[str]:
 
 def _given(run: Run) -> Iterator[Triple]:
     """The codes that come from elsewhere and are not ours to judge: of the card, and of the images' procedure."""
-    for segment in run.provenance.card.segment:
-        for code in (segment.category, segment.type, segment.laterality, segment.anatomic_region):
+    card = run.provenance.card
+    for one in (*card.segment, *card.finding):
+        for code in (one.category, one.type, one.laterality, one.anatomic_region):
             if code is not None:
                 yield code
     for item in run.sources[0].get("ProcedureCodeSequence") or ():
