@@ -1,4 +1,4 @@
-"""From what a network gave to results that are kept: measured, compared, written, read back, in line with older ones."""
+"""From what a network gave to results that are kept: measured, compared, written, read back, in line with others."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from models.card import Bundle
+from models.finding_rules import Result
 from models.incoming import program
 from models.incoming.program import Program, Said
 
@@ -90,9 +91,11 @@ def print_network(bundle: Bundle, console: Console | None = None) -> None:
     for one in its.input:
         table.add_row(*map(plain, (one.channel, ", ".join(one.modality), one.kind, one.values)))
     console.print(table)
-    table = new_table("finds", ("value", "label", "type", "side"))
-    for segment in its.segment:
+    table = new_table(f"gives {its.result}", ("value", "label", "type", "side"))
+    for segment in (*its.segment, *its.finding):
         side = segment.laterality[2] if segment.laterality else ""
         table.add_row(*map(plain, (segment.value, segment.label, " ".join(segment.type), side)))
     console.print(table)
+    if its.result is not Result.SEGMENTS:
+        console.print("Its results are reports (SR) alone: destinations that want other objects get none of them.")
     print_program(program.program(bundle.folder), console)
