@@ -138,17 +138,13 @@ class Detections:
         if names is None:
             raise Unusable("output-no-boxes", "the network's output has no boxes (n x 6) with scores and labels (n)")
         boxes, labels, scores = (_array(item[name]) for name in names)
-        count = len(scores)
-        boxes, labels, scores = boxes.reshape(-1, 6), labels.ravel(), scores.ravel()
-        if len(boxes) != count or len(labels) != count:
-            raise Unusable("output-no-boxes", f"{len(boxes)} boxes, {len(labels)} labels, {count} scores")
         if not all(np.isfinite(one).all() for one in (boxes, labels, scores)):
             raise Unusable("output-not-finite", "the network's boxes, labels or scores are not numbers")
-        if count and not (0 <= scores.min() and scores.max() <= 1):
+        if len(scores) and not (0 <= scores.min() and scores.max() <= 1):
             raise Unusable("output-no-score", f"a score of the network is {scores.max():g}, and not from 0 to 1")
         if not np.array_equal(labels, labels.round()):
             raise Unusable("output-not-integer", "the labels of the network's boxes are no whole numbers")
-        standard = convert_box_to_standard_mode(boxes, mode=self._mode) if count else boxes
+        standard = convert_box_to_standard_mode(boxes, mode=self._mode) if len(boxes) else boxes
         if (standard[:, :3] > standard[:, 3:]).any():
             raise Unusable("output-no-boxes", "a box of the network ends before it begins: is it in another mode?")
         return np.asarray(standard), labels.astype(np.int64), scores.round(4)

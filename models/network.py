@@ -174,7 +174,8 @@ class Network:
             marks = dict(self._marks)
             found.append(self._reader.found(output, at, shape))
             _add(seconds, begun, marks)
-        return found[0] if self.card.input[0].kind == "volume" else highest(found), seconds
+        whole = len(found) == 1 and self.card.input[0].kind == "volume"
+        return found[0] if whole else highest(found), seconds
 
     def _run_once(self, item: dict[str, Any]) -> dict[str, Any]:
         """The evaluator's input and output for one item, and nothing of any run before.
