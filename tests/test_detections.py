@@ -36,7 +36,7 @@ def stock(root: Path, volume: NDArray[np.float32], affine: Numbers) -> dict[str,
     folder = root.parent / "disk"
     (folder / "out").mkdir(parents=True)
     file = folder / "image.nii.gz"
-    nib.save(nib.Nifti1Image(volume.transpose(2, 1, 0), LPS_TO_RAS @ affine), file)  # type: ignore[attr-defined,no-untyped-call]
+    nib.save(nib.Nifti1Image(volume.transpose(2, 1, 0), LPS_TO_RAS @ affine), file)
     with modules_of(root):
         workflow = ConfigWorkflow(str(root / "configs" / "inference.json"), workflow_type="infer", logging_file=False)
         parser = workflow.parser
@@ -96,7 +96,7 @@ OBLIQUE = scenes.grid((1, 0.3, 0.1), (-0.2, 1, 0.4), (2.0, 2.5, 3.0))
 FEET_FIRST = scenes.grid((1, 0, 0), (0, 1, 0), (2.0, 2.5, 3.0), descending=True)
 TILTED = scenes.grid((1, 0, 0), (0, 1, 0), (2.0, 2.5, 3.0), tilt_degrees=15)
 #: a flag that bundles set wrongly, and none: the boxes do not depend on it
-WAYS = (
+WAYS: tuple[list[Any], ...] = (
     [CLIP, TO_WORLD, TO_CENTRE, AWAY],
     [CLIP, TO_WORLD | {"affine_lps_to_ras": False}, TO_CENTRE],
     [CLIP],
@@ -219,7 +219,7 @@ def logits(root: Path, volume: NDArray[np.float32]) -> torch.Tensor:
 
     parser = ConfigParser(json.loads((root / "configs" / "inference.json").read_text()))
     file = root.parent / "volume.nii.gz"
-    nib.save(nib.Nifti1Image(volume.transpose(2, 1, 0), np.eye(4)), file)  # type: ignore[attr-defined,no-untyped-call]
+    nib.save(nib.Nifti1Image(volume.transpose(2, 1, 0), np.eye(4)), file)
     network = parser.get_parsed_content("network")
     network.load_state_dict(torch.load(root / "models" / "model.pt", weights_only=True))
     made = parser.get_parsed_content("preprocessing")({"image": str(file)})
