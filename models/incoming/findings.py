@@ -30,7 +30,7 @@ def findings_of(metadata: Mapping[str, Any], inference: Any, suggest: Suggest) -
         asked = f"{FILL_IN}: softmax, sigmoid, or none where the network gives probabilities itself"
         wanted = f"{FILL_IN}: the probability from which it is called present, such as 0.5"
         count = said.get("num_channels")
-        number = int(count) if _is_count(count) else max(outputs, default=0) + 1
+        number = count if isinstance(count, int) and _is_count(count) else max(outputs, default=0) + 1
         values = [value for value in outputs or range(number) if value < MOST_FINDINGS]
         made = [_finding(value, outputs.get(value, ""), suggest) | {"present_from": wanted} for value in values]
         return {"result": "finding", "classes": {"outputs": number, "activation": asked}, "finding": made}

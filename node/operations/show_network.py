@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from models.card import Bundle
-from models.finding_rules import Result
+from models.card import Bundle, Segment
+from models.finding_rules import Finding, Result
 from models.incoming import program
 from models.incoming.program import Program, Said
 
@@ -92,7 +92,8 @@ def print_network(bundle: Bundle, console: Console | None = None) -> None:
         table.add_row(*map(plain, (one.channel, ", ".join(one.modality), one.kind, one.values)))
     console.print(table)
     table = new_table(f"gives {its.result}", ("value", "label", "type", "side"))
-    for segment in (*its.segment, *its.finding):
+    meanings: tuple[Segment | Finding, ...] = (*its.segment, *its.finding)
+    for segment in meanings:
         side = segment.laterality[2] if segment.laterality else ""
         table.add_row(*map(plain, (segment.value, segment.label, " ".join(segment.type), side)))
     console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -148,7 +149,8 @@ def _normal(k: int, together: Together) -> NDArray[np.float64]:
 def _shear_mm(together: Together) -> float:
     """How far the next slice lies beside this one, for a gantry that is tilted; half of it, as the middle may be."""
     step = together.run.volume.geometry.affine[:3, 2]
-    return float(np.sqrt(max(0.0, step @ step - together.run.volume.geometry.slice_step_mm**2))) / 2
+    beside = float(step @ step) - together.run.volume.geometry.slice_step_mm**2
+    return math.sqrt(max(0.0, beside)) / 2
 
 
 def _slice(item: Item, together: Together) -> int | None:
