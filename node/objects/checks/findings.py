@@ -155,5 +155,5 @@ def _shear_mm(together: Together) -> float:
 
 def _slice(item: Item, together: Together) -> int | None:
     """The slice of an IMAGE item."""
-    references = item.ds.get("ReferencedSOPSequence") or ()
+    references = list(item.ds.get("ReferencedSOPSequence") or ())
     return together.slice_of(references[0]) if len(references) == 1 else None
