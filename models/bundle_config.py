@@ -23,6 +23,7 @@ from monai.data import Dataset
 
 from . import readers
 from .card import Bundle, CardError
+from .finding_rules import Result
 from .torchscript import extras, scripted
 from .training.tree import named
 
@@ -30,7 +31,14 @@ HERE = __name__.rpartition(".")[0]
 READERS, WRITERS = ("LoadImage",), ("SaveImage",)
 #: what a bundle does with files, logs and trackers has no place in a service
 LEFT_OUT = (*READERS, *WRITERS, "CheckpointLoader", "TensorBoard", "MLFlow", "StatsHandler", "ClearML")
-SILENT = (*LEFT_OUT[2:], "CheckpointSaver", "SegmentationSaver", "ClassificationSaver", "MetricsSaver")
+SILENT = (
+    *LEFT_OUT[2:],
+    "CheckpointSaver",
+    "SegmentationSaver",
+    "ClassificationSaver",
+    "DetectionSaver",
+    "MetricsSaver",
+)
 #: arguments that a stand-in takes over
 READ_WITH = ("keys", "dtype", "ensure_channel_first", "allow_missing_keys")
 SAVED_WITH = ("keys", "resample", "mode", "padding_mode", "dtype", "allow_missing_keys")
@@ -65,6 +73,7 @@ class Prepared:
         weights_names: under which it looks for the network's weights in its checkpoint.
         strict: whether it takes weights without a place in the network as an error.
         planar: whether the network's input has two axes in space.
+        ends_apart: whether its postprocessing counts even where its evaluator does not run it.
     """
 
     parser: ConfigParser
@@ -72,6 +81,7 @@ class Prepared:
     weights_names: tuple[str, ...]
     strict: bool
     planar: bool
+    ends_apart: bool
 
 
 def prepare(bundle: Bundle, device: torch.device) -> Prepared:
@@ -104,7 +114,8 @@ def prepare(bundle: Bundle, device: torch.device) -> Prepared:
     for metric in ("key_val_metric", "additional_metrics"):
         parser["evaluator"].pop(metric, None)  # they want a label
     _whole_network(parser, bundle.folder / bundle.card.weights)
-    return Prepared(parser, tuple(_commands(parser)), names, strict, _planar(parser))
+    ends_apart = bundle.card.result is not Result.SEGMENTS
+    return Prepared(parser, tuple(_commands(parser)), names, strict, _planar(parser), ends_apart)
 
 
 def _take_in(folder: Path) -> None:
@@ -252,6 +263,8 @@ def build(prepared: Prepared) -> tuple[Any, Any]:
         parser.get_parsed_content(command)
     evaluator = parser.get_parsed_content("evaluator")
     ending = "evaluator#postprocessing"
+    if ending not in parser and prepared.ends_apart and "postprocessing" in parser:
+        ending = "postprocessing"  # that of a detector is run by the handler that saves its boxes
     return evaluator, parser.get_parsed_content(ending) if ending in parser else None
 
 

@@ -20,9 +20,26 @@ from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, 
 from . import membership
 from .augmentation import Augmentation
 from .doubt import Uncertainty
+from .finding_rules import Boxes, Classes, Finding, Result, contradictions
 from .input_rules import Code, Input, Part, Range, Sha256, Text
+from .learning_rules import Baseline, Gate, Start, TrainedOn
 
-__all__ = ["Bundle", "Card", "CardError", "Input", "Segment", "find", "names", "read", "seal", "verify"]
+__all__ = [
+    "Baseline",
+    "Bundle",
+    "Card",
+    "CardError",
+    "Gate",
+    "Input",
+    "Segment",
+    "Start",
+    "TrainedOn",
+    "find",
+    "names",
+    "read",
+    "seal",
+    "verify",
+]
 
 FILE = "planimeter.toml"
 #: what a network may be called: it is the name of a folder
@@ -64,71 +81,6 @@ class Segment(membership.Valued):
     also_called: tuple[Text, ...] = ()
 
 
-class TrainedOn(Part):
-    """What the network was trained on; an input outside of it is flagged.
-
-    Attributes:
-        pixel_spacing_mm, slice_spacing_mm, slice_thickness_mm, age_years: least and most.
-        kernel: patterns, one of which ConvolutionKernel has.
-    """
-
-    pixel_spacing_mm: Range | None = None
-    slice_spacing_mm: Range | None = None
-    slice_thickness_mm: Range | None = None
-    age_years: Range | None = None
-    kernel: tuple[Text, ...] = ()
-
-    @model_validator(mode="after")
-    def _patterns_compile(self) -> TrainedOn:
-        for pattern in self.kernel:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"kernel: {pattern!r} is not a regular expression: {error}") from None
-        return self
-
-
-class Baseline(Part):
-    """What a network is compared with beside its predecessor: the voxels whose value in the first channel is above."""
-
-    value: Annotated[int, Field(ge=1)]
-    above: float
-
-
-class Gate(Part):
-    """What counts when a retrained network is compared with the live one.
-
-    Attributes:
-        primary: label values over whose mean Dice the two are compared; none named: all segments.
-        margin, class_margin, subgroup_margin: how much Dice may be lost over all, in a class, in a subgroup, before a
-            candidate is refused; `class_margins` by label value, where a class has its own.
-        tolerance_mm: surfaces that lie so near to one another agree (normalised surface Dice).
-        absolute: label value -> mean Dice that a network without a predecessor has to reach.
-        baseline: one per class, or none.
-    """
-
-    primary: tuple[int, ...] = ()
-    margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    class_margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    class_margins: dict[int, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
-    subgroup_margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    tolerance_mm: Annotated[float, Field(gt=0)] = 3.0
-    absolute: dict[int, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
-    baseline: tuple[Baseline, ...] = ()
-
-
-class Start(Part):
-    """Of a network that was not trained yet: its weights are those of another one, for other structures.
-
-    Attributes:
-        like: name and version of that one.
-        freeze_epochs: for so long its first training leaves alone what was taken over.
-    """
-
-    like: Text
-    freeze_epochs: Annotated[int, Field(ge=0)] = 0
-
-
 class Card(Part):
     """A network's model card.
 
@@ -148,6 +100,7 @@ class Card(Part):
     weights_licence: Text
     demonstration: bool = False
     take: Literal["best", "every"] = "best"
+    result: Result = Result.SEGMENTS
     config: str = "configs/inference.json"
     weights: str = "models/model.pt"
     smallest_component_ml: Annotated[float, Field(ge=0)] = 0
@@ -158,7 +111,10 @@ class Card(Part):
     grow_below: float = 0
     overlapping: bool = False
     input: Annotated[tuple[Input, ...], Field(min_length=1)]
-    segment: Annotated[tuple[Segment, ...], Field(min_length=1)]
+    segment: tuple[Segment, ...] = ()
+    finding: tuple[Finding, ...] = ()
+    boxes: Boxes | None = None
+    classes: Classes | None = None
     trained_on: TrainedOn = TrainedOn()
     uncertainty: Uncertainty | None = None
     gate: Gate = Gate()
@@ -173,16 +129,20 @@ class Card(Part):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Card:
+        if wrong := list(contradictions(self)):
+            raise ValueError("; ".join(wrong))
         values = [segment.value for segment in self.segment]
         if len(set(values)) != len(values):
             raise ValueError("two [[segment]] have the same value")
-        named = {*self.gate.primary, *self.gate.class_margins, *self.gate.absolute}
-        named |= {one.value for one in self.gate.baseline}
-        if unknown := sorted(named - set(values)):
+        if unknown := sorted(self.gate.named - set(values)):
             raise ValueError(f"[gate] names label values that no [[segment]] has: {unknown}")
         if not self.uncertainty and any(one.minimum_confidence or one.maximum_disagreement for one in self.segment):
             raise ValueError("minimum_confidence and maximum_disagreement are known of several passes: [uncertainty]")
         membership.allow_rules(self)
+        return self
+
+    @model_validator(mode="after")
+    def _inputs_fit_together(self) -> Card:
         if len({one.kind for one in self.input}) > 1:
             raise ValueError("the [[input]] are of different kinds; a network reads volumes, or images")
         channels = [one.channel for one in self.input]
@@ -190,6 +150,10 @@ class Card(Part):
             raise ValueError("two [[input]] have the same channel")
         if self.input[0].network:
             raise ValueError("the first [[input]] is another network's result; it has to be images, whose grid counts")
+        return self
+
+    @model_validator(mode="after")
+    def _lists_its_files(self) -> Card:
         for name in (self.config, self.weights):
             if name not in self.files:
                 raise ValueError(f"[files] does not list {name}")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .found import Found
 from .wire import Disconnected, Receiver, SharedArray, send
 
 #: what a host is asked beside its work it answers at once, unless it is stuck, or the machine has too much to do
@@ -73,6 +74,8 @@ class Answer:
     """(2, x, y, z): entropy and disagreement on the network's own grid, where the card asks for several passes"""
     maps_affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     """4x4, as of the probabilities"""
+    found: Found | None = None
+    """of a network that gives no label map; then there are no labels"""
 
 
 def segment(
@@ -147,14 +150,9 @@ def environment(address: Path) -> dict[str, str]:
     Raises:
         HostBusy: it does not answer.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(30)
-        try:
-            connection.connect(str(address))
-            send(connection, {"do": "environment"})
-            message, _ = Receiver(connection).receive()
-        except (OSError, Disconnected) as error:
-            raise HostBusy(f"the model host does not say what it runs on: {error}") from None
+    message = _asked(address, {"do": "environment"})
+    if message is None:
+        raise HostBusy("the model host does not say what it runs on")
     return {str(key): str(value) for key, value in message["environment"].items()}
 
 
@@ -165,6 +163,9 @@ def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
         raise HostRefused(message["code"], message["sentence"])
     if message["say"] == "failed":
         raise (HostFull if message.get("full") else HostFailed)(message["sentence"])
+    if "found" in message:
+        nothing, found = np.zeros((0, 0, 0), np.uint8), Found.of(message["found"])
+        return Answer(nothing, message["seconds"], message["peak_memory_mb"], message["device"], found=found)
     labels, *others = arrays
     kept = others.pop(0) if "probabilities_affine" in message else None
     maps = others.pop(0) if "maps_affine" in message else None

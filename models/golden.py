@@ -21,6 +21,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from . import membership, nifti
 from .card import Bundle, CardError
+from .finding_rules import Result
 from .input_rules import Part
 
 FOLDER = "golden"
@@ -63,6 +64,8 @@ def cases(bundle: Bundle) -> Iterator[Golden]:
     """
     if LISTED not in bundle.card.files:
         return
+    if bundle.card.result is not Result.SEGMENTS:
+        raise CardError(f"{LISTED}: golden cases are label maps, and this network gives {bundle.card.result}")
     try:
         listed = _Listed.model_validate(tomllib.loads((bundle.folder / LISTED).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:

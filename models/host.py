@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import card, experience, memory
 from .causes import first_cause, is_full
+from .finding_rules import Result
 from .rungs import Rung
 from .wire import Disconnected, Receiver, SharedArray, send
 
@@ -206,8 +207,9 @@ def _segment(
 
     answer: dict[str, object]
     entropy: dict[int, float] = {}
-    labels = SharedArray.make(channels[0].array.shape[:3], np.uint8)
-    answers, kept = [labels], Probabilities() if message.get("probabilities") else None
+    gives_labels = network.card.result is Result.SEGMENTS
+    answers = [SharedArray.make(channels[0].array.shape[:3], np.uint8)] if gives_labels else []
+    kept, found = Probabilities() if message.get("probabilities") else None, None
     uncertain = Uncertain(message.get("exchange"))
     # whoever asked ends a host that hangs, unless it has died itself meanwhile
     hangs = threading.Timer(float(message.get("limit") or LONGEST_SECONDS) + 5, os._exit, (EXIT_HUNG,))
@@ -216,9 +218,12 @@ def _segment(
     try:
         arrays = [one.array for one in channels]
         affine, may_climb = np.array(message["affine"]), bool(message.get("may_climb", True))
-        seconds = network.segment(
-            arrays, affine, labels.array, entropy, kept, uncertain, _telling(connection), may_climb=may_climb
-        )
+        told = _telling(connection)
+        if gives_labels:
+            out = answers[0].array
+            seconds = network.segment(arrays, affine, out, entropy, kept, uncertain, told, may_climb=may_climb)
+        else:
+            found, seconds = network.find(arrays, affine, told, may_climb=may_climb)
     except Unusable as error:
         answer = {"say": "refused", "code": error.code, "sentence": str(error)}
     except Exception as error:  # noqa: BLE001 - the edge of the process: a bundle may raise anything
@@ -240,6 +245,8 @@ def _segment(
             "disagreement": uncertain.disagreement,
             "confidence": uncertain.confidence,
         }
+        if found is not None:
+            answer["found"] = found.message()
         if kept is not None and kept.array is not None:
             answers.append(SharedArray.make(kept.array.shape, np.float16))
             answers[-1].array[:] = kept.array

@@ -19,7 +19,12 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _in_order(value: tuple[float, float]) -> tuple[float, float]:
+def in_order(value: tuple[float, float]) -> tuple[float, float]:
+    """Two numbers of which the second is not less.
+
+    Raises:
+        ValueError: it is.
+    """
     if value[0] > value[1]:
         raise ValueError("the least is more than the most")
     return value
@@ -27,7 +32,7 @@ def _in_order(value: tuple[float, float]) -> tuple[float, float]:
 
 Range = Annotated[
     tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]],
-    AfterValidator(_in_order),
+    AfterValidator(in_order),
 ]
 
 

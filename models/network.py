@@ -8,49 +8,39 @@ source grid and argmax, these last two are done by `restore`, which needs neithe
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from ignite.engine import Events
-from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 from monai.transforms import Compose
 from numpy.typing import NDArray
 
-from . import bundle_config, entropy, membership, overlapping, weights
+from . import bundle_config, membership, weights
 from .bundle_config import LEFT_OUT
 from .card import Bundle, CardError, verify
 from .causes import first_cause, is_full
-from .clean import absorb_small_components, fill_holes, one_class_per_core
+from .classes import Classes, highest
+from .detections import Detections
 from .ending import Ending
 from .feeding import Feeding
+from .finding_rules import Result
+from .found import Found
 from .grow import grow
 from .ladder import instead_of_inferer
-from .restore import bit_map, label_map
-from .result import LARGEST, Unusable, labels_of, only_known
+from .result import LARGEST, Unusable, only_known
+from .to_labels import LPS_TO_RAS, Probabilities, ToLabels
 from .uncertainty import Passes, Uncertain
 from .windows import OnWindows, Windows
 
 __all__ = ["LEFT_OUT", "LPS_TO_RAS", "Network", "Probabilities", "Unusable"]
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-@dataclass
-class Probabilities:
-    """What a network gave before the card's rules mended it, on its own grid; filled by `Network.segment`.
-
-    Attributes:
-        array: float16 (class, x, y, z); class 0 is the background. Each of overlapping segments is a class, in the
-            order of their values. None where the bundle gives none.
-        affine: 4x4, from (x, y, z) index to DICOM patient coordinates (LPS, mm).
-    """
-
-    array: NDArray[np.float16] | None = None
-    affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+Made = TypeVar("Made")
+STAGES = ("preprocess", "forward", "postprocess", "inference")
 
 
 class Network:
@@ -70,7 +60,7 @@ class Network:
         verify(bundle)
         self.card = bundle.card
         self.device = torch.device(device)
-        if any(segment.value > LARGEST for segment in self.card.segment):
+        if max(membership.known(self.card), default=0) > LARGEST:
             raise CardError(
                 f"{bundle.folder}: has a [[segment]] with a value above {LARGEST}, which no label map holds"
             )
@@ -93,10 +83,14 @@ class Network:
             weights.load(network, bundle.folder / self.card.weights, self.device, names, strict)
         alone = self.card.overlapping or len(self.card.segment) == 1
         self._ending = Ending(post, masks=len(self.card.segment) if alone else 0)
+        self._labels = ToLabels(self.card, self._ending, self._run_once)
         by_softmax = self._ending.taken and self._ending.threshold is None
         self.ladder = instead_of_inferer(self._evaluator, self.device, softmax=by_softmax, known=known)
         self._dataset = self._evaluator.data_loader.dataset
         transform = Compose(getattr(self._dataset, "transform", None))
+        readers: dict[Result, type[Detections | Classes]] = {Result.BOXES: Detections, Result.FINDING: Classes}
+        reader = readers.get(self.card.result)
+        self._reader = reader(self.card, post) if reader else None
         constants = bundle_config.constants(prepared.parser)
         self._feeding = Feeding(self.card, transform, prepared.planar, constants)
         self._planar = prepared.planar
@@ -150,21 +144,17 @@ class Network:
             Unusable: the output is not a label map of this grid.
         """
         ras = LPS_TO_RAS @ affine
-        seconds = {"preprocess": 0.0, "forward": 0.0, "postprocess": 0.0, "inference": 0.0}
-        self.ladder.begin(may_climb=may_climb)
+        seconds = dict.fromkeys(STAGES, 0.0)
         if self._passes is not None:
             self._passes.begin(channels, uncertain)
-        images = out.shape[0] if self._planar else 1
-        self._windows.expect(images * (self._passes.count if self._passes is not None else 1), on_windows)
+        self._begin(out.shape[0], on_windows, may_climb=may_climb)
         for item, part, at in self._feeding.items(channels, ras, out):
             begun = time.monotonic()
-            marks = self._item(item, at, part, doubt, kept)
+            end = partial(self._labels.make, item=item, ras=at, out=part, doubt=doubt, kept=kept)
+            marks, _ = self._item(item, end)
             if self._passes is not None:
                 self._passes.note(part, at)
-            seconds["preprocess"] += marks["read"] - begun
-            seconds["forward"] += marks["forward"] - marks["read"]
-            seconds["postprocess"] += time.monotonic() - marks["forward"]
-            seconds["inference"] += marks["end"] - begun
+            _add(seconds, begun, marks)
         self.ladder.done()
         begun = time.monotonic()
         if self.card.grow_mm:
@@ -176,32 +166,58 @@ class Network:
         seconds["postprocess"] += time.monotonic() - begun
         return seconds
 
-    def _item(
+    def find(
         self,
-        item: dict[str, Any],
-        ras: NDArray[np.float64],
-        out: NDArray[np.uint8],
-        doubt: dict[int, float] | None,
-        kept: Probabilities | None,
-    ) -> dict[str, float]:
+        channels: list[NDArray[np.float32]],
+        affine: NDArray[np.float64],
+        on_windows: OnWindows | None = None,
+        *,
+        may_climb: bool = True,
+    ) -> tuple[Found, dict[str, float]]:
+        """Run a network that gives no label map: a detector or a classifier.
+
+        Args:
+            channels, affine, on_windows, may_climb: as `segment` has them.
+
+        Returns:
+            What it found, and the seconds of each stage.
+
+        Raises:
+            Unusable: the output is not what the card says.
+        """
+        reader = self._reader
+        assert reader is not None
+        ras, shape = LPS_TO_RAS @ affine, channels[0].shape[:3]
+        seconds = dict.fromkeys(STAGES, 0.0)
+        found: list[Found] = []
+        self._begin(shape[0], on_windows, may_climb=may_climb)
+        for item, _, at in self._feeding.items(channels, ras, np.broadcast_to(np.uint8(0), shape)):
+            begun = time.monotonic()
+            marks, one = self._item(item, partial(reader.found, ras=at, shape=shape))
+            found.append(one)
+            _add(seconds, begun, marks)
+        self.ladder.done()
+        whole = len(found) == 1 and self.card.input[0].kind == "volume"
+        return found[0] if whole else highest(found), seconds
+
+    def _begin(self, images: int, on_windows: OnWindows | None, *, may_climb: bool) -> None:
+        self.ladder.begin(may_climb=may_climb)
+        passes = self._passes.count if self._passes is not None else 1
+        self._windows.expect(passes * (images if self._planar else 1), on_windows)
+
+    def _item(self, item: dict[str, Any], end: Callable[[dict[str, Any]], Made]) -> tuple[dict[str, float], Made]:
         """One item, ending and all; once more from a lower rung, where only the ending had too little memory."""
         while True:
             try:
                 output = self._run_once(item)
                 marks = dict(self._marks)
-                probabilities = self._ending.probabilities(output)
-                if probabilities is not None and self._ending.threshold is not None:
-                    self._reached(*probabilities, output, ras, out, doubt, kept)
-                elif probabilities is not None:
-                    self._restored(*probabilities, output, ras, out, doubt, kept)
-                else:
-                    self._finished(output, item, ras, out)
+                made = end(output)
             except Exception as error:
                 if "forward" not in self._marks or not is_full(error) or not self.ladder.goes_on:
                     raise
             else:
-                return marks
-            output, probabilities = {}, None
+                return marks, made
+            output = {}
             self.ladder.lower()
 
     def _run_once(self, item: dict[str, Any]) -> dict[str, Any]:
@@ -227,115 +243,10 @@ class Network:
             self._dataset.data = [{}]
             engine.state.output = engine.state.batch = None
 
-    def _restored(
-        self,
-        probabilities: torch.Tensor,
-        model_affine: NDArray[np.float64],
-        output: dict[str, Any],
-        ras: NDArray[np.float64],
-        out: NDArray[np.uint8],
-        doubt: dict[int, float] | None,
-        kept: Probabilities | None,
-    ) -> None:
-        if not all(bool(torch.isfinite(channel).all()) for channel in probabilities):
-            raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
-        if probabilities.shape[0] > LARGEST + 1:
-            raise Unusable("output-unknown-label", f"the network tells {probabilities.shape[0]} classes apart")
-        if kept is not None:
-            kept.array, kept.affine = probabilities.half().cpu().numpy(), LPS_TO_RAS @ model_affine
-        of_voxels = None if doubt is None or self._ending.goes_on else entropy.of_softmax(probabilities)
-        self._mend(probabilities, model_affine)
-        if doubt is not None and of_voxels is not None:
-            doubt |= entropy.means(of_voxels, probabilities, membership.parts(self.card))
-        shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
-        label_map(probabilities, model_affine, shape, ras, out)
-        if self._ending.goes_on:
-            labels = MetaTensor(torch.from_numpy(out).permute(2, 1, 0)[None].float(), affine=torch.as_tensor(ras))
-            out[:] = labels_of(self._ending.of_labels(labels, output), ras, out.shape, self.card)
 
-    def _reached(
-        self,
-        probabilities: torch.Tensor,
-        model_affine: NDArray[np.float64],
-        output: dict[str, Any],
-        ras: NDArray[np.float64],
-        out: NDArray[np.uint8],
-        doubt: dict[int, float] | None,
-        kept: Probabilities | None,
-    ) -> None:
-        """As `_restored`, of one sigmoid per segment."""
-        threshold = self._ending.threshold
-        assert threshold is not None
-        if not bool(torch.isfinite(probabilities).all()):
-            raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
-        if kept is not None:
-            every = overlapping.background_and(probabilities)
-            kept.array, kept.affine = every.half().cpu().numpy(), LPS_TO_RAS @ model_affine
-        of_voxels = None
-        if doubt is not None and not self._ending.goes_on:
-            of_voxels = overlapping.Doubt(probabilities, threshold)
-        if self._mends:
-            overlapping.mend(probabilities, model_affine, self.card, threshold)
-        if doubt is not None and of_voxels is not None:
-            doubt |= of_voxels.means(probabilities, sorted(segment.value for segment in self.card.segment))
-        shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
-        bit_map(probabilities, threshold, model_affine, shape, ras, out)
-        if self._ending.goes_on:
-            masks = membership.unpacked(out, len(probabilities)).transpose(0, 3, 2, 1)
-            image = MetaTensor(torch.from_numpy(masks.astype(np.float32)), affine=torch.as_tensor(ras))
-            out[:] = labels_of(self._ending.of_labels(image, output), ras, out.shape, self.card)
-
-    def _finished(
-        self, output: dict[str, Any], item: dict[str, Any], ras: NDArray[np.float64], out: NDArray[np.uint8]
-    ) -> None:
-        """The bundle's own result, as a label map; inverted once more where it is between the labels."""
-        for last in (False, True):
-            result = self._ending.finished(output)
-            if isinstance(result, MetaTensor) and result.ndim == 4:
-                result = self._ending.saved_on(result, ras, out.shape[::-1])
-            try:
-                out[:] = labels_of(result, ras, out.shape, self.card)
-                break
-            except Unusable as error:
-                if last or error.code != "output-not-integer" or not self._ending.force_nearest():
-                    raise
-            output = self._run_once(item)
-        if self._mends:
-            self._mend_labels(out, ras)
-
-    @property
-    def _mends(self) -> bool:
-        card = self.card
-        return bool(
-            card.one_class_per_core_mm
-            or card.smallest_component_ml
-            or card.smallest_component_part
-            or card.fill_holes_mm2
-        )
-
-    def _mend_labels(self, out: NDArray[np.uint8], ras: NDArray[np.float64]) -> None:
-        """Apply the card's rules to a label map, on the source grid."""
-        only_known(out, self.card)
-        if self.card.overlapping:
-            masks = membership.unpacked(out, len(self.card.segment)).transpose(0, 3, 2, 1)
-            mended = torch.from_numpy(masks.astype(np.float32))
-            overlapping.mend(mended, ras, self.card, 0.5)
-            out[:] = membership.packed(mended.numpy().transpose(0, 3, 2, 1))
-            return
-        values = np.array([0, *membership.known(self.card)], np.uint8)
-        classes = torch.from_numpy(np.searchsorted(values, out.transpose(2, 1, 0)))
-        one_hot = torch.stack([(classes == number).to(torch.uint8) for number in range(len(values))])
-        self._mend(one_hot, ras)
-        out[:] = values[one_hot.argmax(0).numpy()].transpose(2, 1, 0)
-
-    def _mend(self, probabilities: torch.Tensor, model_affine: NDArray[np.float64]) -> None:
-        """Apply the card's rules, in place."""
-        spacing_mm = np.linalg.norm(model_affine[:3, :3], axis=0)
-        if self.card.one_class_per_core_mm:
-            one_class_per_core(probabilities, spacing_mm, self.card.one_class_per_core_mm)
-        if self.card.smallest_component_ml or self.card.smallest_component_part:
-            voxel_ml = abs(float(np.linalg.det(model_affine[:3, :3]))) / 1000
-            least, part = self.card.smallest_component_ml, self.card.smallest_component_part
-            absorb_small_components(probabilities, voxel_ml, least, part)
-        if self.card.fill_holes_mm2:
-            fill_holes(probabilities, float(spacing_mm[0] * spacing_mm[1]), self.card.fill_holes_mm2)
+def _add(seconds: dict[str, float], begun: float, marks: dict[str, float]) -> None:
+    """Add what one run took until now."""
+    seconds["preprocess"] += marks["read"] - begun
+    seconds["forward"] += marks["forward"] - marks["read"]
+    seconds["postprocess"] += time.monotonic() - marks["forward"]
+    seconds["inference"] += marks["end"] - begun

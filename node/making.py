@@ -1,10 +1,11 @@
-"""From a label map to results that are kept: measured, compared, written, read back, put in line with older ones."""
+"""From what a network gave to results that are kept: measured, compared, written, read back, in line with others."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +25,14 @@ from . import priors
 from .app import Node
 from .attempt import Stages
 from .learning.regrid import seen_onto
+from .measurements import findings
+from .measurements.findings import Findings
 from .measurements.measure import measure
 from .measurements.quality import Sureness, flags
 from .measurements.values import Change, Flag
 from .objects import forms, keep, parametric
 from .objects.checks.whole import faults
-from .objects.forms import SEG, SR, Form, Wish
+from .objects.forms import SR, Form, Wish
 from .objects.headers import fingerprint
 from .objects.identity import Predecessor, Provenance, Source
 from .objects.outlines import rtstruct, stl
@@ -39,6 +42,8 @@ from .objects.run import Run
 from .outbound.target import Target
 from .study.channels import Channels
 from .upstream import Upstream
+
+logger = logging.getLogger(__name__)
 
 NEVER_AGAIN = ("withdrawn", "discarded")
 
@@ -77,7 +82,7 @@ def finish(
     destinations: Sequence[str],
     stages: Stages,
 ) -> Finished:
-    """Make, or find again, everything that comes of a label map.
+    """Make, or find again, everything that comes of what the network gave.
 
     Args:
         upstreams: the results of other networks that were read.
@@ -89,16 +94,23 @@ def finish(
     """
     assert job.input_set_id is not None
     volume, card = built.first, bundle.card
+    found: Findings | None = None
     with stages("measure"):
-        measured = measure(volume, answer.labels, card.segment)
         sureness = Sureness(answer.entropy, answer.confidence, answer.disagreement)
-        doubts = flags(measured, card, volume.headers[0], volume.geometry, sureness)
+        if answer.found is None:
+            measured = measure(volume, answer.labels, card.segment)
+            doubts = flags(measured, card, volume.headers[0], volume.geometry, sureness)
+            segments = [one | sureness.record(one["value"]) for one in priors.records(measured, volume)]
+        else:
+            measured, found = (), findings.findings(answer.found, card, volume.geometry)
+            doubts = findings.doubts(found, card, volume.headers[0], volume.geometry)
+            segments = findings.records(found)
         doubts += tuple(doubt for one in upstreams if (doubt := _inherited(one)))
         entropy = _map_of(node, destinations, built, answer)
-    segments, date = priors.records(measured, volume), priors.study_date(volume)
-    segments = [one | sureness.record(one["value"]) for one in segments]
-    with stages("prior"):
-        changes = priors.compare(node, job.input_set_id, version, bundle, upstreams, segments, date, stages)
+    date, changes = priors.study_date(volume), tuple[Change, ...]()
+    if found is None:
+        with stages("prior"):
+            changes = priors.compare(node, job.input_set_id, version, bundle, upstreams, segments, date, stages)
     with node.database.read() as tx:
         patient = measurements.patient_of(tx, input_set["study_id"])
         older = results.line(tx, job.input_set_id)
@@ -108,7 +120,7 @@ def finish(
         card_sha256=bundle.card_sha256,
         input_set_hash=input_set["members_hash"],
         headers_sha256=fingerprint(sources),
-        mask_sha256=mask_sha256(answer.labels),
+        mask_sha256=answer.found.sha256 if answer.found is not None else mask_sha256(answer.labels),
         study_uid=input_set["study_uid"],
         content_time=job.first_claimed,
         node_version=node.version,
@@ -128,9 +140,11 @@ def finish(
         changes=changes,
         entropy=entropy,
         provenance=provenance,
+        found=found,
     )
     per_destination = {name: _for(node.targets.get(name), run) for name in destinations}
-    asked = forms.with_what_may_take_their_place(form for some, _ in per_destination.values() for form in some)
+    plain = forms.OF_RESULT[card.result]
+    asked = forms.with_what_may_take_their_place((form for some, _ in per_destination.values() for form in some), plain)
     new, written, fault = _kept(node, run, asked, stages)
     return Finished(
         new=new,
@@ -193,7 +207,7 @@ def in_line(
     latest = [row for row in older if row["revision"] == newest]
     if latest and not any(row["rejected"] or row["state"] in NEVER_AGAIN for row in latest):
         again = _as_revision(provenance, newest, older, doubts, changes)
-        if again.result_uid(SEG, forms.BINARY) in {row["sop_uid"] for row in latest}:
+        if again.result_uid(*forms.OF_RESULT[again.card.result][0]) in {row["sop_uid"] for row in latest}:
             return again
     return _as_revision(provenance, newest + 1, older, doubts, changes)
 
@@ -220,9 +234,14 @@ def _for(target: Target | None, run: Run) -> tuple[list[Form], str]:
             objects=target.objects,
             label_map=target.label_map and not membership.overlap(card),
             marked=target.flagged == "mark" and bool(run.flags),
-            surfaces=_surfaces(target, run),
+            surfaces=() if run.found is not None else _surfaces(target, run),
         )
         held = "; ".join(flag.sentence for flag in run.flags) if target.flagged == "hold" else ""
+    if run.found is not None:
+        wanted, left_out = forms.wanted_without_mask(wish, card.result)
+        if target is not None and left_out:
+            logger.info("%s gets no %s of %s, which gives no label map", target.name, ", ".join(left_out), card.name)
+        return wanted, held
     pictures = number_of_key_images(run.labels, card) if forms.SC in wish.objects else 0
     has_map = parametric.can_have(run)
     return forms.wanted(wish, pictures, has_contours=rtstruct.can_have(run), has_map=has_map), held

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import toml_text
 from ..card import CardError
+from .findings import findings_of
+from .marks import FILL_IN, Suggest
 from .program import configs
 
-#: stands wherever a person has to say something; a card that has it is not taken
-FILL_IN = "FILL IN"
 MOST_CHANNELS = 1000
 METADATA = "configs/metadata.json"
 INFERENCE = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
@@ -50,8 +50,6 @@ MODALITIES = {
     "xa": "XA",
     "nm": "NM",
 }
-#: (category, type, laterality or None) of a structure, by its label; None where no code has that name
-Suggest = Callable[[str], tuple[list[str], list[str], list[str] | None] | None]
 
 
 def draft(folder: Path, name: str, device_uid: str, suggest: Suggest) -> str:
@@ -88,7 +86,9 @@ def draft(folder: Path, name: str, device_uid: str, suggest: Suggest) -> str:
         "weights": _weights(folder, name),
         **({"overlapping": True} if overlapping else {}),
         "input": _inputs(metadata, trees[config]),
-        "segment": _segments(metadata, suggest, first=0 if overlapping else 1),
+    }
+    card |= findings_of(metadata, trees[config], suggest) or {
+        "segment": _segments(metadata, suggest, first=0 if overlapping else 1)
     }
     head = (
         f"# Drafted from what {name} says of itself. Wherever it says {FILL_IN}, only a person knows.\n"

@@ -54,7 +54,7 @@ class Sureness:
         confidence, disagreement: of several passes; absent where it was asked once.
     """
 
-    entropy: Mapping[int, float]
+    entropy: Mapping[int, float] = field(default_factory=dict)
     confidence: Mapping[int, float] = field(default_factory=dict)
     disagreement: Mapping[int, float] = field(default_factory=dict)
 

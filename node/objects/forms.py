@@ -5,7 +5,7 @@ A form is the kind of a result and its options; together with the run it is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,9 +19,12 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from models.finding_rules import Result
+
 SEG, SR, SC, PDF, RTSTRUCT, STL, KOS, PM = "SEG", "SR", "SC", "PDF", "RTSTRUCT", "STL", "KOS", "PM"
 BINARY, LABEL_MAP, COMPREHENSIVE, MARKED = "BINARY", "LABELMAP", "COMPREHENSIVE", "MARKED"
 VOLUMES, DIAMETERS = "TID1411", "TID1501"
+BOXES, FINDING = "BOXES", "FINDING"
 REPORT, CONTOURS, ENTROPY = "REPORT", "CONTOURS", "ENTROPY"
 #: pydicom has no name for it yet
 LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
@@ -103,6 +106,8 @@ OTHER_CLASS = {
 }
 #: what is made of every run, whoever wants it
 PLAIN = (Form(SEG, BINARY), Form(SR, VOLUMES), Form(SR, DIAMETERS))
+#: the same of a network that gives no label map
+OF_RESULT = {Result.SEGMENTS: PLAIN, Result.BOXES: (Form(SR, BOXES),), Result.FINDING: (Form(SR, FINDING),)}
 
 
 def wanted(wish: Wish, key_images: int, *, has_contours: bool, has_map: bool = False) -> list[Form]:
@@ -133,6 +138,16 @@ def wanted(wish: Wish, key_images: int, *, has_contours: bool, has_map: bool = F
     return forms
 
 
+def wanted_without_mask(wish: Wish, result: Result) -> tuple[list[Form], list[str]]:
+    """What a destination gets of a detector or a classifier: the report, in the order of sending.
+
+    Returns:
+        And the kinds that it asks for and does not get, since they show a label map.
+    """
+    forms = [Form.of(SR, form.base, marked=wish.marked) for form in OF_RESULT[result]]
+    return forms if SR in wish.objects else [], sorted(wish.objects - {SR})
+
+
 def in_place_of(form: Form, refused: Form) -> Form | None:
     """What is sent instead of a form where the destination refuses the SOP class of another, or of this one.
 
@@ -153,12 +168,16 @@ def in_place_of(form: Form, refused: Form) -> Form | None:
     return None
 
 
-def with_what_may_take_their_place(forms: Iterable[Form]) -> list[Form]:
-    """Everything that has to be made, so that no destination has to wait for a form that it can take."""
+def with_what_may_take_their_place(forms: Iterable[Form], plain: Sequence[Form] = PLAIN) -> list[Form]:
+    """Everything that has to be made, so that no destination has to wait for a form that it can take.
+
+    Args:
+        plain: what is made of such a run, whoever wants it.
+    """
     made = set(forms)
     for refused in (Form(SEG, LABEL_MAP), Form(SR, VOLUMES)):
         made |= {other for form in made if (other := in_place_of(form, refused)) is not None}
-    return sorted(made.union(PLAIN), key=_order)
+    return sorted(made.union(plain), key=_order)
 
 
 def _order(form: Form) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from models.card import Card, Segment
+from models.finding_rules import Finding, Result
 
 from .forms import PM
 from .uids import derive
@@ -35,6 +36,8 @@ RTSTRUCT_SERIES_NUMBER = 9007
 STL_SERIES_NUMBER = 9008
 REJECTION_SERIES_NUMBER = 9009
 PM_SERIES_NUMBER = 9010
+FINDINGS_SERIES_NUMBER = 9011
+DONE = {Result.SEGMENTS: "Segmentation", Result.BOXES: "Detection", Result.FINDING: "Classification"}
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,14 @@ class Provenance:
         whose = f"patient {self.patient_key}" if self.patient_key else self.study_uid
         return derive(self.uid_root, "tracking", whose, self.card.name, str(segment.value))
 
+    def finding_uid(self, finding: Finding, box: int = 0) -> str:
+        """The same finding of the same patient by the same network; or one box of one run, since nobody matches boxes
+        from study to study."""
+        if box:
+            return derive(self.uid_root, "box", self.run, str(finding.value), str(box))
+        whose = f"patient {self.patient_key}" if self.patient_key else self.study_uid
+        return derive(self.uid_root, "finding", whose, self.card.name, str(finding.value))
+
     @property
     def algorithm_name(self) -> str:
         return self.card.name
@@ -173,12 +184,13 @@ class Provenance:
 
     def processing_equipment(self) -> list[hd.ContributingEquipment]:
         """The network as Contributing Equipment; highdicom has no argument for the Device UID."""
+        done = DONE[self.card.result]
         equipment = hd.ContributingEquipment(
             manufacturer=self.card.manufacturer,
             purpose_of_reference=codes.DCM.ProcessingEquipment,
             manufacturer_model_name=self.algorithm_name,
             software_versions=self.card.version,
-            contribution_description=f"Segmentation by a neural network, weights sha256 {self.weights_sha256}",
+            contribution_description=f"{done} by a neural network, weights sha256 {self.weights_sha256}",
         )
         equipment.DeviceUID = self.card.device_uid
         for one in self.read:

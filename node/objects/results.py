@@ -17,7 +17,7 @@ from .begun import as_file
 from .forms import BINARY, COMPREHENSIVE, DIAMETERS, LABEL_MAP, MARKED, PLAIN, SEG, SR, VOLUMES, Form
 from .outlines import rtstruct, stl
 from .pictures import key_images, pdf
-from .reports import diameters, variants, volumes
+from .reports import diameters, findings, variants, volumes
 from .run import Run, SegReference
 from .segments import writer
 
@@ -101,7 +101,9 @@ class _Desk:
         """A report; those that say the same of another segmentation, or in another class, are made from the first."""
         marked = form.has(MARKED)
         first = Form.of(SR, form.base, marked=marked)
-        if first not in self._reports:
+        if first not in self._reports and self._run.found is not None:
+            self._reports[first] = findings.report(self._run, self._run.found, first.options, marked=marked)
+        elif first not in self._reports:
             write = {VOLUMES: volumes.report, DIAMETERS: diameters.report}[form.base]
             seg = self._segmentation(Form.of(SEG, BINARY, marked=marked))[1]
             self._reports[first] = write(self._run, seg, first.options, marked=marked)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from ..measurements.findings import Findings
 from ..measurements.values import Change, Flag, Measured
 from ..study.volume import Volume
 from .identity import Provenance
@@ -20,12 +21,13 @@ class Run:
     Attributes:
         volume: of the first channel: values, grid, headers, frames.
         sources: the repaired header of each slice, in the order of the slices (`headers.repaired`).
-        labels: (slices, rows, columns), the card's label values.
+        labels: (slices, rows, columns), the card's label values; (0, 0, 0) of a network that gives none.
         measured: one per segment of the card, in its order.
         flags: doubts about it.
         changes: against the prior result.
         entropy: (slices, rows, columns), the stored values of the map of uncertainty, where somebody wants it.
         provenance: what made it.
+        found: of a detector or a classifier; there is no segmentation then.
     """
 
     volume: Volume
@@ -36,6 +38,7 @@ class Run:
     changes: tuple[Change, ...] = ()
     entropy: NDArray[np.uint16] | None = None
     provenance: Provenance
+    found: Findings | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from db import events
 from db.database import Database
 from models import client, membership, nifti
 from models.card import Bundle
+from models.finding_rules import Result
 from models.scores import summary
 from models.scores.case import score
 from models.scores.values import CaseScores
@@ -34,6 +35,7 @@ from ..learning.report.blocks import DOUBT, Block, Callout, Cell, Column, Headin
 from ..learning.report.document import document
 from ..learning.report.page import page
 from ..learning.report.words import METRICS, NONE
+from . import acceptance_of_findings
 from .terminal import new_table, plain
 
 MASK, IMAGE = "_mask.nii.gz", "_image.nii.gz"
@@ -55,6 +57,8 @@ def accept(
         Failed: `network-unusable`, `host-not-started`.
     """
     console = console or Console()
+    if bundle.card.result is not Result.SEGMENTS:
+        return acceptance_of_findings.accept(bundle, folder, to, device, database, who, console)
     cases = found(bundle, folder)
     with tempfile.TemporaryDirectory(prefix="planimeter-") as private:
         hosts = Hosts(Path(private), device)

@@ -9,6 +9,7 @@ from db import events
 from db import networks as rows
 from models import likeness
 from models.card import NAME, CardError
+from models.finding_rules import Result
 
 from ..errors import Refused
 from ..learning import versions
@@ -38,6 +39,8 @@ def make(networks: Networks, name: str, like: str, file: Path, freeze_epochs: in
     if taken:
         raise Refused("network-exists", f"there is a network called {name}; `planimeter models list` lists them")
     _, parent = networks.live(like)
+    if parent.card.result is not Result.SEGMENTS:
+        raise Refused("not-like-that", f"{like} gives {parent.card.result}, and what is made here gives a label map")
     must_be_trainable(parent.card)
     try:
         said = likeness.structures(file)

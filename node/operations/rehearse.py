@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from rich.progress import Progress
 
 from models import client, golden, phantom
 from models.card import Bundle, CardError
+from models.client import Answer
+from models.finding_rules import Result
+from models.found import Found
 from models.golden import Golden
 from models.incoming import program
 from models.membership import inside
@@ -51,14 +55,14 @@ class Trial:
     Attributes:
         what: the volume.
         seconds: of the request as a whole; None where there was no answer.
-        found: label -> part of the volume.
+        found: label -> part of the volume, how many boxes, or the probability, as it is printed.
         deviation: what is wrong; empty where nothing is.
     """
 
     what: str
     seconds: float | None = None
     peak_memory_mb: float | None = None
-    found: dict[str, float] | None = None
+    found: dict[str, str] | None = None
     deviation: str = ""
 
 
@@ -97,16 +101,16 @@ def _trials(hosts: Hosts, bundle: Bundle, asked: Sequence[Golden], console: Cons
     except NodeError as error:
         return [Trial(what=START, deviation=error.sentence)]
     trials = [Trial(what=START, seconds=time.monotonic() - begun, found={})]
-    first: NDArray[np.uint8] | None = None
+    first: Answer | None = None
     for one in asked:
-        trial, labels = _tried(hosts, bundle, f"golden case {one.name}", list(one.channels), one.affine, None)
-        wrong = golden.deviation(bundle, one, labels) if labels is not None else trial.deviation
+        trial, answer = _tried(hosts, bundle, f"golden case {one.name}", list(one.channels), one.affine, None)
+        wrong = golden.deviation(bundle, one, answer.labels) if answer is not None else trial.deviation
         trials.append(replace(trial, deviation=wrong))
     with Progress(console=console, transient=True) as bar:
         for what, arrays, affine in bar.track(list(_volumes(bundle)), description=f"trying {bundle.card.name}"):
-            trial, labels = _tried(hosts, bundle, what, arrays, affine, first if what == AGAIN else None)
+            trial, answer = _tried(hosts, bundle, what, arrays, affine, first if what == AGAIN else None)
             trials.append(trial)
-            first = labels if first is None else first
+            first = answer if first is None else first
     return trials
 
 
@@ -117,6 +121,9 @@ def read(bundle: Bundle) -> Iterator[str]:
     if config is not None and re.search(r"cuda(?!\.is_available)", str(_without(config, "device"))):
         yield f"{bundle.card.config} names cuda outside of `device`: read as the device of this host"
     outputs = (trees.get("configs/metadata.json") or {}).get("network_data_format", {}).get("outputs", {})
+    if bundle.card.result is not Result.SEGMENTS:
+        yield f"it gives {bundle.card.result}: its results are reports (SR) alone, and it is not trained here"
+        return
     if not any(isinstance(one, dict) and one.get("channel_def") for one in outputs.values()):
         yield "metadata.json has no channel_def: only the card says what its label values are"
     if "configs/train.json" not in trees and "configs/train.yaml" not in trees:
@@ -176,8 +183,8 @@ def _tried(
     what: str,
     arrays: list[NDArray[np.float32]],
     affine: NDArray[np.float64],
-    before: NDArray[np.uint8] | None,
-) -> tuple[Trial, NDArray[np.uint8] | None]:
+    before: Answer | None,
+) -> tuple[Trial, Answer | None]:
     """One of them.
 
     Args:
@@ -196,27 +203,44 @@ def _tried(
     finally:
         for one in channels:
             one.close()
-    found = {
-        segment.label: part
-        for segment in bundle.card.segment
-        if (part := float(inside(answer.labels, segment.values).mean()))
-    }
+    parts = _parts(bundle, answer)
     trial = Trial(
         what=what,
         seconds=time.monotonic() - begun,
         peak_memory_mb=answer.peak_memory_mb,
-        found=found,
-        deviation=_deviation(what, answer.labels, before),
+        found=_words(bundle, answer.found, parts),
+        deviation=_deviation(what, answer, float((answer.labels > 0).mean()) if answer.labels.size else 0.0, before),
     )
-    return trial, answer.labels
+    return trial, answer
 
 
-def _deviation(what: str, labels: NDArray[np.uint8], before: NDArray[np.uint8] | None) -> str:
-    if before is not None and not np.array_equal(labels, before):
-        return f"{int((labels != before).sum())} voxels are labelled otherwise than the first time"
-    labelled = float((labels > 0).mean())
+def _parts(bundle: Bundle, answer: Answer) -> dict[str, float]:
+    """Label -> part of the volume, of the segments that are there."""
+    return {
+        segment.label: part
+        for segment in bundle.card.segment
+        if (part := float(inside(answer.labels, segment.values).mean()))
+    }
+
+
+def _words(bundle: Bundle, found: Found | None, parts: dict[str, float]) -> dict[str, str]:
+    if found is None:
+        return {label: f"{part:.1%}" for label, part in parts.items()}
+    labels = {one.value: one.label for one in bundle.card.finding}
+    boxes = Counter(labels[box.value] for box in found.boxes)
+    judged = {labels[one.value]: f"{one.probability:.1%}" for one in found.probabilities}
+    return {label: f"{count} x" for label, count in boxes.items()} | judged
+
+
+def _deviation(what: str, answer: Answer, labelled: float, before: Answer | None) -> str:
+    if before is not None and answer.found != before.found:
+        return "it finds something else than the first time"
+    if before is not None and not np.array_equal(answer.labels, before.labels):
+        return f"{int((answer.labels != before.labels).sum())} voxels are labelled otherwise than the first time"
     if what in (NOISE, ZEROS) and labelled > MOST_OF_NOISE:
         return f"{labelled:.0%} of {what} is labelled"
+    if what in (NOISE, ZEROS) and answer.found is not None and answer.found.boxes:
+        return f"{len(answer.found.boxes) + answer.found.left_out} boxes in {what} reach the card's threshold"
     return ""
 
 
@@ -228,7 +252,7 @@ def _print(bundle: Bundle, remarks: list[str], trials: list[Trial], console: Con
     for one in trials:
         seconds = f"{one.seconds:.1f}" if one.seconds is not None else ""
         memory = f"{one.peak_memory_mb:.0f}" if one.peak_memory_mb is not None else ""
-        found = ", ".join(f"{label} {part:.1%}" for label, part in (one.found or {}).items())
+        found = ", ".join(f"{label} {said}" for label, said in (one.found or {}).items())
         found = found or ("nothing" if one.found is not None and one.what != START else "")
         style = "red" if one.deviation else None
         table.add_row(*map(plain, (one.what, seconds, memory, found, one.deviation)), style=style)

@@ -10,6 +10,7 @@ from typing import Any
 from db import events, jobs, people, training_due
 from db.database import Database
 from db.job_states import JobKind
+from models.finding_rules import Result
 
 from ..errors import Failed, Refused
 from ..learning.trainer import must_be_trainable
@@ -43,10 +44,15 @@ def ask(database: Database, networks: Networks, network: str, attempts: int, who
         wait_seconds: until it may begin.
 
     Raises:
-        Refused: `training-open`: another one is under way. `training-impossible`: of such a card.
+        Refused: `training-open`: another one is under way; `not-trainable`: a detector or a classifier;
+            `training-impossible`: segments that overlap, or are unions.
         Failed: `network-unusable`.
     """
-    must_be_trainable(networks.known(network)[1].card)
+    _, bundle = networks.known(network)
+    if bundle.card.result is not Result.SEGMENTS:
+        said = f"{network} gives {bundle.card.result}; only networks that give a label map are trained here"
+        raise Refused("not-trainable", said)
+    must_be_trainable(bundle.card)
     with database.write() as tx:
         people.lock(tx)
         if busy := training_due.under_way(tx):

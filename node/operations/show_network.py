@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from models import membership
-from models.card import Bundle
+from models.card import Bundle, Segment
+from models.finding_rules import Finding, Result
 from models.incoming import program
 from models.incoming.program import Program, Said
 
@@ -108,12 +109,15 @@ def print_network(bundle: Bundle, proof: Proof | None, console: Console | None =
         table.add_row(*map(plain, (one.channel, one.source, one.kind, one.values)))
     console.print(table)
     unions = membership.has_unions(its)
-    table = new_table("finds", ("value", "label", "type", "side", *(["label values"] if unions else [])))
-    for segment in its.segment:
+    table = new_table(f"gives {its.result}", ("value", "label", "type", "side", *(["label values"] if unions else [])))
+    meanings: tuple[Segment | Finding, ...] = (*its.segment, *its.finding)
+    for segment in meanings:
         side = segment.laterality[2] if segment.laterality else ""
-        of_it = [", ".join(map(str, segment.values))] if unions else []
+        of_it = [", ".join(map(str, segment.values))] if unions and isinstance(segment, Segment) else []
         table.add_row(*map(plain, (segment.value, segment.label, " ".join(segment.type), side, *of_it)))
     console.print(table)
     if membership.overlap(its):
         console.print("  Its segments may overlap: binary segmentations only, no Label Map Segmentation.")
+    if its.result is not Result.SEGMENTS:
+        console.print("Its results are reports (SR) alone: destinations that want other objects get none of them.")
     print_program(program.program(bundle.folder), console)

@@ -12,6 +12,9 @@ from functools import cache
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import Code, codes
 
+from models.card import Segment
+from models.finding_rules import Finding
+
 from ..run import Run
 from .read import Read, nested
 
@@ -70,8 +73,10 @@ def faults(one: Read, run: Run, more: Iterable[Dataset] = ()) -> Iterator[str]:
 
 def _given(run: Run) -> Iterator[Triple]:
     """The codes that come from elsewhere and are not ours to judge: of the card, and of the images' procedure."""
-    for segment in run.provenance.card.segment:
-        for code in (segment.category, segment.type, segment.laterality, segment.anatomic_region):
+    card = run.provenance.card
+    meanings: tuple[Segment | Finding, ...] = (*card.segment, *card.finding)
+    for one in meanings:
+        for code in (one.category, one.type, one.laterality, one.anatomic_region):
             if code is not None:
                 yield code
     for item in run.sources[0].get("ProcedureCodeSequence") or ():

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
 
-from models.card import Segment
-
 from ...study.facts import text
 from ..forms import DIAMETERS, VOLUMES
 from ..run import Run
-from . import content
+from . import content, findings
 from .content import Item, content_of
+from .findings import finding_faults
 from .identity import classes_of
 from .masks import slices_of
 from .numbers import numbers
@@ -23,7 +22,6 @@ TITLE = ("126000", "DCM")
 LANGUAGE, OBSERVER_TYPE, PROCEDURE = "121049", "121005", "121058"
 MEASUREMENTS, GROUP, COMMENT = "126010", "125007", "121106"
 TRACKING, TRACKED = "112040", "112039"
-CATEGORY, FINDING, SITE, LATERALITY = "276214006", "121071", "363698007", "272741003"
 SEGMENT, FRAME, SOURCE_SERIES, SOURCE_IMAGE = "121191", "121214", "121232", "121233"
 
 
@@ -34,6 +32,16 @@ def faults(one: Read, together: Together) -> Iterator[str]:
     yield from _document(one.ds, root)
     yield from _flags(root, run)
     groups = [item for above in root.named(MEASUREMENTS) for item in above.named(GROUP)]
+    if run.found is None:
+        yield from _segments(groups, one, together)
+    else:
+        yield from findings.faults(groups, run.found, together)
+    yield from _evidence(one, root, together)
+    yield from _predecessors(one, run)
+
+
+def _segments(groups: list[Item], one: Read, together: Together) -> Iterator[str]:
+    run = together.run
     meant = _meant(one, run)
     tracked = [item.text for group in groups for item in group.named(TRACKING)]
     if len(groups) != len(meant) or tracked != [uid for uid, _, _ in meant]:
@@ -42,8 +50,6 @@ def faults(one: Read, together: Together) -> Iterator[str]:
         for group, (_, n, lesion) in zip(groups, meant, strict=True):
             name = run.provenance.card.segment[n].label + (f", lesion {lesion}" if lesion else "")
             yield from (f"{name}: {fault}" for fault in _group(group, n, lesion, one, together))
-    yield from _evidence(one, root, together)
-    yield from _predecessors(one, run)
 
 
 def _document(ds: Dataset, root: Item) -> Iterator[str]:
@@ -94,23 +100,12 @@ def _group(group: Item, n: int, lesion: int, one: Read, together: Together) -> I
         yield f"its group is not said to follow TID {wanted}"
     if not any(item.text for item in group.named(TRACKED)):
         yield "its group has no tracking identifier"
-    yield from _finding(group, segment)
+    yield from finding_faults(group, segment)
     if one.form.base == VOLUMES:
         yield from _reference(group, n, one, together)
         if not run.measured[n].voxels and not group.named(COMMENT):
             yield "nothing was found, and the report does not say so"
     yield from numbers(group, n, lesion, one.form.base, together)
-
-
-def _finding(group: Item, segment: Segment) -> Iterator[str]:
-    sides = [side for site in group.named(SITE) for side in site.named(LATERALITY)]
-    for what, items, code in (
-        ("category", group.named(CATEGORY), segment.category),
-        ("finding", group.named(FINDING), segment.type),
-        ("laterality", sides, segment.laterality),
-    ):
-        if [item.value for item in items] != ([] if code is None else [tuple(code)]):
-            yield f"its {what} is not that of the card"
 
 
 def _reference(group: Item, n: int, one: Read, together: Together) -> Iterator[str]:
@@ -151,10 +146,12 @@ def _frame(group: Item, reference: Dataset, n: int, one: Read, together: Togethe
 
 def _evidence(one: Read, root: Item, together: Together) -> Iterator[str]:
     """All that is referred to is listed, and nothing that the report cannot know (PS3.3 C.17.2.1)."""
-    run, seg = together.run, segmentation_of(one.form)
-    seg_uid = run.provenance.result_uid(*seg)
+    run, needed = together.run, set[str]()
     known = {str(s.SOPInstanceUID): (str(s.SeriesInstanceUID), str(s.SOPClassUID)) for s in run.sources}
-    known[seg_uid] = run.provenance.series_uid(seg_uid), classes_of(seg)[0]
+    if run.found is None:
+        seg = segmentation_of(one.form)
+        seg_uid = run.provenance.result_uid(*seg)
+        needed, known[seg_uid] = {seg_uid}, (run.provenance.series_uid(seg_uid), classes_of(seg)[0])
     read = {one.sop_instance_uid: (one.series_uid, one.sop_class_uid) for one in run.provenance.read}
     known |= read
     listed = {}
@@ -170,7 +167,7 @@ def _evidence(one: Read, root: Item, together: Together) -> Iterator[str]:
         for item in root.walk()
         for reference in item.ds.get("ReferencedSOPSequence") or ()
     }
-    if lacking := (referred | {seg_uid, *read}) - set(listed):
+    if lacking := (referred | needed | set(read)) - set(listed):
         yield f"{len(lacking)} objects that it refers to are not in its evidence"
     if any(known.get(uid) != placed for uid, placed in listed.items()):
         yield "its evidence lists an object that is not of this run, or puts it into another series or class"

@@ -55,6 +55,11 @@ AREA: Code = ("42798000", "SCT", "Area")
 LONG_AXIS: Code = ("103339001", "SCT", "Long axis")
 SHORT_AXIS: Code = ("103340004", "SCT", "Short axis")
 DIAMETER_3D: Code = ("L0JK", "IBSI", "Maximum 3D Diameter of a Mesh")
+WIDTH: Code = ("103355008", "SCT", "Width")
+HEIGHT: Code = ("121207", "DCM", "Height")
+DEPTH: Code = ("131197000", "SCT", "Depth")
+CERTAINTY: Code = ("111012", "DCM", "Certainty of Finding")
+PROBABILITY: Code = ("122157", "DCM", "Probability")
 SURFACE: Code = ("C0JK", "IBSI", "Surface Area of Mesh")
 NUMBER_OF_LESIONS: Code = ("246206008", "SCT", "Number of lesions")
 ATTENUATION: Code = ("112031", "DCM", "Attenuation Coefficient")
@@ -81,6 +86,7 @@ PIXELS: Code = ("{pixels}", "UCUM", "pixels")
 COUNT: Code = ("{count}", "UCUM", "count")
 HOUNSFIELD: Code = ("[hnsf'U]", "UCUM", "Hounsfield unit")
 GRAM_PER_MILLILITRE: Code = ("{SUVbw}g/ml", "UCUM", "Standardized Uptake Value body weight")
+PERCENT: Code = ("%", "UCUM", "Percent")
 NO_UNITS: Code = ("1", "UCUM", "no units")
 
 # ---------------------------------------------------------------------------------------------------- what we say of it
@@ -99,9 +105,15 @@ DOUBTS: dict[str, Code] = {
     "touches-edge": ("EDGE", SCHEME, "Segment touches the edge of the scan"),
     "too-many-components": ("COMPONENTS", SCHEME, "More connected components than expected"),
     "low-confidence": ("CONFIDENCE", SCHEME, "Low confidence of the network"),
+    "uncertain-score": ("SCORE", SCHEME, "Score of the network is between its thresholds"),
+    "too-many-boxes": ("BOXES", SCHEME, "More boxes than are reported"),
     "outside-training": ("TRAINING", SCHEME, "Input outside of the training range"),
 }
 ANY_DOUBT: Code = ("DOUBT", SCHEME, "Doubt about the result")
+
+#: of a finding (CID 240)
+PRESENT: Code = ("52101004", "SCT", "Present")
+ABSENT: Code = ("272519000", "SCT", "Absent")
 
 COMPARISON: Code = ("111424", "DCM", "Comparison to previous studies")
 VERDICTS: dict[Verdict, Code] = {

@@ -25,7 +25,7 @@ PREDECESSORS, EVIDENCE = 0x0040A360, 0x0040A375
 
 def document(
     run: Run,
-    seg: SegReference,
+    seg: SegReference | None,
     options: str,
     measured_groups: Sequence[bytes],
     *,
@@ -36,7 +36,7 @@ def document(
     """The Comprehensive 3D SR around measurement groups.
 
     Args:
-        seg: the segmentation that was measured; evidence, beside all images.
+        seg: the segmentation that was measured, where there is one; evidence, beside all images.
         options: of the result; it begins with the template's name.
         what: for the series description.
         marked: a person should look at this result before trusting it.
@@ -71,12 +71,13 @@ def document(
     return sr
 
 
-def fill(sr: Dataset, run: Run, seg: SegReference, measured_groups: Sequence[bytes]) -> None:
+def fill(sr: Dataset, run: Run, seg: SegReference | None, measured_groups: Sequence[bytes]) -> None:
     """Put content and evidence into a report, in place of what it has of them."""
     source = run.sources[0]
     images = [items.reference(one.SOPClassUID, one.SOPInstanceUID) for one in each_once(run.sources)]
-    segmentation = items.reference(seg.sop_class_uid, seg.sop_instance_uid)
-    by_series = [(source.SeriesInstanceUID, images), (seg.series_uid, [segmentation])]
+    by_series = [(source.SeriesInstanceUID, images)]
+    if seg is not None:
+        by_series.append((seg.series_uid, [items.reference(seg.sop_class_uid, seg.sop_instance_uid)]))
     by_series += [
         (one.series_uid, [items.reference(one.sop_class_uid, one.sop_instance_uid)])
         for one in {one.sop_instance_uid: one for one in run.provenance.read}.values()
@@ -106,7 +107,7 @@ def _content(run: Run, measured_groups: Sequence[bytes]) -> list[bytes]:
     """TID 1500: language, observer, procedure, the groups, and what is said of all of the result."""
     uid, name, manufacturer, model_name = _observed_by(run.provenance)
     said = [*groups.doubts(run, None), *(items.text(codes.COMMENT, one.sentence) for one in run.provenance.read)]
-    if not any(measured.voxels for measured in run.measured):
+    if run.found is None and not any(measured.voxels for measured in run.measured):
         said.insert(0, items.text(codes.COMMENT, NOTHING_FOUND))
     return [
         items.code(codes.LANGUAGE, codes.ENGLISH, items.HAS_CONCEPT_MOD),

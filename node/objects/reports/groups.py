@@ -6,6 +6,7 @@ import math
 import re
 
 from models.card import Segment
+from models.finding_rules import Finding
 
 from ...errors import Failed
 from ...measurements.values import Change, Measured, PixelSize, Verdict
@@ -48,15 +49,30 @@ def significant(value: float, digits: int) -> str:
 
 
 def head(provenance: Provenance, segment: Segment, lesion: int = 0) -> list[bytes]:
-    """What is measured, and by what (TID 1501 rows 2 to 6; TID 4019): a segment, or one lesion of it."""
-    card = provenance.card
+    """What is measured, and by what: a segment, or one lesion of it."""
     tracked = f"Lesion {lesion} of {segment.label}" if lesion else segment.label
+    return [*subject(tracked, provenance.tracking_uid(segment, lesion), segment), *algorithm(provenance)]
+
+
+def subject(tracked: str, tracking_uid: str, what: Segment | Finding, *, found: bool = True) -> list[bytes]:
+    """What a group is about (TID 1501 rows 2 to 6).
+
+    Args:
+        found: whether it is there: what is not there is no Finding.
+    """
+    kind = [items.code(codes.FINDING_CATEGORY, what.category), items.code(codes.FINDING, what.type)]
     return [
         items.text(codes.TRACKING_IDENTIFIER, tracked, HAS_OBS_CONTEXT),
-        items.uid(codes.TRACKING_UID, provenance.tracking_uid(segment, lesion), HAS_OBS_CONTEXT),
-        items.code(codes.FINDING_CATEGORY, segment.category),
-        items.code(codes.FINDING, segment.type),
-        *_site(segment),
+        items.uid(codes.TRACKING_UID, tracking_uid, HAS_OBS_CONTEXT),
+        *(kind if found else []),
+        *_site(what),
+    ]
+
+
+def algorithm(provenance: Provenance) -> list[bytes]:
+    """By what it was found (TID 4019)."""
+    card = provenance.card
+    return [
         items.text(codes.ALGORITHM_NAME, provenance.algorithm_name, HAS_CONCEPT_MOD),
         items.text(codes.ALGORITHM_VERSION, card.version, HAS_CONCEPT_MOD),
         items.text(codes.ALGORITHM_MANUFACTURER, card.manufacturer, HAS_CONCEPT_MOD),
@@ -64,7 +80,7 @@ def head(provenance: Provenance, segment: Segment, lesion: int = 0) -> list[byte
     ]
 
 
-def _site(segment: Segment) -> list[bytes]:
+def _site(segment: Segment | Finding) -> list[bytes]:
     where = segment.anatomic_region or (segment.type if segment.laterality else None)
     if where is None:
         return []
