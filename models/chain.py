@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from . import membership
 from .card import Bundle, Card, CardError
+from .finding_rules import Result
 from .input_rules import Input
 
 
@@ -23,6 +25,10 @@ def values(rule: Input, first: Card) -> tuple[int, ...]:
     Raises:
         CardError: it names a segment that the card has not.
     """
+    if first.result is not Result.SEGMENTS:
+        raise CardError(f"{rule.channel}: {first.name} gives {first.result}, and no segments that a network could read")
+    if not rule.segments and membership.overlap(first):
+        raise CardError(f"{rule.channel}: segments of {first.name} may overlap; say which of them, with `segments`")
     known: dict[str | int, int] = {}
     for segment in first.segment:
         known[segment.label] = known[segment.value] = segment.value

@@ -102,6 +102,9 @@ OF_VOXELS = (
     "fill_holes_mm2",
     "grow_mm",
     "grow_below",
+    "overlapping",
+    "uncertainty",
+    "augmentation",
     "gate",
     "start",
 )

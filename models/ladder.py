@@ -117,16 +117,17 @@ class Ladder:
         if self._at is not None and self._deepest:
             self._experience.note(self._size, self.rung, self._rungs, self._had)
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the network, as the inferer would.
 
         Args:
-            inputs: (1, channel, x, y, z), or without z.
+            inputs: (1, channel, x, y, z), or without z; of a detector a list of images, (channel, x, y, z) each.
 
         Raises:
             OutOfMemoryError, MemoryError, RuntimeError: it fits on no rung; or whatever else the network raises.
         """
-        self._size = max(self._size, size_class(inputs.shape[2:]))
+        images = [one[None] for one in inputs] if isinstance(inputs, list | tuple) else [inputs]
+        self._size = max(self._size, *(size_class(image.shape[2:]) for image in images))
         if self._at is None:
             known = self._experience.first(self._size, self._rungs, self._had)
             self._at = min(self._rungs.index(known), self._deepest)
@@ -142,7 +143,7 @@ class Ladder:
                     raise
             self.lower()  # only here are the frames of the failed try gone, and its tensors with them
 
-    def _run(self, inputs: torch.Tensor, network: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def _run(self, inputs: Any, network: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         rung, inferer = self.rung, self.inferer
         if Rung.CPU in self._rungs:
             self._module.to(CPU if rung is Rung.CPU else self._device)
@@ -162,4 +163,6 @@ class Ladder:
 
 
 def _here(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_here, value))
     return value.to(CPU) if isinstance(value, torch.Tensor) else value

@@ -16,7 +16,7 @@ from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 
 from models import card, experience
 from models.causes import is_full
-from models.ending import softmax
+from models.ending import activated
 from models.experience import WEEK_SECONDS, Experience, size_class
 from models.ladder import Ladder
 from models.memory import Room
@@ -84,8 +84,8 @@ def test_logits_that_half_precision_cannot_hold_lose_nothing_that_matters() -> N
 
 def test_softmax_in_place_is_softmax() -> None:
     logits = torch.randn(5, 40, 30, 20)
-    assert torch.equal(softmax(logits.clone()), logits.softmax(0))
-    assert softmax(logits.half()).dtype == torch.float16
+    assert torch.equal(activated(logits.clone()), logits.softmax(0))
+    assert activated(logits.half()).dtype == torch.float16
 
 
 # ------------------------------------------------------------------ the climb

@@ -1,7 +1,7 @@
 """The two U-Nets that nnU-Net plans, under the names that its checkpoints give their tensors.
 
 Written anew because the package that has them brings timm, torchvision and a client of a model hub into every
-installation (docs/decisions/0014-nnunet-without-its-packages.md).
+installation (docs/decisions/0010-nnunet-without-its-packages.md).
 """
 
 from __future__ import annotations
