@@ -35,6 +35,8 @@ WAIT_SECONDS = 3.0
 PATIENCE_SECONDS = 60.0
 #: so old may be what `planimeter status` shows
 TELL_SECONDS = 5.0
+#: a host that has answered is busy with its own affairs for no longer
+TIDYING_SECONDS = 1.0
 
 
 @dataclass
@@ -81,10 +83,14 @@ class Hosts:
     def _has_leaked(self, host: HostProcess) -> bool:
         """Whether a host holds too much while it is idle; then it has ended."""
         room = host.room()
-        if room is None or room["busy"] or not host.loaded_bytes:
+        if room is None or not host.loaded_bytes:
             return False
-        if not admission.has_grown(int(room["held"]), host.loaded_bytes, self.limits) or not host.leave():
+        if not admission.has_grown(int(room["held"]), host.loaded_bytes, self.limits):
             return False
+        until = time.monotonic() + TIDYING_SECONDS
+        while not host.leave():  # it may be at work, or have answered and not yet tidied up
+            if time.monotonic() > until or self._stopped.wait(0.05):
+                return False
         logger.warning("model host of %s has grown to %d MB and starts anew", host.title, room["held"] >> 20)
         return True
 

@@ -412,7 +412,7 @@ def test_what_cannot_be_is_said_by_check_and_by_the_study(
     with pytest.raises(Failed, match="network-unusable") as failed:
         node.networks.prove(node.networks.known("a")[1])
     assert said in failed.value.sentence
-    (finding,) = [one for one in checks._networks(node.archive.home, {"r": ["a"]}) if one.right is False]
+    (finding,) = [one for one in checks._networks(node.archive.home, {"r": ["a"]}, []) if one.right is False]
     assert said in finding.said
     node = routed(node, "a")
     take_in(node, small_series())
