@@ -30,7 +30,10 @@ class Windows:
         self._inferer = inferer
         self._on: OnWindows | None = None
         self._calls = self._done = self._of = 0
-        network.register_forward_hook(self._counted)
+        # a program of its own takes no hook: there the inferer is handed a function that counts
+        self._takes_hook = not isinstance(network, torch.jit.ScriptModule)
+        if self._takes_hook:
+            network.register_forward_hook(self._counted)
 
     def expect(self, calls: int, on: OnWindows | None) -> None:
         """A new run: the inferer will be called so often, and `on` wants to hear of every step."""
@@ -44,11 +47,19 @@ class Windows:
                 each = expected(self._inferer, inputs.shape) if isinstance(inputs, torch.Tensor) else 0
                 self._of = self._done + each * self._calls if each else 0
                 self._calls = max(1, self._calls - 1)
-            return inferer(inputs, network, *args, **kwargs)
+            return inferer(inputs, network if self._takes_hook else self._counting(network), *args, **kwargs)
 
         return called
 
-    def _counted(self, _network: torch.nn.Module, inputs: tuple[Any, ...], _output: Any) -> None:
+    def _counting(self, network: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*inputs: Any, **more: Any) -> Any:
+            output = network(*inputs, **more)
+            self._counted(network, inputs, output)
+            return output
+
+        return run
+
+    def _counted(self, _network: Any, inputs: tuple[Any, ...], _output: Any) -> None:
         if self._on is None:
             return
         self._done += int(inputs[0].shape[0]) if inputs and isinstance(inputs[0], torch.Tensor) else 1
