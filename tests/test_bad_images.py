@@ -292,6 +292,7 @@ MANY = {
 }
 
 
+@pytest.mark.slow
 def test_34_sequences_without_bottom_and_elements_without_end(node: Node, pacs: FakePacs) -> None:
     expect(node, pacs, {name: (added(made()), wanted) for name, (made, wanted) in SEQUENCES.items()})
     (ds, *_) = small_series(SMALL)

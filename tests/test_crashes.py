@@ -188,7 +188,13 @@ def test_the_sweep_leaves_alone_what_somebody_may_be_busy_with(node: Node) -> No
 
 # --------------------------------------------------------------- the worker
 
-WORKER_FAILPOINTS = [name for name in failpoints.NAMES if name != "stored-before-row"]
+#: before, in the midst of and after what a worker makes; the others in the long form
+QUICK_FAILPOINTS = ("claimed", "object-written", "before-results-commit", "sent-before-row")
+WORKER_FAILPOINTS = [
+    pytest.param(name, marks=() if name in QUICK_FAILPOINTS else pytest.mark.slow)
+    for name in failpoints.NAMES
+    if name != "stored-before-row"
+]
 
 
 #: no shorter: the first report of a process reads large tables, and no thread runs for half a second meanwhile

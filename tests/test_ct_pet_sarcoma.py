@@ -155,6 +155,7 @@ def dcmsend(tool: Callable[[str], str], port: int, *folders: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_a_pet_and_a_ct_come_by_c_store_and_a_seg_on_the_pet_goes_back(
     dicom_data: Path,
     dcmtk: Callable[[str], str],

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import highdicom as hd
+import pytest
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -38,6 +39,7 @@ def is_shown(one: hd.sr.Measurement) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_study_of_ones_own_is_shown_with_its_contours(tmp_path: Path) -> None:
     spacing = (4.0, 4.0, 8.0)
     hu, _ = chest((96, 80, 24), spacing, seed=4)

@@ -415,6 +415,7 @@ def volumes_ml(report: Dataset) -> list[float]:
     return [float(group.get_measurements()[0].value) for group in groups]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_four_mr_series_come_back_as_segments_that_overlap(
     start_node: Callable[..., RunningNode], pacs: FakePacs, decoders: Decoders, tmp_path: Path

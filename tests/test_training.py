@@ -163,6 +163,7 @@ def test_a_bundle_is_trained_by_its_own_recipe_and_opens_nothing_else(shop: Shop
     ]
 
 
+@pytest.mark.slow
 def test_asked_to_leave_and_killed_it_ends_as_if_nobody_had_interrupted(shop: Shop) -> None:
     """SIGTERM in one start, kill -9 in the next, a third to the end: the weights are those of one go, bit by bit."""
     bundle = shop.other("slow", random=RANDOM, change={"train#dataloader#batch_size": 1, "network_def#dropout": 0.2})
