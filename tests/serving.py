@@ -22,7 +22,7 @@ class BundleHosts(ThresholdHosts):
         super().__init__()
         network = Network(card.read(folder))
         # it listens until the tests end: a host knows no other end than that of its process
-        threading.Thread(target=host.serve, args=(network, self._folder / "bundle.sock"), daemon=True).start()
+        threading.Thread(target=host.Desk(network).serve, args=(self._folder / "bundle.sock",), daemon=True).start()
 
     def __enter__(self) -> BundleHosts:
         super().__enter__()

@@ -284,7 +284,7 @@ def ring(image: Image.Image) -> NDArray[np.int64]:
 def test_a_contour_runs_just_inside_the_boundary_of_the_mask(zoom: float) -> None:
     labels = ball(30)
     side = round(labels.shape[0] * zoom)
-    image = draw(plane(labels, edges=("", "", "", "")), GREY, {1: bright(RED)}, Look(side, side, 5))
+    image = draw(plane(labels, edges=("", "", "", "")), GREY, {(1,): bright(RED)}, Look(side, side, 5))
     found = (ring(image) + 0.5) / zoom - labels.shape[0] / 2
     radius = np.hypot(*found.T)
     assert radius.max() == pytest.approx(30.5, abs=1.0 + 0.7 / zoom)
@@ -295,7 +295,7 @@ def test_a_contour_runs_just_inside_the_boundary_of_the_mask(zoom: float) -> Non
 def test_a_contour_lies_on_the_very_pixels_of_the_mask_where_they_are_large() -> None:
     labels = np.zeros((10, 10), np.uint8)
     labels[3:5, 2:7] = 1
-    image = draw(plane(labels, edges=("", "", "", "")), GREY, {1: bright(RED)}, Look(200, 200, 5))
+    image = draw(plane(labels, edges=("", "", "", "")), GREY, {(1,): bright(RED)}, Look(200, 200, 5))
     rows, columns = ring(image).T
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (60, 99, 40, 139)
     assert len(rows) == 2 * 2 * (100 + 40) - 4 * 4  # two pixels thick, all the way round
@@ -310,7 +310,7 @@ def test_no_voxel_is_lost_where_an_image_is_drawn_smaller() -> None:
 
 
 def test_pixels_that_are_not_square_are_drawn_in_their_true_shape() -> None:
-    image = draw(plane(ball(20), across=0.5, down=2.0), GREY, {1: bright(RED)}, Look(400, 400))
+    image = draw(plane(ball(20), across=0.5, down=2.0), GREY, {(1,): bright(RED)}, Look(400, 400))
     assert image.size == (100, 400)
     rows, columns = ring(image).T
     assert np.ptp(rows) / np.ptp(columns) == pytest.approx(4, rel=0.05)
