@@ -104,6 +104,7 @@ def test_a_real_chest_goes_from_dcmtk_to_orthanc(
     built.close()
 
 
+@pytest.mark.slow
 def test_results_that_come_back_and_late_objects_make_no_job(
     orthanc: Orthanc, start_node: Start, dcmtk: Tool, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_it_holds_or_the_class_that_does_not_is_named(root: Path) -> None:
     assert "Darker has Dice 0.000" in golden.deviation(bundle, one, one.expected * 2)
 
 
+@pytest.mark.slow
 def test_check_runs_them(root: Path) -> None:
     def printed(bundle: Bundle) -> tuple[int, str]:
         console = Console(record=True, width=200)

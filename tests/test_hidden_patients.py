@@ -74,6 +74,7 @@ def pairs(here: Ward) -> dict[str, dict[str, Any]]:
     return {one["patient_ids"].split(" / ")[1]: one for one in found}
 
 
+@pytest.mark.slow
 def test_test_patients_under_another_identity_are_not_trained_on(here: Ward) -> None:
     locked = [patient(number, name, boxes(number)) for number, name in enumerate(names({"test": 4}))]
     honest = [patient(number, name, boxes(number)) for number, name in enumerate(names({"train": 2}), 20)]

@@ -76,7 +76,9 @@ def _files(study: Path) -> list[Path]:
     if not study.exists():
         raise Refused("no-such-file", f"{study}: there is no such folder")
     files = [study] if study.is_file() else sorted(file for file in study.rglob("*") if file.is_file())
-    return [file for file in files if _is_dicom(file)]
+    if found := [file for file in files if _is_dicom(file)]:
+        return found
+    raise Refused("nothing-to-send", f"{study}: there is no DICOM file to send")
 
 
 def _is_dicom(file: Path) -> bool:
@@ -119,8 +121,6 @@ def _send(files: list[Path], port: int, progress: Progress) -> None:
     for file in files:
         meta = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
         parcels.append(Parcel(file, str(meta.MediaStorageSOPClassUID), meta.TransferSyntaxUID))
-    if not parcels:
-        raise Refused("nothing-to-send", "there is no DICOM file to send")
     task = progress.add_task("sending it by C-STORE", total=len(parcels))
     refused = 0
     with scu.connect(Target("node", AE_TITLE, "127.0.0.1", port), SENDER, parcels, 60) as sender:
