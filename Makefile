@@ -11,7 +11,7 @@ TRAIN = cd models/bundles/ct_lungs && "$(CURDIR)/$(BIN)/python" -P -W ignore -m 
 CASE = OMP_NUM_THREADS=1 $(BIN)/python -P -W ignore -m tests.cases
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench train train-pet train-ct-pet compare compare-fusion ablation learn learn-keys case-thyroid clean
+.PHONY: help demo test test-slow lint format bench train train-pet train-ct-pet compare compare-fusion ablation learn learn-keys case-thyroid case-tumour clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -88,7 +88,11 @@ learn-keys: .venv/installed-dev ## the same under four other keys, and for a cha
 	$(BIN)/python -P -m tests.learning.page build docs
 
 case-thyroid: .venv/installed-dev ## a 2D network on drawn ultrasound, from C-STORE to SEG and SR; writes docs/cases/thyroid.md
-	$(CASE) thyroid --data "$(DATA)" $(ARGS)
+	$(CASE) thyroid $(ARGS)
+
+case-tumour: .venv/installed-dev ## four MR series of DATA=folder with a drawn tumour, likewise; writes docs/cases/tumour.md
+	@test -d "$(DATA)" || { echo "make case-tumour: say where the imaging data is: make case-tumour DATA=folder"; exit 2; }
+	$(CASE) tumour --data "$(DATA)" $(ARGS)
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

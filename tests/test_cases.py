@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.cases import page, way
+from node.measurements.calibration import calibration
+from tests.cases import drawn_tumour, page, ultrasound, way
 from tests.cases.case import Judged, Place
 from tests.cases.known import CASES
+from tests.cases.mr_images import Volume
 
 ROOT = Path(__file__).parents[1]
 #: of torch's and MONAI's own
@@ -37,10 +40,39 @@ def short(tmp_path: Path) -> Callable[..., list[Judged]]:
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_has_a_page_and_a_make_target(name: str) -> None:
     written = (ROOT / "docs" / "cases" / f"{name}.md").read_text()
-    assert f"make case-{name} DATA=folder" in written
+    assert f"    {CASES[name].command}\n" in written
     assert CASES[name].is_not.strip() in written
     assert f"\ncase-{name}:" in (ROOT / "Makefile").read_text()
     assert f"docs/cases/{name}.md" in (ROOT / "README.md").read_text()
+
+
+def test_drawn_frames_are_calibrated_by_their_region_alone() -> None:
+    drawn = [ultrasound.frame(seed, sector=bool(seed % 2)) for seed in (1, 2)]
+    for one, header in zip(drawn, ultrasound.images(drawn), strict=True):
+        assert "PixelSpacing" not in header
+        ((box, scale),) = calibration(header).regions or ()
+        assert (scale.rows_mm, scale.columns_mm) == pytest.approx((one.pixel_mm, one.pixel_mm))
+        outside = one.pixels.copy()
+        outside[box.top : box.bottom, box.left : box.right] = 0
+        assert not one.labels[outside > 0].any(), "nothing is to be found in the bar of greys"
+        assert 20 < one.area_mm2(ultrasound.NODULE) * 2 < one.area_mm2(ultrasound.GLAND, ultrasound.NODULE)
+
+
+def test_a_drawn_tumour_is_a_core_in_a_whole_and_none_of_the_training_is_near() -> None:
+    values = np.full((40, 80, 80), 500, np.float32)
+    grid = Volume(values, np.array([[1.5, 0, 0, -60], [0, 1.5, 0, -60], [0, 0, 3, -60], [0, 0, 0, 1.0]]))
+    brain = drawn_tumour.brain(grid, grid)
+    sent = drawn_tumour.Tumour((10.0, -8.0, 3.0), 18.0, 0.6, 4.0, seed=1)
+    contrasts, (core, whole, enhancing) = drawn_tumour.draw(brain, [sent])
+    assert whole[core].all() and core[enhancing].all()
+    assert 0 < enhancing.sum() < core.sum() < whole.sum()
+    centre = (grid.affine @ [*np.argwhere(whole).mean(axis=0)[::-1], 1])[:3]
+    assert np.linalg.norm(centre - sent.centre_mm) < 3
+    t1c, t1, _, flair = contrasts
+    assert t1c[enhancing].mean() > 1.5 * t1[enhancing].mean()
+    assert flair[whole].mean() > 1.2 * flair[~whole].mean()
+    others = drawn_tumour.scattered(brain, 20, 1, sent, 30.0)
+    assert min(np.linalg.norm(np.subtract(one.centre_mm, sent.centre_mm)) for one in others) >= 30
 
 
 @pytest.mark.slow
@@ -54,3 +86,16 @@ def test_drawn_ultrasound_comes_back_with_areas_in_square_millimetres(
         for label, least in (("Thyroid gland", 0.85), ("Thyroid nodule", 0.6)):
             assert figures[f"{label} {n} dice"] > least
             assert figures[f"{label} {n} mm2"] == pytest.approx(figures[f"{label} {n} pixels in mm2"], abs=0.006)
+
+
+@pytest.mark.slow
+def test_a_drawn_tumour_comes_back_as_three_segments_that_overlap(
+    short: Callable[..., list[Judged]], dicom_data: Path
+) -> None:
+    (judged,) = short("tumour", dicom_data)
+    figures = judged.figures
+    assert figures["overlap"] == 1
+    assert figures["shared voxels"] > 100
+    for label, least in (("Whole tumor", 0.7), ("Tumor core", 0.6), ("Enhancing tumor", 0.5)):
+        assert figures[f"{label} dice"] > least
+        assert figures[f"{label} ml"] == pytest.approx(figures[f"{label} voxels in ml"], abs=0.006)

@@ -38,7 +38,9 @@ def _unpacked(data: Path, scratch: Path) -> Path:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.cases", description="Run a worked case and write its page.")
     parser.add_argument("name", choices=sorted(CASES), metavar="NAME", help=", ".join(sorted(CASES)))
-    parser.add_argument("--data", type=Path, required=True, help="the imaging data, packed or unpacked")
+    parser.add_argument(
+        "--data", type=Path, default=Path(), help="the imaging data, packed or unpacked, where it needs any"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/cases"), help="for the page and its pictures")
     parser.add_argument("--train", action="store_true", help="make the weights anew, where some are kept")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy what was made there: images, bundle")

@@ -112,6 +112,7 @@ class Case:
         images: writes the DICOM files of a run; their folder.
         network: makes the bundle and its card.
         judge: holds what came back against the truth.
+        real_images: whether it needs the imaging data.
         runs: names; each is run in a fresh home, with a network of its own.
         objects: modalities of what comes back of every study.
     """
@@ -125,6 +126,11 @@ class Case:
     judge: Callable[[Place, Returned], Judged]
     runs: tuple[str, ...] = ("",)
     objects: tuple[str, ...] = ("SEG", "SR")
+    real_images: bool = True
+
+    @property
+    def command(self) -> str:
+        return f"make case-{self.name}" + (" DATA=folder" if self.real_images else "")
 
 
 @dataclass(frozen=True)

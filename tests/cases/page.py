@@ -45,7 +45,7 @@ def text(case: Case, went: Sequence[Went]) -> str:
         "**A worked case of the plumbing. Research use; not a medical device.**",
         case.about.strip(),
     ]
-    parts += ["    make case-" + case.name + " DATA=folder", "Once it is made, a person would type:"]
+    parts += [f"    {case.command}", "makes all of it. Once the network and its card are there, a person would type:"]
     parts += ["\n".join(f"    {command}" for command in went[0].returned.commands)]
     for one in went:
         parts += _of_run(case, one)

@@ -227,4 +227,5 @@ CASE = Case(
     images=write_images,
     network=make_network,
     judge=judge,
+    real_images=False,
 )
