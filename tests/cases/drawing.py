@@ -17,6 +17,8 @@ from node.objects.pictures.tiles import Tile
 from node.objects.pictures.window import Window
 
 WIDTH, LETTERS = 860, 13
+#: pink, which no tissue is
+TRUTH: Colour = (255, 70, 230)
 
 
 @dataclass(frozen=True)

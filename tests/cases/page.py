@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from tests.cases.case import Case, Went
 
 PICTURES = "pictures"
+LINE = 118
 MOST_BYTES = 150_000
 #: of a picture, as many of them as fit into so many bytes
 COLOURS = (256, 128, 64, 32)
@@ -50,7 +52,14 @@ def text(case: Case, went: Sequence[Went]) -> str:
     for one in went:
         parts += _of_run(case, one)
     parts += ["## Seconds", _seconds(went), _machine(), "## What this is not", case.is_not.strip()]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(map(_wrapped, parts)) + "\n"
+
+
+def _wrapped(part: str) -> str:
+    """A paragraph in lines; tables, commands, pictures and what has lines already stay as they are."""
+    if "\n" in part or part.startswith(("|", " ", "!", "#")):
+        return part
+    return textwrap.fill(part, LINE, break_long_words=False, break_on_hyphens=False)
 
 
 def _of_run(case: Case, went: Went) -> list[str]:
@@ -73,8 +82,8 @@ def _came(went: Went) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; a column whose cells begin with a digit is aligned at the right."""
-    numbers = [all(re.match(r"[-+]?\d|$", row[n]) for row in rows) for n in range(len(head))]
+    """A table; a column of numbers is aligned at the right."""
+    numbers = [all(re.match(r"[-+]?[\d.,]+( %)?$|$", row[n]) for row in rows) for n in range(len(head))]
     lines = [head, [("---:" if right else "---") for right in numbers], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

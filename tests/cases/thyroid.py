@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tests.cases import bundles, drawing, reading
 from tests.cases.case import Brought, Case, Judged, Picture, Place, Returned
-from tests.cases.drawing import Outline, Slice
+from tests.cases.drawing import TRUTH, Outline, Slice
 from tests.cases.ultrasound import COLUMNS, GLAND, NODULE, ROWS, Frame, frame, images
 from tests.synthetic import as_files
 
@@ -59,7 +59,7 @@ METADATA = {
 CARD = """format = 1
 name = "drawn_thyroid"
 version = "0.1.0"
-title = "Gland and nodule on drawn ultrasound (demonstration)"
+title = "Drawn thyroid (demonstration)"
 manufacturer = "Planimeter's worked cases"
 device_uid = "2.25.191919191919191919191919191919191901"
 intended_use = "To show a 2D network on ultrasound. It has seen drawings only and is of no use on people."
@@ -112,7 +112,6 @@ program: the figures say that the node puts masks on the right pixels and measur
 about patients. Real nodules are isoechoic, cystic, calcified or many; real frames have callipers, annotations and
 shadows. Put a network of your own in its place before looking at anybody's neck.
 """
-TRUTH = (250, 250, 250)
 FOUND = ((90, 255, 150), (255, 160, 50))
 
 
@@ -215,7 +214,7 @@ def _pictures(slices: list[Slice]) -> Iterator[Picture]:
     below = "synthetic ultrasound frames: nobody's neck"
     for n in range(0, len(slices), 2):
         image = drawing.sheet("Gland and nodule on drawn frames", below, slices[n : n + 2], 2, (0.0, 255.0))
-        caption = f"Frames {n + 1} and {n + 2} as they were sent, with what was found, and the truth in white."
+        caption = f"Frames {n + 1} and {n + 2} as they were sent, with what was found, and the truth in pink."
         yield Picture(f"frames-{n + 1}", caption, image)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tests.cases import drawing, drawn_tumour, mr_images, reading, tumour_network
 from tests.cases.case import Brought, Case, Judged, Picture, Place, Returned
-from tests.cases.drawing import Outline, Slice
+from tests.cases.drawing import TRUTH, Outline, Slice
 from tests.cases.drawn_tumour import CHANNELS, SEGMENTS, Brain, Tumour
 from tests.cases.tumour_network import APART_MM
 from tests.synthetic import as_files
@@ -41,8 +41,7 @@ the skull before a brats network reads them, which this node does not do. What i
 runs as it is, finds each of its series, and that three segments that overlap come back whole, where they lie, and
 with the right volumes.
 """
-TRUTH = (250, 250, 250)
-FOUND = ((255, 90, 90), (90, 255, 120), (110, 160, 255))
+FOUND = ((255, 160, 40), (90, 255, 120), (90, 170, 255))
 
 
 #: grey of the pictures: stored values of black and white
@@ -134,7 +133,7 @@ def _pictures(
         ),
         Picture(
             "truth",
-            "Each segment beside the truth, in white, on another slice.",
+            "Each segment beside the truth, in pink, on another slice.",
             drawing.sheet("What came back, beside the truth", below, beside, 3, WINDOW),
         ),
     ]

@@ -22,7 +22,7 @@ from tests.cases.drawn_tumour import CHANNELS, SEGMENTS, Brain, Tumour
 from tests.cases.mr_images import RAS_TO_LPS
 
 APART_MM = 30.0
-BRAINS, TUMOURS, STEPS, BATCH, SIDE, SEED = 12, 2, 260, 2, 48, 5
+BRAINS, TUMOURS, STEPS, BATCH, SIDE, SEED = 10, 2, 220, 2, 48, 5
 #: brains and steps of the short form
 SHORT = (4, 70)
 NETWORK = {
@@ -66,7 +66,7 @@ METADATA = {
 CARD = """format = 1
 name = "drawn_tumour"
 version = "0.1.0"
-title = "Drawn brain tumour of four MR series (demonstration)"
+title = "Drawn tumour (demonstration)"
 manufacturer = "Planimeter's worked cases"
 device_uid = "2.25.191919191919191919191919191919191902"
 intended_use = "To show four channels and overlapping segments. It has seen drawn tumours only; of no use on people."

@@ -90,13 +90,9 @@ def _sent_through(
         status = _timed(seconds, "last image to last result", lambda: _ended(node))
     finally:
         node.stop()
-    typed = [_typed(command, place.work) for command in (*commands, ("run",), ("send", str(images), to))]
-    return Returned(images, tuple(pacs.received), status, seconds, tuple(typed))
-
-
-def _typed(command: tuple[str, ...], work: Path) -> str:
-    """As a person would type it beside the files."""
-    return " ".join(("planimeter", *command)).replace(f"{work}/", "")
+    typed = [*commands, ("run", "--config", str(config)), ("send", str(images), "PLANIMETER@127.0.0.1:11112")]
+    said = tuple(" ".join(("planimeter", *one)).replace(f"{place.work}/", "") for one in typed)
+    return Returned(images, tuple(pacs.received), status, seconds, said)
 
 
 def _ended(node: RunningNode) -> dict[str, list[dict[str, Any]]]:
