@@ -133,14 +133,14 @@ A lesion is what hangs together, of any size; it is found when a tenth of it is 
 false when less than a tenth of it is lesion. The volume is that in the SR."""
 SAID_TWO = """**These are the patient's own training images.** Only one of the two patients has a T1 on this grid, so
 nobody is left to try the network on, and whether the T1 helps cannot be said. What is shown is the way of two series:
-MONAI's own transforms and inferer, run on the two NIfTI files with the same weights, give a mask whose Dice with the SEG that
-came back is {same:.4f}."""
+MONAI's own transforms and inferer, run on the two NIfTI files with the same weights, give a mask whose Dice with the
+SEG that came back is {same:.4f}."""
 IS_NOT = """
 It is no lesion network. Two patients prove nothing: of each there is a single number, without an interval, and their
 disease is very different, 8 ml in 19 lesions and 50 ml of which 47 hang together. One lesion of that size decides about
 Dice, and many lesions of a few voxels about the count. Images straight from a scanner have a skull, other intensities,
-thicker slices and motion; none of that was seen here. It measures no change over time and tells no disease from another. Put a
-network of your own in its place before looking at anybody's brain.
+thicker slices and motion; none of that was seen here. It measures no change over time and tells no disease from
+another. Put a network of your own in its place before looking at anybody's brain.
 """
 TRUTH, FOUND = (250, 250, 250), (255, 150, 40)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cases import brain, thyroid, tumour
+from tests.cases import brain, lung, thyroid, tumour
 from tests.cases.case import Case
 
-CASES: dict[str, Case] = {case.name: case for case in (thyroid.CASE, tumour.CASE, brain.CASE)}
+CASES: dict[str, Case] = {case.name: case for case in (thyroid.CASE, tumour.CASE, brain.CASE, lung.CASE)}
