@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from node.measurements.calibration import calibration
-from tests.cases import drawn_tumour, page, ultrasound, way
+from tests.cases import drawn_tumour, open_ms, page, ultrasound, way
+from tests.cases.balls import Ball, Places, insert
 from tests.cases.case import Judged, Place
 from tests.cases.known import CASES
-from tests.cases.mr_images import Volume
+from tests.cases.mr_images import Volume, read
 
 ROOT = Path(__file__).parents[1]
 #: of torch's and MONAI's own
@@ -99,3 +100,69 @@ def test_a_drawn_tumour_comes_back_as_three_segments_that_overlap(
     for label, least in (("Whole tumor", 0.7), ("Tumor core", 0.6), ("Enhancing tumor", 0.5)):
         assert figures[f"{label} dice"] > least
         assert figures[f"{label} ml"] == pytest.approx(figures[f"{label} voxels in ml"], abs=0.006)
+
+
+def test_a_ball_lies_where_its_box_says_and_leaves_what_is_denser() -> None:
+    spacing = (2.0, 1.0, 1.5)
+    hu = np.full((30, 60, 40), -850, np.float32)
+    hu[:, 30, 20] = 400
+    ball = Ball(centre_mm=(28.6, 30.2, 31.0), diameter_mm=14.0, hu=20.0, edge_mm=0.5)
+    made = insert(hu, spacing, [ball], np.random.default_rng(1))
+    assert (made[:, 30, 20] >= 399).all()
+    dense = np.argwhere((made > -415) & (hu < 0))
+    low, high = ball.corners(spacing)
+    assert dense.min(0) == pytest.approx(np.ceil(low), abs=1)
+    assert dense.max(0) == pytest.approx(np.floor(high), abs=1)
+    assert len(dense) * np.prod(spacing) == pytest.approx(4 / 3 * np.pi * 7**3, rel=0.06)
+
+
+def test_balls_are_put_into_lung_and_apart() -> None:
+    hu = np.full((40, 80, 80), 40, np.float32)
+    hu[:, :4] = -1000  # around the patient
+    hu[:, 20:70, 15:65] = -850
+    hu[10:14, 40:44, 10:70] = 30
+    balls = Places.of(hu, (2.0, 2.0, 2.0), across=(1, 2)).scattered(6, np.random.default_rng(3))
+    assert len(balls) == 6
+    for number, ball in enumerate(balls):
+        low, high = ball.corners((2.0, 2.0, 2.0))
+        assert (low[1:] >= (19, 14)).all() and (high[1:] <= (70, 65)).all()
+        for other in balls[:number]:
+            apart = np.linalg.norm(np.subtract(ball.centre_mm, other.centre_mm))
+            assert apart > (ball.diameter_mm + other.diameter_mm) / 2
+
+
+def test_sagittal_slices_hold_the_same_voxels_in_the_same_places() -> None:
+    axial = Volume(np.arange(60, dtype=np.float32).reshape(3, 4, 5), np.diag([2.0, 3.0, 4.0, 1.0]))
+    turned = open_ms.sagittal(axial)
+    for k, j, i in np.ndindex(turned.values.shape):
+        x, y, z = np.linalg.solve(axial.affine, turned.affine @ [i, j, k, 1])[:3].round().astype(int)
+        assert axial.values[z, y, x] == turned.values[k, j, i]
+
+
+def test_series_lie_where_the_nifti_file_says(dicom_data: Path) -> None:
+    whole = read(open_ms.file_of(dicom_data, 26, open_ms.T1))
+    made = open_ms.images(dicom_data, 26, (open_ms.FLAIR, open_ms.T1), slice(70, 72))
+    assert len({ds.FrameOfReferenceUID for ds in made}) == len({ds.StudyInstanceUID for ds in made}) == 1
+    t1 = [ds for ds in made if ds.SeriesDescription.startswith(open_ms.T1)][90]
+    j, i = 100, 120
+    down, across = (float(part) for part in t1.PixelSpacing)
+    cosines = np.array(t1.ImageOrientationPatient, float)
+    at = np.array(t1.ImagePositionPatient, float) + i * across * cosines[:3] + j * down * cosines[3:]
+    x, y, z = np.linalg.solve(whole.affine, [*at, 1])[:3].round().astype(int)
+    assert t1.pixel_array[j, i] * float(t1.RescaleSlope) == pytest.approx(whole.values[z, y, x], abs=open_ms.SLOPE)
+    assert whole.values[z, y, x] > 0
+
+
+@pytest.mark.slow
+def test_lesions_come_back_from_one_series_and_from_two(short: Callable[..., list[Judged]], dicom_data: Path) -> None:
+    first, second, both = (judged.figures for judged in short("brain", dicom_data))
+    for figures in (first, second, both):
+        assert figures["dice"] > 0.3
+        assert figures["ml"] == pytest.approx(figures["voxels in ml"], abs=0.006)
+
+
+@pytest.mark.slow
+def test_balls_come_back_as_boxes_of_a_report(short: Callable[..., list[Judged]], dicom_data: Path) -> None:
+    for judged in short("lung", dicom_data):
+        assert judged.figures["found"] > judged.figures["balls"] / 2
+        assert judged.figures["furthest"] < 5.0

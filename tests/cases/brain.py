@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from models.scores.lesions import detected
 from tests.cases import bundles, drawing, kept, lesion_training, open_ms, reading
 from tests.cases.case import Brought, Case, Judged, Picture, Place, Returned
-from tests.cases.drawing import Outline, Slice
+from tests.cases.drawing import TRUTH, Outline, Slice
 from tests.cases.kept import Weights
 from tests.cases.mr_images import read
 from tests.cases.open_ms import FLAIR, T1
@@ -142,7 +142,7 @@ Dice, and many lesions of a few voxels about the count. Images straight from a s
 thicker slices and motion; none of that was seen here. It measures no change over time and tells no disease from
 another. Put a network of your own in its place before looking at anybody's brain.
 """
-TRUTH, FOUND = (250, 250, 250), (255, 150, 40)
+FOUND = (255, 150, 40)
 
 
 def _slices(place: Place) -> slice:
@@ -256,9 +256,9 @@ def _picture(run: Run, flair: NDArray[np.float32], truth: Mask, found: Mask) -> 
         for k in picked
     ]
     title = f"Patient {run.tried_on}, network of {run.trained_on} on {' and '.join(run.channels)}"
-    below = "open_ms (CC BY), demonstration; white: truth of three raters"
+    below = "open_ms (CC BY), demonstration; pink: truth of three raters"
     image = drawing.sheet(title, below, slices, 3, (0.0, float(np.percentile(flair[brain], 99.9))))
-    caption = f"Patient {run.tried_on}: what was found (orange) by the network of {run.name} and the truth (white)."
+    caption = f"Patient {run.tried_on}: what was found (orange) by the network of {run.name} and the truth (pink)."
     return Picture(run.name, caption, image)
 
 

@@ -17,7 +17,7 @@ from models.scores.detection import Candidate, Lesion, Study, matched
 from tests.cases import drawing, kept, nodule_features, nodule_training, reading
 from tests.cases.ball_images import Chest
 from tests.cases.case import Brought, Case, Judged, Picture, Place, Returned
-from tests.cases.drawing import Outline, Slice
+from tests.cases.drawing import TRUTH, Outline, Slice
 from tests.cases.kept import Weights
 from tests.synthetic import as_files
 from tests.zoo import detectors
@@ -86,7 +86,7 @@ structures twice. No real nodule was marked, neither in training nor here. Put a
 """
 AT = re.compile(r"Centre at \((\S+), (\S+), (\S+)\) mm")
 COMMENT, GROUPS, SCORE = "121106", "126010", "111012"
-TRUTH, FOUND = (250, 250, 250), (255, 150, 40)
+FOUND = (255, 150, 40)
 SHOWN = 6
 
 
@@ -268,9 +268,9 @@ def _rectangles(ds: Dataset, z: float, of: Sequence[object]) -> np.ndarray[tuple
 
 
 def _picture(trained: str, tried: str, slices: Sequence[Slice]) -> Picture:
-    below = "balls drawn into a real CT: synthetic findings; white: ball, orange: box"
+    below = "balls drawn into a real CT: synthetic findings; pink: ball, orange: box"
     image = drawing.sheet(f"Balls in {tried}, detector of {trained}", below, slices, 3, (-1000.0, 300.0))
-    return Picture(tried, f"{tried} with balls: white where they are, orange the boxes of the report.", image)
+    return Picture(tried, f"{tried} with balls: pink where they are, orange the boxes of the report.", image)
 
 
 CASE = Case(
