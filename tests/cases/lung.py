@@ -86,7 +86,8 @@ structures twice. No real nodule was marked, neither in training nor here. Put a
 AT = re.compile(r"Centre at \((\S+), (\S+), (\S+)\) mm")
 COMMENT, GROUPS, SCORE = "121106", "126010", "111012"
 FOUND = (255, 150, 40)
-SHOWN = 6
+#: slices of the first study
+SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def judge(place: Place, returned: Returned) -> Judged:
                 f"{len(every.hits)} and {len(every.false)}",
             )
         )
-        slices += _slices(images, truth, found, place)
+        slices += _slices(images, truth, found)
     smallest = "smallest and largest ball: " + " and ".join(f"{mm:.0f} mm" for mm in _extent(chest, _seeds(place)))
     return Judged(
         f"{len(sent)} studies of {tried}, each of {len(chest.images)} slices with {BALLS} balls or as many as there is "
@@ -230,7 +231,7 @@ def _extent(chest: Chest, seeds: Sequence[int]) -> tuple[float, float]:
     return min(sizes), max(sizes)
 
 
-def _slices(images: Sequence[Dataset], truth: Sequence[Lesion], found: Sequence[Boxed], place: Place) -> list[Slice]:
+def _slices(images: Sequence[Dataset], truth: Sequence[Lesion], found: Sequence[Boxed]) -> list[Slice]:
     """The slices that show most balls and boxes, from the feet to the head."""
     low = float(images[0].ImagePositionPatient[2])
     step = float(images[1].ImagePositionPatient[2]) - low
@@ -240,7 +241,7 @@ def _slices(images: Sequence[Dataset], truth: Sequence[Lesion], found: Sequence[
         sum(abs(low + k * step - centre[2]) < size[2] / 4 for centre, size in (*held, *said))
         for k in range(len(images))
     ]
-    picked = sorted(np.argsort(counts, kind="stable")[::-1][: SHOWN if place.short else SHOWN // len(STUDIES)])
+    picked = sorted(np.argsort(counts, kind="stable")[::-1][:SHOWN])
     return [_drawn(images[k], low + k * step, held, said) for k in picked]
 
 
