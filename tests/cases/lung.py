@@ -79,7 +79,7 @@ centres are apart, as the SR says it. False boxes are in no ball. Scores count f
 counts as false too; in rider, on whom it was trained, a mass at the base of the lung was taught as no ball."""
 IS_NOT = """
 It is no nodule detector. Balls are round, of even density, and mostly free in the lung; nodules are spiculated, part
-solid, at vessels and at the pleura, and those are the ones that are missed. Two patients with twenty balls each give a
+solid, at vessels and at the pleura, and those are the ones that are missed. Twenty balls in one patient give a
 sensitivity without a meaning for anybody else, and the false boxes of two studies of one patient are the same
 structures twice. No real nodule was marked, neither in training nor here. Put a network of your own in its place.
 """
