@@ -8,8 +8,10 @@ TRAIN = cd models/bundles/ct_lungs && "$(CURDIR)/$(BIN)/python" -P -W ignore -m 
 	--config_file configs/train.json --meta_file configs/metadata.json --logging_file False \
 	--dataset_dir "$(CURDIR)/build/lung_cases"
 
+CASE = OMP_NUM_THREADS=1 $(BIN)/python -P -W ignore -m tests.cases
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench train train-pet train-ct-pet compare compare-fusion ablation learn learn-keys clean
+.PHONY: help demo test test-slow lint format bench train train-pet train-ct-pet compare compare-fusion ablation learn learn-keys case-thyroid case-tumour case-brain case-lung clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -84,6 +86,21 @@ learn-keys: .venv/installed-dev ## the same under four other keys, and for a cha
 		$(BIN)/python -P -m tests.learning.rehearsal --data "$(DATA)" --out build/learn-$$key --key $$key || exit 1; done
 	$(BIN)/python -P -m tests.learning.rehearsal --data "$(DATA)" --out build/learn-six --champion 6
 	$(BIN)/python -P -m tests.learning.page build docs
+
+case-thyroid: .venv/installed-dev ## a 2D network on drawn ultrasound, from C-STORE to SEG and SR; writes docs/cases/thyroid.md
+	$(CASE) thyroid $(ARGS)
+
+case-tumour: .venv/installed-dev ## four MR series of DATA=folder with a drawn tumour, likewise; writes docs/cases/tumour.md
+	@test -d "$(DATA)" || { echo "make case-tumour: say where the imaging data is: make case-tumour DATA=folder"; exit 2; }
+	$(CASE) tumour --data "$(DATA)" $(ARGS)
+
+case-brain: .venv/installed-dev ## FLAIR lesions of DATA=folder, and FLAIR with T1, likewise; writes docs/cases/brain.md
+	@test -d "$(DATA)" || { echo "make case-brain: say where the imaging data is: make case-brain DATA=folder"; exit 2; }
+	$(CASE) brain --data "$(DATA)" $(ARGS)
+
+case-lung: .venv/installed-dev ## a detector on chests of DATA=folder with drawn balls, likewise; writes docs/cases/lung.md
+	@test -d "$(DATA)" || { echo "make case-lung: say where the imaging data is: make case-lung DATA=folder"; exit 2; }
+	$(CASE) lung --data "$(DATA)" $(ARGS)
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
