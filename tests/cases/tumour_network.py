@@ -135,8 +135,9 @@ def described(weights: Mapping[str, Tensor], brains: int, steps: int) -> str:
     """How the weights came about."""
     return (
         f"a SegResNet of {sum(one.numel() for one in weights.values()):,} weights, trained for {steps} steps of "
-        f"{BATCH} cubes of {SIDE} voxels at {SPACING_MM[0]:.0f} mm on {brains * TUMOURS} other drawn tumours, {TUMOURS} at a "
-        f"time, in the same brain, their centres at least {APART_MM:.0f} mm from the one that is sent."
+        f"{BATCH} cubes of {SIDE} voxels at {SPACING_MM[0]:.0f} mm on {brains * TUMOURS} other drawn "
+        f"tumours, {TUMOURS} at a time, in the same brain, their centres at least {APART_MM:.0f} mm from the one that "
+        "is sent."
     )
 
 
