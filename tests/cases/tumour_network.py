@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.losses import DiceCELoss
+from monai.losses import DiceLoss
 from monai.networks.nets import SegResNet
 from monai.transforms import Compose, Orientationd, RandCropByPosNegLabeld, RandFlipd, Spacingd
 from torch import Tensor
@@ -170,14 +170,16 @@ def _trained(cases: list[dict[str, Any]], steps: int) -> Mapping[str, Tensor]:
     vary = Compose([crop, *flips]).set_random_state(SEED)
     picked = np.random.default_rng(SEED)
     network = SegResNet(**{key: value for key, value in NETWORK.items() if key != "_target_"})
-    loss = DiceCELoss(sigmoid=True)
+    # DiceCELoss takes the softmax over several channels, sigmoid or not: background would be taught by Dice alone
+    dice, entropy = DiceLoss(sigmoid=True, batch=True), torch.nn.BCEWithLogitsLoss()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for _ in range(steps):
         batch = [vary(cases[n])[0] for n in picked.choice(len(cases), BATCH, replace=False)]
         image, label = (torch.stack([torch.as_tensor(one[key]) for one in batch]) for key in keys)
         optimizer.zero_grad()
-        loss(network(image), label).backward()
+        given = network(image)
+        (dice(given, label) + entropy(given, label)).backward()
         optimizer.step()
         schedule.step()
     return network.state_dict()
