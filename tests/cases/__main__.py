@@ -1,4 +1,4 @@
-"""Run a worked case and write its page: `python -P -m tests.cases NAME --data FOLDER [--out FOLDER] [--train]`."""
+"""Run a worked case and write its page: `python -P -m tests.cases NAME --data FOLDER`; `--help` says the rest."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="planimeter-case-") as folder:
         scratch = Path(folder)
         case = CASES[options.name]
-        went = way.all_runs(case, Place(_unpacked(options.data, scratch), scratch / "work", "", train=options.train))
-        written = page.write(case, went, options.out)
+        data = _unpacked(options.data, scratch)
+        place = Place(data, scratch / "work", "", short=options.short, train=options.train)
+        went = way.all_runs(case, place)
+        written = page.write(case, went, options.out, short=options.short)
         if options.keep:
             shutil.copytree(scratch / "work", options.keep, dirs_exist_ok=True)
     Console().print(f"wrote {written}")
@@ -42,6 +44,7 @@ def _options() -> argparse.Namespace:
         "--data", type=Path, default=Path(), help="the imaging data, packed or unpacked, where it needs any"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/cases"), help="for the page and its pictures")
+    parser.add_argument("--short", action="store_true", help="less of everything, as in the tests; the page says so")
     parser.add_argument("--train", action="store_true", help="make the weights anew, where some are kept")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy what was made there: images, bundle")
     return parser.parse_args()

@@ -14,12 +14,16 @@ from tests.cases.case import Case, Went
 
 PICTURES = "pictures"
 LINE = 118
+SHORT = (
+    "What follows is of the case's short form (`ARGS=--short`): fewer slices and fewer steps of training than the "
+    "command takes without it."
+)
 MOST_BYTES = 150_000
 #: of a picture, as many of them as fit into so many bytes
 COLOURS = (256, 128, 64, 32)
 
 
-def write(case: Case, went: Sequence[Went], folder: Path) -> Path:
+def write(case: Case, went: Sequence[Went], folder: Path, *, short: bool = False) -> Path:
     """Write the page and its pictures below a folder; the page."""
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)
     for old in (folder / PICTURES).glob(f"{case.name}-*.png"):
@@ -28,7 +32,7 @@ def write(case: Case, went: Sequence[Went], folder: Path) -> Path:
         for picture in one.judged.pictures:
             _save(picture.image, folder / PICTURES / f"{case.name}-{picture.name}.png")
     page = folder / f"{case.name}.md"
-    page.write_text(text(case, went), encoding="utf-8")
+    page.write_text(text(case, went, short=short), encoding="utf-8")
     return page
 
 
@@ -40,7 +44,7 @@ def _save(image: Image.Image, file: Path) -> None:
     raise AssertionError(f"{file.name} has {file.stat().st_size} bytes: show less in one picture")
 
 
-def text(case: Case, went: Sequence[Went]) -> str:
+def text(case: Case, went: Sequence[Went], *, short: bool = False) -> str:
     """The page."""
     parts = [
         f"# {case.title}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -129,9 +128,7 @@ def write_images(place: Place) -> Path:
 def make_network(place: Place) -> Brought:
     """Train on frames of other seeds, as one process on one core does in a minute or two."""
     count, steps = SHORT if place.short else (FRAMES, STEPS)
-    begun = time.monotonic()
     weights = _trained([frame(FIRST_OF_TRAINING + seed) for seed in range(count)], steps)
-    spent = time.monotonic() - begun
     root = bundles.write(
         place.work / "drawn_thyroid",
         NETWORK,
@@ -143,12 +140,16 @@ def make_network(place: Place) -> Brought:
     )
     card = place.work / "drawn_thyroid.toml"
     card.write_text(CARD, encoding="utf-8")
-    made = (
-        f"a 2D U-Net of {sum(one.numel() for one in weights.values()):,} weights, trained for {spent:.0f} s "
-        f"({steps} steps) on {count} other drawn frames; background, gland without nodule, nodule. The card makes the "
-        "gland of both (`made_of`), and takes every image of a study."
+    return Brought(root, card, described(weights, count, steps))
+
+
+def described(weights: Mapping[str, Tensor], count: int, steps: int) -> str:
+    """How the weights came about."""
+    return (
+        f"a 2D U-Net of {sum(one.numel() for one in weights.values()):,} weights, trained for {steps} steps on {count} "
+        "other drawn frames; background, gland without nodule, nodule. The card makes the gland of both (`made_of`), "
+        "and takes every image of a study."
     )
-    return Brought(root, card, made)
 
 
 def _trained(drawn: list[Frame], steps: int) -> Mapping[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.losses import DiceCELoss
+from monai.losses import DiceLoss
 from monai.networks.nets import SegResNet
 from monai.transforms import Compose, Orientationd, RandCropByPosNegLabeld, RandFlipd, Spacingd
 from torch import Tensor
@@ -82,7 +81,7 @@ smallest_component_ml = 0.2
 value = 1
 label = "Tumor core"
 category = ["49755003", "SCT", "Morphologically Altered Structure"]
-type = ["tumor-core", "99PLANIMETER", "Tumor core"]
+type = ["4147007", "SCT", "Mass"]
 anatomic_region = ["12738006", "SCT", "Brain"]
 colour = [220, 60, 60]
 
@@ -117,9 +116,7 @@ def make(of: Brain, sent: Tumour, work: Path, *, short: bool) -> Brought:
         sent: the tumour that the network will be tried on; none of the training is near.
     """
     brains, steps = SHORT if short else (BRAINS, STEPS)
-    begun = time.monotonic()
     weights = _trained([_case(of, sent, seed) for seed in range(brains)], steps)
-    spent = time.monotonic() - begun
     root = bundles.write(
         work / "drawn_tumour",
         NETWORK,
@@ -131,13 +128,17 @@ def make(of: Brain, sent: Tumour, work: Path, *, short: bool) -> Brought:
     )
     card = work / "drawn_tumour.toml"
     card.write_text(CARD.format(inputs="\n".join(INPUT.format(channel=one) for one in CHANNELS)), encoding="utf-8")
-    made = (
-        f"a SegResNet of {sum(one.numel() for one in weights.values()):,} weights, trained for {spent:.0f} s ({steps} "
-        f"steps of {BATCH} cubes of {SIDE} voxels at {SPACING_MM[0]:.0f} mm) on {brains * TUMOURS} other drawn "
+    return Brought(root, card, described(weights, brains, steps))
+
+
+def described(weights: Mapping[str, Tensor], brains: int, steps: int) -> str:
+    """How the weights came about."""
+    return (
+        f"a SegResNet of {sum(one.numel() for one in weights.values()):,} weights, trained for {steps} steps of "
+        f"{BATCH} cubes of {SIDE} voxels at {SPACING_MM[0]:.0f} mm on {brains * TUMOURS} other drawn "
         f"tumours, {TUMOURS} at a time, in the same brain, their centres at least {APART_MM:.0f} mm from the one that "
         "is sent."
     )
-    return Brought(root, card, made)
 
 
 def _case(of: Brain, sent: Tumour, seed: int) -> dict[str, Any]:
@@ -169,14 +170,16 @@ def _trained(cases: list[dict[str, Any]], steps: int) -> Mapping[str, Tensor]:
     vary = Compose([crop, *flips]).set_random_state(SEED)
     picked = np.random.default_rng(SEED)
     network = SegResNet(**{key: value for key, value in NETWORK.items() if key != "_target_"})
-    loss = DiceCELoss(sigmoid=True)
+    # DiceCELoss takes the softmax over several channels, sigmoid or not: background would be taught by Dice alone
+    dice, entropy = DiceLoss(sigmoid=True, batch=True), torch.nn.BCEWithLogitsLoss()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for _ in range(steps):
         batch = [vary(cases[n])[0] for n in picked.choice(len(cases), BATCH, replace=False)]
         image, label = (torch.stack([torch.as_tensor(one[key]) for one in batch]) for key in keys)
         optimizer.zero_grad()
-        loss(network(image), label).backward()
+        given = network(image)
+        (dice(given, label) + entropy(given, label)).backward()
         optimizer.step()
         schedule.step()
     return network.state_dict()

@@ -103,7 +103,7 @@ def _ended(node: RunningNode) -> dict[str, list[dict[str, Any]]]:
         states = {str(study["state"]) for study in status["studies"]}
         return status if states and not states & UNDER_WAY else {}
 
-    status = wait_until("every study has come to its end", ended, LONGEST_SECONDS, every=0.2)
+    status = wait_until("every study has come to its end", ended, LONGEST_SECONDS, every=1.0)
     reasons = [f"{one['state']}: {one['reason']}" for one in status["studies"] if one["state"] != "done"]
     assert not reasons, "; ".join(reasons) + "\n" + node.log[-3000:]
     return status
