@@ -29,7 +29,7 @@ def short(tmp_path: Path) -> Callable[..., list[Judged]]:
         case = CASES[name]
         went = way.all_runs(case, Place(data, tmp_path / "work", "", short=True))
         written = page.write(case, went, tmp_path / "docs").read_text()
-        pictures = re.findall(r"\]\((pictures/[^)]+)\)", written)
+        pictures = re.findall(rf"((?:{page.PICTURES}|{page.OF_PATIENTS})/[\w-]+\.png)", written)
         assert pictures
         assert all((tmp_path / "docs" / one).is_file() for one in pictures)
         assert "## What this is not" in written

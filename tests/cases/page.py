@@ -10,9 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.cases.case import Case, Went
+from tests.cases.case import Case, Picture, Went
 
-PICTURES = "pictures"
+#: of patients, whose images are not ours to keep: git ignores the second folder
+PICTURES, OF_PATIENTS = "pictures", "pictures-of-patients"
 LINE = 118
 SHORT = (
     "What follows is of the case's short form (`ARGS=--short`): fewer slices and fewer steps of training than the "
@@ -25,15 +26,28 @@ COLOURS = (256, 128, 64, 32)
 
 def write(case: Case, went: Sequence[Went], folder: Path, *, short: bool = False) -> Path:
     """Write the page and its pictures below a folder; the page."""
-    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-    for old in (folder / PICTURES).glob(f"{case.name}-*.png"):
+    kept = folder / _kept(case)
+    kept.mkdir(parents=True, exist_ok=True)
+    for old in kept.glob(f"{case.name}-*.png"):
         old.unlink()
     for one in went:
         for picture in one.judged.pictures:
-            _save(picture.image, folder / PICTURES / f"{case.name}-{picture.name}.png")
+            _save(picture.image, kept / f"{case.name}-{picture.name}.png")
     page = folder / f"{case.name}.md"
     page.write_text(text(case, went, short=short), encoding="utf-8")
     return page
+
+
+def _kept(case: Case) -> str:
+    return OF_PATIENTS if case.real_images else PICTURES
+
+
+def _shown(case: Case, picture: Picture) -> list[str]:
+    """A picture with its caption, or, of patients, where it lies once the command was run."""
+    file = f"{_kept(case)}/{case.name}-{picture.name}.png"
+    if case.real_images:
+        return [f"Picture, `{file}` once the command was run: {picture.caption}"]
+    return [f"![{picture.caption}]({file})", picture.caption]
 
 
 def _save(image: Image.Image, file: Path) -> None:
@@ -72,7 +86,7 @@ def _of_run(case: Case, went: Went) -> list[str]:
     parts = [heading, f"**Sent:** {judged.sent}", f"**The network:** {went.brought.made}", _came(went)]
     parts += [table(judged.head, judged.rows), *([judged.said] if judged.said else [])]
     for picture in judged.pictures:
-        parts += [f"![{picture.caption}]({PICTURES}/{case.name}-{picture.name}.png)", picture.caption]
+        parts += _shown(case, picture)
     return parts
 
 
