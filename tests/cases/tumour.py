@@ -38,8 +38,8 @@ at least {APART_MM:.0f} mm away), and was tried on one more drawing in the same 
 nothing about glioma. A real one pushes tissue aside, bleeds, enhances in parts, and lies in brains that no training
 has seen; real T2 and contrast-enhanced T1 are no sums of other series; real series must be registered and freed of
 the skull before a brats network reads them, which this node does not do. What is shown is that a bundle of that shape
-runs as it is, finds each of its series, and that three segments that overlap come back whole and where the network put them; it
-puts the core and the rim too wide, for so short a training does not tell them apart.
+runs as it is, finds each of its series, and that three segments that overlap come back whole and where the
+network put them; it puts the core and the rim too wide, for so short a training does not tell them apart.
 """
 FOUND = ((255, 160, 40), (90, 255, 120), (90, 170, 255))
 
