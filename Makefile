@@ -37,6 +37,7 @@ bench: .venv/installed-dev ## reading, measuring and writing, against highdicom;
 	$(BIN)/python -P -m tests.bench.segments
 	$(BIN)/python -P -m tests.bench.measurements
 	$(BIN)/python -P -m tests.bench.reports
+	$(BIN)/python -P -m tests.bench.inference
 	$(BIN)/python -P -m tests.bench.pipeline
 	$(BIN)/python -P -m tests.bench.whole_way $(ARGS)
 
