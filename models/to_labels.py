@@ -72,13 +72,14 @@ class ToLabels:
         Raises:
             Unusable: the output is no label map of this grid.
         """
-        probabilities = self._ending.probabilities(output)
-        if probabilities is None:
+        found = self._ending.probabilities(output)
+        if found is None:
             self._finished(output, item, ras, out)
-        elif self._ending.threshold is not None:
-            self._reached(*probabilities, output, ras, out, doubt, kept)
-        else:
-            self._restored(*probabilities, output, ras, out, doubt, kept)
+            return
+        if not all(bool(torch.isfinite(channel).all()) for channel in found[0]):
+            raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
+        by = self._restored if self._ending.threshold is None else self._reached
+        by(*found, output, ras, out, doubt, kept)
 
     def _restored(
         self,
@@ -90,8 +91,6 @@ class ToLabels:
         doubt: dict[int, float] | None,
         kept: Probabilities | None,
     ) -> None:
-        if not all(bool(torch.isfinite(channel).all()) for channel in probabilities):
-            raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
         if probabilities.shape[0] > LARGEST + 1:
             raise Unusable("output-unknown-label", f"the network tells {probabilities.shape[0]} classes apart")
         if kept is not None:
@@ -119,8 +118,6 @@ class ToLabels:
         """As `_restored`, of one sigmoid per segment."""
         threshold = self._ending.threshold
         assert threshold is not None
-        if not bool(torch.isfinite(probabilities).all()):
-            raise Unusable("output-not-finite", "the network's output is not a number in some voxels")
         if kept is not None:
             every = overlapping.background_and(probabilities)
             kept.array, kept.affine = every.half().cpu().numpy(), LPS_TO_RAS @ model_affine

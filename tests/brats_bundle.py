@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from models import card
+from tests.mini_bundle import EVALUATOR
 
 CHANNELS = ("t1c", "t1", "t2", "flair")
 #: label, type, what it is made of where the label map has 1, 2 and 4; in the order of the network's channels
@@ -80,15 +81,7 @@ def _config(painted: bool) -> dict[str, Any]:
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 4},
         "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [24, 24, 16], "overlap": 0.5},
         "postprocessing": {"_target_": "Compose", "transforms": ending},
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": [],
-        },
+        "evaluator": EVALUATOR | {"val_handlers": []},
     }
 
 

@@ -43,6 +43,17 @@ colour = [50, 100, 200]
 [files]
 """
 
+#: as nearly every bundle has it
+EVALUATOR = {
+    "_target_": "SupervisedEvaluator",
+    "device": "@device",
+    "val_data_loader": "@dataloader",
+    "network": "@network",
+    "inferer": "@inferer",
+    "postprocessing": "@postprocessing",
+    "val_handlers": "@handlers",
+}
+
 
 def card_text(name: str, title: str, labels: tuple[str, str], more: str = "") -> str:
     """The card of a network with two classes.
@@ -116,15 +127,7 @@ def make(
                 "load_dict": {"model": "@network"},
             }
         ],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-        },
+        "evaluator": EVALUATOR,
         "run": ["$@evaluator.run()"],
     }
     (root / "configs" / "inference.json").write_text(json.dumps(inference))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +12,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.utils import set_determinism
 from numpy.typing import NDArray
 
 from models import card
@@ -43,6 +39,7 @@ from models.training.run import read as read_run
 from node.errors import Refused
 from node.learning import cases as node_cases
 from node.learning.trainer import Order
+from tests import in_process
 from tests import tiny_training_bundle as tiny
 
 #: of MONAI, whose LoadImage tries every reader that it knows
@@ -54,18 +51,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _the_process_as_it_was() -> Iterator[None]:
-    """Training sets what belongs to a whole process; here it runs inside of the tests'."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    path, bytecode, threads = list(sys.path), sys.dont_write_bytecode, torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-    sys.path[:], sys.dont_write_bytecode = path, bytecode
-    torch.set_num_threads(threads)
-    set_determinism(None)
-    torch.backends.cudnn.deterministic = False
-    logging.disable(logging.NOTSET)
+    with in_process.kept():
+        yield
 
 
 @pytest.fixture

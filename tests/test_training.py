@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -20,7 +19,6 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor, list_data_collate
 from monai.networks.nets import UNet
-from monai.utils import set_determinism
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
@@ -33,6 +31,7 @@ from models.training.cases import read as read_case
 from models.training.flips import ExchangingFlipd
 from models.training.mirroring import exchange_in_flips
 from models.training.run import Untrainable
+from tests import in_process
 from tests import tiny_training_bundle as tiny
 from tests.conftest import find_program
 from tests.waiting import wait_until
@@ -47,18 +46,8 @@ FLIP = {"_target_": "RandFlipd", "keys": ["image", "label"], "prob": 0.5, "spati
 
 @pytest.fixture(autouse=True)
 def _the_process_as_it_was() -> Iterator[None]:
-    """Training sets what belongs to a whole process; here it runs inside of the tests'."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    path, bytecode, threads = list(sys.path), sys.dont_write_bytecode, torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-    sys.path[:], sys.dont_write_bytecode = path, bytecode
-    torch.set_num_threads(threads)
-    set_determinism(None)
-    torch.backends.cudnn.deterministic = False
-    logging.disable(logging.NOTSET)
+    with in_process.kept():
+        yield
 
 
 @dataclass(frozen=True)

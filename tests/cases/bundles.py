@@ -10,6 +10,8 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.mini_bundle import EVALUATOR
+
 WEIGHTS = "models/model.safetensors"
 INVERT = {
     "_target_": "Invertd",
@@ -62,15 +64,7 @@ def write(
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": dict(inferer),
         "postprocessing": {"_target_": "Compose", "transforms": [*map(dict, postprocessing), SAVE]},
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": [],
-        },
+        "evaluator": EVALUATOR | {"val_handlers": []},
         "run": ["$@evaluator.run()"],
     }
     (root / "configs" / "inference.json").write_text(json.dumps(config, indent=1), encoding="utf-8")

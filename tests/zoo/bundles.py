@@ -16,6 +16,7 @@ from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 
 from models import card
+from tests.mini_bundle import EVALUATOR
 
 HEAD = """format = 1
 name = "{name}"
@@ -105,16 +106,7 @@ def plain_config() -> dict[str, Any]:
         "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "sw_batch_size": 2, "overlap": 0.5},
         "postprocessing": transforms(SOFTMAX, invert(), ARGMAX, SAVE),
         "handlers": [{"_target_": "StatsHandler", "iteration_log": False}, CHECKPOINT],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-            "amp": True,
-        },
+        "evaluator": EVALUATOR | {"amp": True},
         "initialize": ["$setattr(torch.backends.cudnn, 'benchmark', True)"],
         "run": ["$@evaluator.run()"],
     }
@@ -182,14 +174,19 @@ def shape(make: Callable[[], Shape]) -> Callable[[], Shape]:
 
 @contextmanager
 def modules_of(root: Path) -> Iterator[None]:
-    """A bundle's own modules can be imported, and are forgotten afterwards."""
+    """A bundle's own modules can be imported, instead of another's, and are forgotten afterwards."""
+    _forget_scripts()
     sys.path.insert(0, str(root))
     try:
         yield
     finally:
         sys.path.remove(str(root))
-        for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
-            del sys.modules[name]
+        _forget_scripts()
+
+
+def _forget_scripts() -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
+        del sys.modules[name]
 
 
 def write(shape: Shape, root: Path) -> torch.nn.Module:

@@ -11,6 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from models import card
+from tests.mini_bundle import EVALUATOR
 from tests.zoo.bundles import CHECKPOINT, HEAD, INPUT, modules_of, transforms
 
 #: of a bundle whose detector is not its network: what lies between MONAI's engine and a detector
@@ -284,15 +285,7 @@ def classifier(
         "inferer": {"_target_": "SimpleInferer"},
         "postprocessing": transforms(*(post if post is not None else [softmax, discrete])),
         "handlers": [dict(CHECKPOINT)],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-        },
+        "evaluator": dict(EVALUATOR),
         "run": ["$@evaluator.run()"],
     }
     head = f'result = "finding"\n\n[classes]\noutputs = {outputs}\nactivation = "{activation}"\n'
