@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
-import re
 import tomllib
-from enum import StrEnum
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from . import mistakes
 from .learning import LearningSection
-from .peers import AETitle, Name, Peer, Section
+from .peers import AETitle, Peer, Section
+from .routes import Route
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
 
@@ -93,43 +93,6 @@ class SendSection(Section):
     timeout_seconds: Annotated[float, Field(gt=0)] = 60
 
 
-class Priority(StrEnum):
-    """How urgent a route's studies are; the database stores the number."""
-
-    STAT = "stat"
-    ROUTINE = "routine"
-    NIGHT = "night"
-
-
-class Condition(Section):
-    """One condition of a route: exactly one kind."""
-
-    modality: list[Annotated[str, StringConstraints(min_length=1, max_length=16)]] | None = None
-    calling_ae_title: list[AETitle] | None = None
-
-    @field_validator("modality", "calling_ae_title", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Condition:
-        if len(self.model_fields_set) != 1 or not next(iter(self.model_dump(exclude_unset=True).values())):
-            raise ValueError('a condition has exactly one kind, such as { modality = "CT" }')
-        return self
-
-
-class Route(Section):
-    """Which studies go through which networks and where the results go."""
-
-    name: Name
-    when: tuple[Condition, ...] = ()
-    networks: Annotated[tuple[Name, ...], Field(min_length=1)]
-    destinations: tuple[Name, ...] = ()
-    priority: Priority = Priority.ROUTINE
-    mode: Literal["live", "silent"] = "live"
-
-
 class Settings(Section):
     """Everything a site decides. Immutable; made by `load`."""
 
@@ -183,12 +146,17 @@ class Settings(Section):
         return self.node.home.expanduser().absolute()
 
 
-def load(file: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
+def load(
+    file: Path | None = None,
+    overrides: dict[str, Any] | None = None,
+    dicom: Mapping[str, Collection[str]] | None = None,
+) -> Settings:
     """Read the settings.
 
     Args:
         file: a TOML file, or None: the one that PLANIMETER_CONFIG names, else the defaults alone.
         overrides: `{section: {key: value}}` from the command line; these win. Lists (`peer`, `route`) are appended.
+        dicom: the keywords that conditions may name (`routes.KEYWORDS`, `SEQUENCES`); None: they are not looked up.
 
     Raises:
         SettingsError: naming the file, the line where known, and the key.
@@ -204,9 +172,9 @@ def load(file: Path | None = None, overrides: dict[str, Any] | None = None) -> S
         else:
             data[section] = {**data.get(section, {}), **values}
     try:
-        return Settings.model_validate(data)
+        return Settings.model_validate(data, context=dict(dicom or {}))
     except ValidationError as error:
-        raise SettingsError(_explain(error, file)) from None
+        raise SettingsError(mistakes.explained(error, Settings, file, data)) from None
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -217,55 +185,3 @@ def _read(file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: not valid TOML: {error}") from None
-
-
-def _explain(error: ValidationError, file: Path | None) -> str:
-    lines = []
-    for item in error.errors(include_url=False):
-        where = ".".join(str(part) for part in item["loc"])
-        said = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            said = f"there is no such key{_meant(item['loc'])}"
-        lines.append(f"{file or 'settings'}{_line(file, item['loc'])}: {where + ': ' if where else ''}{said}")
-    return "\n".join(lines)
-
-
-def _meant(loc: tuple[int | str, ...]) -> str:
-    """The known key that is nearest to a misspelt one."""
-    section: Any = Settings
-    for part in loc[:-1]:
-        if isinstance(part, int):
-            continue
-        field = section.model_fields.get(part)
-        if field is None:
-            return ""
-        section = _model_of(field.annotation)
-        if section is None:
-            return ""
-    near = difflib.get_close_matches(str(loc[-1]), list(section.model_fields), n=1)
-    return f"; did you mean `{near[0]}`?" if near else f"; known keys: {', '.join(section.model_fields)}"
-
-
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_model_of, getattr(annotation, "__args__", ()))), None)
-
-
-def _line(file: Path | None, loc: tuple[int | str, ...]) -> str:
-    """`:line` of the key in the file, else of the table it belongs to."""
-    if file is None or not loc:
-        return ""
-    section, wanted = loc[0], next((part for part in reversed(loc[1:]) if isinstance(part, str)), None)
-    entry = loc[1] if len(loc) > 1 and isinstance(loc[1], int) else None
-    key = re.compile(rf'(^|[{{,])\s*"?{re.escape(str(wanted))}"?\s*=')
-    seen, inside, header = -1, False, ""
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if text.lstrip().startswith("["):
-            table = text.split("#")[0].strip().strip("[]").strip()
-            seen += table == section
-            inside = table.split(".")[0] == section and (entry is None or seen == entry)
-            header = header or (f":{number}" if inside else "")
-        elif inside and wanted and key.search(text):
-            return f":{number}"
-    return header

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from . import jobs
 from .database import Clock
 from .job_states import JobKind
-from .tables import series_fact, study
+from .tables import series, series_fact, study
 
 
 def any_due(tx: Connection, quiet_seconds: float) -> bool:
@@ -67,6 +67,25 @@ def _close(tx: Connection, study_id: int, study_uid: str, because: str, max_atte
 def find(tx: Connection, study_uid: str) -> RowMapping | None:
     """The study's row, or None."""
     return tx.execute(sa.select(study).where(study.c.study_uid == study_uid)).mappings().one_or_none()
+
+
+def closed_since(tx: Connection, since: float) -> Sequence[RowMapping]:
+    """The studies that were closed after a time (seconds since 1970), the oldest first."""
+    closed = sa.select(study).where(study.c.closed >= since, study.c.last_image.is_not(None))
+    return tx.execute(closed.order_by(study.c.closed, study.c.id)).mappings().all()
+
+
+def facts(tx: Connection, study_id: int) -> dict[str, dict[str, dict[str, int]]]:
+    """The header facts of a study: series UID -> keyword -> value -> number of instances."""
+    rows = tx.execute(
+        sa.select(series.c.series_uid, series_fact.c.keyword, series_fact.c.value, series_fact.c.count)
+        .join(series, series.c.id == series_fact.c.series_id)
+        .where(series.c.study_id == study_id)
+    )
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for row in rows:
+        found.setdefault(row.series_uid, {}).setdefault(row.keyword, {})[row.value] = row[3]
+    return found
 
 
 def note_facts(tx: Connection, series_id: int, facts: Mapping[str, Mapping[str, int]]) -> None:

@@ -10,13 +10,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pydicom
 
+from config import hours
 from config.peers import Destination, Peer
-from config.settings import Route as RouteSettings
+from config.routes import Condition as ConditionSettings
+from config.routes import Route as RouteSettings
 from config.settings import Settings
 from db import identity, schema
 from db.database import Database, open_database, sqlite_url
@@ -28,7 +31,9 @@ from .inbound.inbox import Inbox
 from .inbound.peers import Doorkeeper, KnownPeer
 from .learning.buckets import Key, Shares
 from .networks import Networks
-from .operations.routes import PRIORITIES, Condition, ConditionKind, Route
+from .operations import conditions
+from .operations.conditions import CALLING_AE_TITLE, Condition
+from .operations.routes import PRIORITIES, Route
 from .outbound.target import Target, Web
 from .study.archive import Archive
 from .study.decode import Decoders
@@ -142,7 +147,7 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
         database=database,
         inbox=Inbox(archive, database, work.attempts),
         networks=networks,
-        routes=_routes(settings, networks, targets),
+        routes=routes_of(settings, networks, targets),
         targets=targets,
         work=WorkPolicy(
             work.attempts, work.lease_seconds, work.heartbeat_seconds, work.job_minutes * 60, Backoff(5, 900)
@@ -205,7 +210,7 @@ def _quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _routes(settings: Settings, networks: Networks, targets: dict[str, Target]) -> tuple[Route, ...]:
+def routes_of(settings: Settings, networks: Networks, targets: dict[str, Target]) -> tuple[Route, ...]:
     """The configured routes; without any, one that offers everything to every network and destination."""
     if not settings.route:
         everything = RouteSettings(name="everything", networks=tuple(networks.names()), destinations=tuple(targets))
@@ -214,19 +219,31 @@ def _routes(settings: Settings, networks: Networks, targets: dict[str, Target]) 
 
 
 def _route(route: RouteSettings) -> Route:
-    conditions = tuple(
-        Condition(ConditionKind(kind), frozenset(values))
-        for condition in route.when
-        for kind, values in condition.model_dump(exclude_none=True).items()
-    )
     return Route(
         name=route.name,
-        when=conditions,
+        when=tuple(map(_condition, route.when)),
+        unless=tuple(map(_condition, route.unless)),
         networks=route.networks,
         destinations=route.destinations,
         priority=PRIORITIES[route.priority],
         live=route.mode == "live",
     )
+
+
+def _condition(said: ConditionSettings) -> Condition:
+    every, keyword = said.over == "all", said.keyword or ""
+    if said.time is not None:
+        return conditions.at_hours(said.time, partial(hours.within, said.time))
+    if said.calling_ae_title is not None:
+        return conditions.one_of(CALLING_AE_TITLE, frozenset(said.calling_ae_title), every=every)
+    if said.matches is not None:
+        return conditions.matches(keyword, said.matches, every=every)
+    if said.range is not None:
+        return conditions.within(keyword, *said.range, every=every)
+    if said.exists is not None:
+        return conditions.exists(keyword, wanted=said.exists, every=every)
+    values = said.modality or said.one_of or [said.equals or ""]
+    return conditions.one_of(keyword or "Modality", frozenset(values), every=every)
 
 
 def doorkeeper(settings: Settings) -> Doorkeeper:

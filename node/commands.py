@@ -239,6 +239,12 @@ def demo(options: argparse.Namespace) -> int:
     return show.demo(options.study, options.out)
 
 
+def routes(options: argparse.Namespace) -> int:
+    from . import route_commands
+
+    return route_commands.call(options)
+
+
 def learn(options: argparse.Namespace) -> int:
     from . import learning_commands
 
@@ -264,6 +270,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "send": send,
     "check": check,
     "upgrade": upgrade,
+    "routes": routes,
     "labels": learn,
     "patients": learn,
     "models": learn,

@@ -2,7 +2,7 @@
 
 arrived   C-STORE  -> file durable, row committed, then Success            receiver, inbound.inbox
 settled   schedule -> study quiet: closed, its `choose` job queued         db.studies
-choose    worker   -> input sets and their jobs, or a refusal              study.candidates, study.series, routes
+choose    worker   -> input sets and their jobs, or a refusal              choosing, study.series, routes
 segment   worker   -> volume, network, results, checked, kept, queued      prediction, making, objects
 explain   worker   -> a notice of what was refused, where it is wanted      notices
 deliver   worker   -> C-STORE or STOW-RS, a receipt per object            delivering, outbound
@@ -15,16 +15,24 @@ A step commits what it made together with the end of its job, or raises Refused,
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from db import arrivals, deliveries, input_sets, job_orders, jobs, refusals, studies, training_runs, upstreams
-from db.input_sets import Choice
+from db import (
+    deliveries,
+    input_sets,
+    job_orders,
+    jobs,
+    studies,
+    training_runs,
+    upstreams,
+)
 from db.job_states import Claim, JobKind, JobState, LostLease
 from models.card import Bundle
 from models.client import Answer
 
 from . import (
+    choosing,
     commitment,
     delivering,
     evaluating,
@@ -44,77 +52,14 @@ from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
 from .hosts import OUT_OF_MEMORY
 from .objects.headers import repaired
-from .operations.decide import decide
 from .operations.sweep import sweep_home
 from .prediction import predict, read
 from .progress import Progress
-from .study import candidates, series
 from .study.channels import Channels
 
 CHOOSING_SECONDS = 3.0
 #: a training has to have left the device within 45 s of being asked
 SHARED_SECONDS = 5.0
-
-# ------------------------------------------------------------------ choose
-
-
-def choose(node: Node, job: Claim, stages: Stages) -> None:
-    """Decide which networks read what of a study."""
-    assert job.study_id is not None
-    with node.database.read() as tx:
-        rows = arrivals.images(tx, job.study_id)
-    with stages("headers"):
-        study = candidates.gather(rows, node.archive, node.decoders)
-    with stages("choose"):
-        decision = decide(node.routes, node.networks, study)
-    with node.database.write() as tx:
-        for one in study.identities:
-            arrivals.note_identity(tx, one.instance_id, one.sha256, one.image_identity)
-        for each in study.series:
-            studies.note_facts(tx, study.series_ids[each.series_uid], each.facts())
-        chosen = _record(tx, node, job.study_id, decision.choices)
-        _set_aside(tx, node, job.study_id, chosen)
-        chosen += notices.ask(tx, node, job.study_id, decision.unread)
-        input_sets.forget_dispatches(tx, job.study_id, chosen)
-        for refusal in decision.refused:
-            refusals.record(tx, "study", job.subject, refusal.code, refusal.sentence, job.study_id)
-        labelling.ask_again(tx, node, job.study_id)
-        if decision.choices:
-            jobs.finish(tx, job, JobState.DONE, stages.report())
-        else:
-            sentence = "; ".join(refusal.sentence for refusal in decision.refused)
-            jobs.finish(tx, job, JobState.REFUSED, stages.report(decision.refused[0].code, sentence))
-
-
-def _record(tx: Any, node: Node, study_id: int, choices: Sequence[Choice]) -> list[int]:
-    """Write the choices, and ask for what is new; the ids of the input sets."""
-    made: dict[tuple[str, str], int] = {}
-    for choice in choices:
-        input_set_id, new = input_sets.record(tx, study_id, choice)
-        made[choice.network, choice.slot] = input_set_id
-        links = {one.channel: made[one.network, one.slot] for one in choice.reads}
-        if upstreams.note(tx, input_set_id, links) or new:
-            input_sets.ask(tx, input_set_id, study_id, node.work.attempts, choice.priority)
-        else:
-            upstreams.hurry(tx, input_set_id, choice.priority)  # it may wait for this very decision
-    return list(made.values())
-
-
-def _set_aside(tx: Any, node: Node, study_id: int, chosen: Sequence[int]) -> None:
-    """What was made of images that nothing reads as they are now counts no more, nor does what was made from that."""
-    gone: set[int] = set()
-    before = [one for one in input_sets.of_study(tx, study_id) if one["id"] not in chosen]
-    for one in before:
-        if _changed(one, input_sets.members(tx, one["id"])):
-            gone.add(one["id"])
-    while (
-        more := {one["id"] for one in before if any(row["upstream_id"] in gone for row in upstreams.of(tx, one["id"]))}
-        - gone
-    ):
-        gone |= more
-    for input_set_id in sorted(gone):
-        rejections.set_aside(tx, node, input_set_id, study_id)
-
 
 # ----------------------------------------------------------------- segment
 
@@ -127,8 +72,8 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         members = input_sets.members(tx, job.input_set_id)
         study = studies.find(tx, input_set["study_uid"])
         superseded = input_sets.superseded(tx, job.input_set_id)
-        choosing = job_orders.is_open(tx, JobKind.CHOOSE, input_set["study_uid"])
-    if choosing:
+        asked_again = job_orders.is_open(tx, JobKind.CHOOSE, input_set["study_uid"])
+    if asked_again:
         raise Unavailable("choosing", "what the networks read of its study is being chosen", CHOOSING_SECONDS)
     if why_not := _as_chosen(input_set, members, study, superseded=superseded):
         with node.database.write() as tx:
@@ -230,15 +175,9 @@ def _as_chosen(input_set: Any, members: Any, study: Any, *, superseded: bool) ->
         raise Unavailable("images-changed", "images of it came again, and will be chosen from when the study is quiet")
     if len({row["patient_id"] for row in members}) > 1:
         raise Refused("ambiguous-patient", "its images name different patients")
-    if _changed(input_set, members):
+    if choosing.changed(input_set, members):
         raise Refused("images-changed", "its images were changed, and no network reads them as they are now")
     return ""
-
-
-def _changed(input_set: Any, members: Any) -> bool:
-    """Whether the images of an input set are others than those that were chosen."""
-    found = [(row["channel"], row["sop_uid"], row["image_identity"], row["frames"]) for row in members]
-    return series.members_hash(found) != input_set["members_hash"]
 
 
 # ------------------------------------------------------------------- sweep
@@ -274,7 +213,7 @@ def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
 
 
 STEPS: dict[JobKind, Step] = {
-    JobKind.CHOOSE: choose,
+    JobKind.CHOOSE: choosing.choose,
     JobKind.SEGMENT: segment,
     JobKind.EXPLAIN: notices.explain,
     JobKind.DELIVER: delivering.deliver,

@@ -8,9 +8,11 @@ import pwd
 from pathlib import Path
 from typing import Any
 
+from config.routes import KEYWORDS, SEQUENCES
 from config.settings import Settings, SettingsError, load
 
 from .app import recall
+from .study import keywords
 
 
 def target_of(text: str) -> tuple[str, str, int]:
@@ -58,10 +60,15 @@ def settings_of(options: argparse.Namespace) -> Settings:
         peers.append({"name": name, "ae_title": ae_title, "destination": {"host": host, "port": port}})
     if peers:
         overrides["peer"] = peers
-    settings = load(options.config, overrides)
+    settings = load(options.config, overrides, dicom_keywords())
     added = [peer["name"] for peer in peers]
     routes = tuple(route.model_copy(update={"destinations": (*route.destinations, *added)}) for route in settings.route)
     return settings.model_copy(update={"route": routes})
+
+
+def dicom_keywords() -> dict[str, frozenset[str]]:
+    """What the conditions of routes may look at."""
+    return {KEYWORDS: keywords.known(), SEQUENCES: keywords.sequences()}
 
 
 def same_options(options: argparse.Namespace) -> list[str]:

@@ -17,8 +17,7 @@ from db.input_sets import Choice, Dispatch, Member
 from db.job_states import JobKind
 from db.tables import dispatch, input_set, job, result, study
 from node.app import Node
-from node.operations import control
-from node.operations.routes import Condition, ConditionKind
+from node.operations import conditions, control
 from node.operations.status import overview
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
@@ -26,7 +25,7 @@ from tests.synthetic import small_series
 from tests.test_settling import arrival, arrive
 from tests.threshold_host import ThresholdHosts
 
-NEVER = Condition(ConditionKind.MODALITY, frozenset({"XX"}))
+NEVER = conditions.one_of("Modality", frozenset({"XX"}))
 
 
 def rows(node: Node, table: sa.Table) -> list[Any]:

@@ -103,7 +103,7 @@ def _uncommented(text: str) -> Iterator[str]:
         ),
         (
             "[[route]]\nname = 'r'\nnetworks = ['n']\nwhen = [{ BodyPart = 'CHEST' }]\n",
-            ":4: route.0.when.0.BodyPart: there is no such key; known keys: modality, calling_ae_title",
+            ":4: route.0.when.0.BodyPart: there is no such key; known keys: keyword, equals, one_of, matches, range,",
         ),
         ("[[route]]\nname = 'r'\nnetworks = ['n']\nmode = 'shadow'\n", ":4: route.0.mode: "),
         ("[receive]\nlisten = '0.0.0.0'\n", "without one, anyone who reaches that address could send"),

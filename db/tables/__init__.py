@@ -29,6 +29,7 @@ from .work import (
     node_identity,
     pause,
     release,
+    route_decision,
 )
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "refusal",
     "release",
     "result",
+    "route_decision",
     "series",
     "series_fact",
     "shadow",

@@ -61,6 +61,19 @@ dispatch = sa.Table(
     one_of("mode", "live", "silent"),
 )
 
+# What every route said of a series, and by which values, each time its study was chosen from.
+route_decision = sa.Table(
+    "route_decision",
+    metadata,
+    id_column(),
+    reference("series_id", "series", index=False),
+    # of the study
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("decided", Time, nullable=False),
+    sa.Column("said", sa.JSON, nullable=False),
+    sa.UniqueConstraint("series_id", "generation"),
+)
+
 model_version = sa.Table(
     "model_version",
     metadata,

@@ -17,7 +17,7 @@ from ..study.facts import Series
 from ..study.series import Pick
 from . import routes
 from .chained import Asked, Choices
-from .routes import Route
+from .routes import Judged, Route
 
 OTHER_MODALITY = "not-our-modality"
 
@@ -36,11 +36,11 @@ class Decision:
     unread: tuple[Choice, ...] = ()
 
 
-def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Decision:
+def decide(judged: Sequence[Judged], networks: Networks, study: Candidates) -> Decision:
     """What the networks read of a study.
 
     Args:
-        every: the routes of this node.
+        judged: its series, with what the routes of this node say of each.
 
     Raises:
         Failed: nothing was chosen, and a network cannot be used until somebody mends it.
@@ -48,7 +48,7 @@ def decide(every: Sequence[Route], networks: Networks, study: Candidates) -> Dec
     if len(study.patients) > 1:
         sentence = f"the images of this study name {len(study.patients)} different patients"
         return Decision(refused=(Refused("ambiguous-patient", sentence),))
-    offers = routes.offered(every, study.series)
+    offers = routes.offered(judged)
     if not offers:
         return Decision(
             refused=(Refused("no-route", f"no route takes any series of this study: {_modalities(study)}"),)

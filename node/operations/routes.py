@@ -2,59 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import time
+from typing import Any
 
-from ..study.facts import Series, text
+from ..study.facts import Series
+from .conditions import CALLING_AE_TITLE, TIME, Condition, Judgement, Seen
 
 PRIORITIES = {"stat": 0, "routine": 10, "night": 20}
 
 
-class ConditionKind(StrEnum):
-    """What a condition looks at."""
-
-    MODALITY = "modality"
-    CALLING_AE_TITLE = "calling_ae_title"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One condition: it holds when every image of the series has one of the values."""
-
-    kind: ConditionKind
-    one_of: frozenset[str]
-
-    def holds(self, series: Series) -> bool:
-        if self.kind is ConditionKind.MODALITY:
-            found = {text(image.header, "Modality") for image in series.images}
-        else:
-            found = set(series.calling_ae_titles)
-        return bool(found) and found <= self.one_of
-
-
 @dataclass(frozen=True)
 class Route:
-    """A route as the choose job applies it."""
+    """A route as the choose job applies it.
+
+    Attributes:
+        when: all of them hold.
+        unless: none of them holds.
+    """
 
     name: str
     when: tuple[Condition, ...]
+    unless: tuple[Condition, ...]
     networks: tuple[str, ...]
     destinations: tuple[str, ...]
     priority: int
     live: bool
 
-    def takes(self, series: Series) -> bool:
-        """Whether all conditions hold."""
-        return all(condition.holds(series) for condition in self.when)
+    def judge(self, seen: Seen) -> Verdict:
+        """Whether it takes a series, and by which values."""
+        when = tuple(condition.judge(seen) for condition in self.when)
+        unless = tuple(condition.judge(seen) for condition in self.unless)
+        return Verdict(self, when, unless)
 
 
-def offered(routes: Sequence[Route], series: Sequence[Series]) -> dict[str, list[tuple[Route, list[Series]]]]:
-    """Network -> the routes that offer it anything, with the series that each offers."""
+@dataclass(frozen=True)
+class Verdict:
+    """What a route said of a series: every condition with the values that decided it."""
+
+    route: Route
+    when: tuple[Judgement, ...]
+    unless: tuple[Judgement, ...]
+
+    @property
+    def takes(self) -> bool:
+        return all(one.holds for one in self.when) and not any(one.holds for one in self.unless)
+
+    def record(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {
+            "route": self.route.name,
+            "takes": self.takes,
+            "when": [asdict(one) for one in self.when],
+            "unless": [asdict(one) for one in self.unless],
+        }
+
+
+#: a series with the verdicts of all routes
+Judged = tuple[Series, tuple[Verdict, ...]]
+
+
+def judge(routes: Sequence[Route], series: Iterable[Series], at: time) -> list[Judged]:
+    """Every route's verdict on every series.
+
+    Args:
+        at: the time of the day.
+    """
+    made = []
+    for one in series:
+        seen = Seen(one.counted, one.calling_ae_titles, at)
+        made.append((one, tuple(route.judge(seen) for route in routes)))
+    return made
+
+
+def offered(judged: Iterable[Judged]) -> dict[str, list[tuple[Route, list[Series]]]]:
+    """Network -> the routes that offer it anything, in their order, with the series that each offers."""
+    taken: dict[str, tuple[Route, list[Series]]] = {}
+    for series, verdicts in judged:
+        for verdict in verdicts:
+            of_route = taken.setdefault(verdict.route.name, (verdict.route, []))
+            if verdict.takes:
+                of_route[1].append(series)
     offers: dict[str, list[tuple[Route, list[Series]]]] = {}
-    for route in routes:
-        taken = [one for one in series if route.takes(one)]
-        if taken:
-            for network in route.networks:
-                offers.setdefault(network, []).append((route, taken))
+    for route, of_it in taken.values():
+        for network in route.networks if of_it else ():
+            offers.setdefault(network, []).append((route, of_it))
     return offers
+
+
+def keywords(routes: Iterable[Route]) -> tuple[str, ...]:
+    """What the conditions of routes look at in headers."""
+    looked_at = {one.looks_at for route in routes for one in (*route.when, *route.unless)}
+    return tuple(sorted(looked_at - {CALLING_AE_TITLE, TIME}))

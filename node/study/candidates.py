@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,15 +88,16 @@ class Candidates:
 @dataclass
 class _Gathered:
     images: list[Image] = field(default_factory=list)
-    callers: set[str] = field(default_factory=set)
+    callers: Counter[str] = field(default_factory=Counter)
     broken: str = ""
 
 
-def gather(rows: Sequence[Row], archive: Archive, decoders: Decoders) -> Candidates:
+def gather(rows: Sequence[Row], archive: Archive, decoders: Decoders, also: Collection[str] = ()) -> Candidates:
     """Read the headers of a study's images.
 
     Args:
         rows: all revisions, those of one SOP instance together and in order (`db.arrivals.images`).
+        also: keywords of what is read beside `facts.KEYWORDS`: what routes ask for.
     """
     newest: dict[str, Row] = {}
     identities: dict[int, Identity] = {}
@@ -114,17 +116,17 @@ def gather(rows: Sequence[Row], archive: Archive, decoders: Decoders) -> Candida
     gathered: dict[str, _Gathered] = {}
     for row in newest.values():
         one = gathered.setdefault(row["series_uid"], _Gathered())
-        one.callers.add(row["calling_ae"])
+        one.callers[row["calling_ae"]] += 1
         try:
             file = archive.at(row["path"])
-            header = facts.read(file)
+            header = facts.read(file, also=also)
             if not frames.has_room(header, file.stat().st_size):
                 raise Refused("pixel-data-truncated", "an image declares more frames than its file has room for")
         except Refused as refusal:
             header, one.broken = Dataset(), refusal.sentence
         one.images.append(Image(row["sop_uid"], known[row["id"]], header))
     series = tuple(
-        Series(uid, tuple(one.images), frozenset(one.callers), one.broken) for uid, one in sorted(gathered.items())
+        Series(uid, tuple(one.images), dict(one.callers), one.broken) for uid, one in sorted(gathered.items())
     )
     return Candidates(
         series,

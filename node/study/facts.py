@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 from ..errors import Refused
 
@@ -107,6 +108,8 @@ USED = (
     "BitsAllocated",
     "PatientOrientation",
 )
+#: letters of a value that are looked at and kept; a row of the database has to hold it
+LONGEST = 500
 #: what pydicom raises for a data set that is not one
 UNREADABLE = (
     InvalidDicomError,
@@ -141,17 +144,22 @@ class Series:
 
     series_uid: str
     images: tuple[Image, ...]
-    calling_ae_titles: frozenset[str] = field(default_factory=frozenset)
+    calling_ae_titles: Mapping[str, int] = field(default_factory=dict)
+    """who sent it -> number of images"""
     broken: str = ""
     """why no network may read it: an image whose header cannot be read"""
 
-    def facts(self) -> dict[str, dict[str, int]]:
-        """Keyword -> value -> number of images that have it; an absent element is an empty value."""
-        counted: dict[str, Counter[str]] = {keyword: Counter() for keyword in RULE_KEYWORDS}
-        for image in self.images:
-            for keyword in RULE_KEYWORDS:
-                counted[keyword][text(image.header, keyword)] += 1
-        return {keyword: dict(values) for keyword, values in counted.items()}
+    def facts(self, also: Iterable[str] = ()) -> dict[str, dict[str, int]]:
+        """Keyword -> value -> number of images that have it; an absent element is an empty value.
+
+        Args:
+            also: keywords beside `RULE_KEYWORDS`.
+        """
+        return {keyword: self.counted(keyword) for keyword in dict.fromkeys((*RULE_KEYWORDS, *also))}
+
+    def counted(self, keyword: str) -> dict[str, int]:
+        """Value -> number of images that have it, for one keyword."""
+        return counted((image.header for image in self.images), keyword)
 
     def number(self) -> str:
         """How a person knows the series: its number, or the end of its UID."""
@@ -159,10 +167,25 @@ class Series:
         return numbers.pop() if len(numbers) == 1 else f"…{self.series_uid[-8:]}"
 
 
+def counted(headers: Iterable[Dataset], keyword: str) -> dict[str, int]:
+    """Value -> number of headers that have it; an absent element is an empty value."""
+    return dict(Counter(text(header, keyword)[:LONGEST] for header in headers))
+
+
 def text(header: Dataset, keyword: str) -> str:
-    """An element's value as text; several values are joined by backslashes, as they are encoded."""
-    value = header.get(keyword)
+    """An element's value as text; several values are joined by backslashes, as they are encoded.
+
+    Args:
+        keyword: or the way to an element inside of sequences, with dots: its values in all items.
+    """
+    first, dot, rest = keyword.partition(".")
+    value = header.get(first)
     if value is None:
+        return ""
+    if isinstance(value, Sequence):
+        parts = [text(item, rest) for item in value] if dot else [f"{len(value)} items"] * bool(value)
+        return "\\".join(part for part in parts if part)
+    if dot:
         return ""
     parts = value if isinstance(value, (MultiValue, list)) else [value]
     return "\\".join(str(part) for part in parts).replace("\0", "").strip()
@@ -174,14 +197,14 @@ def values(header: Dataset, keyword: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in joined.split("\\")) if joined else ()
 
 
-def read(file: Path, *, whole: bool = False) -> Dataset:
-    """The elements above of one stored instance; or all of them but the pixels.
+def read(file: Path, *, whole: bool = False, also: Collection[str] = ()) -> Dataset:
+    """The elements above of one stored instance, and some more; or all of them but the pixels.
 
     Raises:
         Refused: `unreadable-header`.
     """
     try:
-        tags = None if whole else [*KEYWORDS, *ALSO_READ]
+        tags = None if whole else [*KEYWORDS, *ALSO_READ, *(keyword.split(".")[0] for keyword in also)]
         ds = dcmread(file, stop_before_pixels=True, specific_tags=tags)
         ds.decode()  # every element now, where a broken one is caught
         for element in ds:
