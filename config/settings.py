@@ -65,6 +65,7 @@ class WorkSection(Section):
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     job_minutes: Annotated[float, Field(gt=0)] = 30
     attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    ageing_minutes: Annotated[float, Field(gt=0)] = 120
     lease_seconds: Annotated[float, Field(gt=0)] = 10
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 3
     decode_processes: Annotated[int, Field(ge=0, le=64)] = 0

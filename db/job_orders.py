@@ -5,10 +5,14 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from . import progress
 from .database import Clock
-from .job_states import OPEN, JobKind, JobState
-from .jobs import open_again
+from .job_states import OPEN, JobKind, JobState, Outcome, Report
+from .jobs import close_attempt, open_again
 from .tables import job
+
+#: why a job is cancelled that a person did not want
+CANCELLED = "cancelled"
 
 
 def reopen(tx: Connection, job_id: int) -> bool:
@@ -17,6 +21,34 @@ def reopen(tx: Connection, job_id: int) -> bool:
     if row is None or row in OPEN:
         return False
     open_again(tx, job_id, dict(state=JobState.WAITING, run_after=Clock()))
+    return True
+
+
+def cancel(tx: Connection, job_id: int, because: str) -> bool:
+    """Nobody wants an open job any more. Who works on it loses it, and what is made for it is discarded.
+
+    False when it is not open.
+    """
+    row = tx.execute(sa.select(job).where(job.c.id == job_id).with_for_update()).one_or_none()
+    if row is None or row.state not in OPEN:
+        return False
+    report = Report(code=CANCELLED, sentence=because)
+    if row.state == JobState.RUNNING:
+        close_attempt(tx, job_id, row.fencing_token, Outcome.RELEASED, report)
+    tx.execute(
+        sa.update(job)
+        .where(job.c.id == job_id)
+        .values(
+            state=JobState.CANCELLED,
+            ended=Clock(),
+            lease_until=None,
+            worker=None,
+            again=False,
+            code=report.code,
+            reason=report.sentence,
+            **progress.NONE,
+        )
+    )
     return True
 
 

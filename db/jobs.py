@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import progress
+from . import progress, turns
 from .database import Clock, insert
 from .job_states import OPEN, TRANSITIONS, Claim, JobKind, JobState, LostLease, Outcome, Report
 from .tables import attempt, job
@@ -49,6 +49,7 @@ def enqueue(
         run_after=Clock() + delay_seconds,
         max_attempts=max_attempts,
         created=Clock(),
+        source=turns.source_of(refers.get("study_id")),
         **refers,
     )
     new = insert(tx, job).values(kind=kind, subject=subject, due=due, **fresh).on_conflict_do_nothing()
@@ -74,7 +75,7 @@ def open_again(tx: Connection, job_id: int, values: dict[str, Any]) -> None:
         sa.update(job)
         .where(job.c.id == job_id)
         .values(
-            **{key: value for key, value in values.items() if key != "created"},
+            **{key: value for key, value in values.items() if key not in ("created", "source")},
             attempts=0,
             first_claimed=None,
             model_version_id=None,
@@ -93,8 +94,14 @@ def any_ready(tx: Connection, kinds: Collection[JobKind]) -> bool:
     return tx.execute(ready.limit(1)).first() is not None
 
 
-def claim(tx: Connection, kinds: Collection[JobKind], worker: str, lease_seconds: float) -> Claim | None:
-    """Take the next job: the most urgent that is due. None when there is none.
+def claim(
+    tx: Connection,
+    kinds: Collection[JobKind],
+    worker: str,
+    lease_seconds: float,
+    ageing_seconds: float = turns.AGEING_SECONDS,
+) -> Claim | None:
+    """Take the next job of those that are due, as `turns` has it. None when there is none.
 
     Two workers never get the same job: PostgreSQL locks the row and others skip it; SQLite has one writer at a time.
     """
@@ -108,14 +115,8 @@ def claim(tx: Connection, kinds: Collection[JobKind], worker: str, lease_seconds
             sa.exists().where(parent.c.id == job.c.depends_on, parent.c.state == JobState.DONE),
         ),
     )
-    picked = (
-        sa.select(job.c.id)
-        .where(ready)
-        .order_by(job.c.priority, job.c.run_after, job.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=job)
-        .cte("picked")
-    )
+    in_order = turns.in_order(tx, ready, kinds, ageing_seconds)
+    picked = in_order.limit(1).with_for_update(skip_locked=True, of=job).cte("picked")
     row = (
         tx.execute(
             sa.update(job)
@@ -137,11 +138,9 @@ def claim(tx: Connection, kinds: Collection[JobKind], worker: str, lease_seconds
     )
     if row is None:
         return None
-    tx.execute(
-        sa.insert(attempt).values(
-            job_id=row["id"], fencing_token=row["fencing_token"], worker=worker, started=Clock(), outcome=None
-        )
-    )
+    begun = dict(job_id=row["id"], fencing_token=row["fencing_token"], worker=worker, started=Clock(), outcome=None)
+    turn = tx.execute(sa.insert(attempt).values(begun).returning(attempt.c.id)).scalar_one()
+    turns.took(tx, row["source"], turn)
     return _claim(row)
 
 
@@ -181,7 +180,7 @@ def finish(tx: Connection, held: Claim, state: JobState, report: Report) -> JobS
         JobState.CANCELLED: Outcome.RELEASED,
     }
     now = _leave(tx, held, state, code=report.code, reason=report.sentence)
-    _close_attempt(tx, held.id, held.fencing_token, outcome[state], report)
+    close_attempt(tx, held.id, held.fencing_token, outcome[state], report)
     return now
 
 
@@ -189,7 +188,7 @@ def fail(tx: Connection, held: Claim, report: Report, wait_seconds: float) -> Jo
     """An attempt went wrong: wait and try again, or, when the attempts are used up, leave the job dead; its state."""
     state = JobState.DEAD if held.attempts >= held.max_attempts else JobState.WAITING
     now = _leave(tx, held, state, code=report.code, reason=report.sentence, run_after=Clock() + wait_seconds)
-    _close_attempt(tx, held.id, held.fencing_token, Outcome.FAILED, report)
+    close_attempt(tx, held.id, held.fencing_token, Outcome.FAILED, report)
     return now
 
 
@@ -206,7 +205,7 @@ def postpone(
         run_after=Clock() + wait_seconds,
         attempts=job.c.attempts - 1,
     )
-    _close_attempt(tx, held.id, held.fencing_token, outcome, report)
+    close_attempt(tx, held.id, held.fencing_token, outcome, report)
 
 
 def _leave(tx: Connection, held: Claim, state: JobState, **values: Any) -> JobState:
@@ -235,7 +234,8 @@ def _change(tx: Connection, held: Claim, **values: Any) -> JobState:
     return JobState(state)
 
 
-def _close_attempt(tx: Connection, job_id: int, token: int, outcome: Outcome, report: Report) -> None:
+def close_attempt(tx: Connection, job_id: int, token: int, outcome: Outcome, report: Report) -> None:
+    """Note how an attempt ended."""
     tx.execute(
         sa.update(attempt)
         .where(attempt.c.job_id == job_id, attempt.c.fencing_token == token)
@@ -284,5 +284,5 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
             deliveries.bury(tx, row.input_set_id, row.subject.rsplit("/", 1)[0], WORKER_GONE)
         if used_up and row.kind in (JobKind.TRAIN, JobKind.EVALUATE):
             training_runs.give_up(tx, JobKind(row.kind), row.subject, WORKER_GONE)
-        _close_attempt(tx, row.id, row.fencing_token, Outcome.LOST, Report(code="worker-lost", sentence=WORKER_GONE))
+        close_attempt(tx, row.id, row.fencing_token, Outcome.LOST, Report(code="worker-lost", sentence=WORKER_GONE))
     return len(rows)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from .arrivals import Kind
+from .job_orders import CANCELLED
 from .results import REJECTION
 from .tables import attempt, delivery, input_set, instance, job, model_version, refusal, result, study
 
@@ -119,7 +120,11 @@ def _reasons(tx: Connection, ids: list[int]) -> dict[int, list[tuple[str, str]]]
     found: dict[int, list[tuple[str, str]]] = {}
     for row in tx.execute(
         sa.select(job.c.study_id, job.c.code, job.c.reason)
-        .where(job.c.study_id.in_(ids), job.c.reason.is_not(None), job.c.state.in_(["waiting", "refused", "dead"]))
+        .where(
+            job.c.study_id.in_(ids),
+            job.c.reason.is_not(None),
+            sa.or_(job.c.state.in_(["waiting", "refused", "dead"]), job.c.code == CANCELLED),
+        )
         .order_by(job.c.id)
     ):
         found.setdefault(row.study_id, []).append((row.code or "", row.reason))

@@ -51,6 +51,7 @@ class WorkPolicy:
     lease_seconds: float
     heartbeat_seconds: float
     job_seconds: float
+    ageing_seconds: float
     backoff: Backoff
 
 
@@ -150,7 +151,12 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
         routes=routes_of(settings, networks, targets),
         targets=targets,
         work=WorkPolicy(
-            work.attempts, work.lease_seconds, work.heartbeat_seconds, work.job_minutes * 60, Backoff(5, 900)
+            attempts=work.attempts,
+            lease_seconds=work.lease_seconds,
+            heartbeat_seconds=work.heartbeat_seconds,
+            job_seconds=work.job_minutes * 60,
+            ageing_seconds=work.ageing_minutes * 60,
+            backoff=Backoff(5, 900),
         ),
         send=SendPolicy(
             send.attempts,

@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     jobs = add("jobs", "the jobs, or with an ID the attempts of one")
     jobs.add_argument("id", nargs="?", type=int, metavar="ID")
     add("retry", "open an ended job again").add_argument("id", type=int, metavar="ID")
+    cancelled = add("cancel", "nobody wants what a network would find: a job that waits or runs")
+    cancelled.add_argument("id", type=int, metavar="ID")
     for name, text in (
         ("reprocess", "choose again and run the networks again, also where nothing has changed"),
         ("close", "do not wait for more images of a study"),

@@ -144,6 +144,12 @@ def retry(options: argparse.Namespace) -> int:
     return _say(control.retry(_node(options).database, options.id))
 
 
+def cancel(options: argparse.Namespace) -> int:
+    from .operations import control
+
+    return _say(control.cancel(_node(options).database, options.id, who()))
+
+
 def reprocess(options: argparse.Namespace) -> int:
     from .operations import control
 
@@ -259,6 +265,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": status,
     "jobs": jobs,
     "retry": retry,
+    "cancel": cancel,
     "reprocess": reprocess,
     "close": close,
     "pause": pause,

@@ -91,7 +91,8 @@ class Worker:
             if activity in pauses.paused(tx) or not jobs.any_ready(tx, kinds):
                 return None
         with self.node.database.write() as tx:
-            return jobs.claim(tx, kinds, self.name, self.node.work.lease_seconds)
+            work = self.node.work
+            return jobs.claim(tx, kinds, self.name, work.lease_seconds, work.ageing_seconds)
 
     def attempt(self, claim: Claim) -> None:
         """One attempt at a job, whatever comes of it."""

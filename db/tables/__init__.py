@@ -30,6 +30,7 @@ from .work import (
     pause,
     release,
     route_decision,
+    source_turn,
 )
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "series",
     "series_fact",
     "shadow",
+    "source_turn",
     "study",
     "suspicion",
     "training_run",

@@ -120,6 +120,8 @@ job = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     # the smaller number is claimed first
     sa.Column("priority", sa.Integer, nullable=False),
+    # who sent its study (AE title); empty where there is none
+    sa.Column("source", sa.Text, nullable=False, server_default=""),
     sa.Column("run_after", Time, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("max_attempts", sa.Integer, nullable=False),
@@ -168,6 +170,14 @@ job = sa.Table(
         sqlite_where=sa.text("state = 'running'"),
         postgresql_where=sa.text("state = 'running'"),
     ),
+)
+
+# When a job of a source was last claimed: the id of that attempt.
+source_turn = sa.Table(
+    "source_turn",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("turn", sa.BigInteger, nullable=False),
 )
 
 attempt = sa.Table(

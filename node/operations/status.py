@@ -11,6 +11,7 @@ from rich.console import Console
 from db import deliveries, pauses, refusals, results
 from db import overview as rows
 from db.database import Database
+from db.job_orders import CANCELLED
 from db.job_states import JobState
 from db.overview import StudyOverview
 
@@ -27,6 +28,7 @@ STYLES = {
     "committed": "green",
     "withdrawn": "yellow",
     "discarded": "dim",
+    "cancelled": "dim",
     "refused": "red",
     "failed": "bold red",
     "dead": "bold red",
@@ -117,7 +119,7 @@ def _study(study: StudyOverview, other_classes: set[str]) -> dict[str, Any]:
 
 
 def state_of(study: StudyOverview, other_classes: set[str]) -> tuple[str, str | None]:
-    """One of arriving, waiting, running, sending, done, refused, failed, held, withdrawn, discarded; and why."""
+    """One of the states that have a style, the deliveries' own apart; and why."""
     reasons = "; ".join(f"{code}: {sentence}" if code else sentence for code, sentence in study.reasons) or None
     in_state = {state for (_, state), count in study.jobs.items() if count}
     computing = {state for (kind, state) in study.jobs if kind in ("choose", "segment")}
@@ -138,9 +140,16 @@ def state_of(study: StudyOverview, other_classes: set[str]) -> tuple[str, str | 
         return "sending", reasons
     if JobState.DEAD in in_state or study.deliveries.get("dead"):
         return "failed", reasons
+    return _without_more(study, in_state), reasons
+
+
+def _without_more(study: StudyOverview, in_state: set[str]) -> str:
+    """Nothing more will come of it by itself."""
     if study.results:
-        return "done", reasons
-    return ("refused" if JobState.REFUSED in in_state else "done"), reasons
+        return "done"
+    if any(code == CANCELLED for code, _ in study.reasons):
+        return "cancelled"
+    return "refused" if JobState.REFUSED in in_state else "done"
 
 
 def _by_a_person(study: StudyOverview) -> tuple[str, str] | None:
