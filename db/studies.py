@@ -13,10 +13,11 @@ from .job_states import JobKind
 from .tables import series, series_fact, study
 
 
-def any_due(tx: Connection, quiet_seconds: float) -> bool:
-    """Whether `settle` would close anything; asked without a write lock."""
-    due = sa.select(study.c.id).where(study.c.state == "open", study.c.last_image <= Clock() - quiet_seconds)
-    return tx.execute(due.limit(1)).first() is not None
+def due_in(tx: Connection, quiet_seconds: float) -> float | None:
+    """The seconds until `settle` will close a study, 0 where it would now; None where none is open. No write lock."""
+    first = sa.select(sa.func.min(study.c.last_image) + quiet_seconds - Clock()).where(study.c.state == "open")
+    left = tx.execute(first).scalar()
+    return None if left is None else max(0.0, float(left))
 
 
 def settle(tx: Connection, quiet_seconds: float, max_attempts: int) -> list[str]:

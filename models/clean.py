@@ -13,6 +13,22 @@ MAJORITY = 2 / 3
 SMALLEST_CORE_ML = 2.0
 
 
+def winners(probabilities: torch.Tensor) -> NDArray[np.uint8]:
+    """The class of each voxel, as `argmax` over the first axis has it: the first of equal ones.
+
+    A running comparison over all voxels at once: torch's `argmax` goes from voxel to voxel, ten times as long.
+
+    Args:
+        probabilities: (class, x, y, z), at most 256 classes.
+    """
+    best = probabilities[0].clone()
+    winner = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for value, part in enumerate(probabilities[1:], 1):
+        winner.masked_fill_(part > best, value)
+        torch.maximum(best, part, out=best)
+    return np.asarray(winner.cpu().numpy())
+
+
 def absorb_small_components(
     probabilities: torch.Tensor, voxel_ml: float, smallest_ml: float, smallest_part: float = 0.0
 ) -> torch.Tensor:
@@ -26,7 +42,7 @@ def absorb_small_components(
         voxel_ml: of that grid.
         smallest_part: of the largest component of the class.
     """
-    winner = probabilities.argmax(0).cpu().numpy()
+    winner = winners(probabilities)
     for value in range(1, probabilities.shape[0]):
         components, count = ndimage.label(winner == value)
         if not count:
@@ -57,7 +73,7 @@ def fill_holes(probabilities: torch.Tensor, pixel_mm2: float, largest_mm2: float
         pixel_mm2: area of one pixel of a slice.
         largest_mm2: a hole that is larger stays.
     """
-    winner = probabilities.argmax(0).cpu().numpy()
+    winner = winners(probabilities)
     for value in range(1, probabilities.shape[0]):
         for k in np.flatnonzero((winner == value).any((0, 1))):
             plane = winner[:, :, k]
@@ -82,7 +98,7 @@ def one_class_per_core(probabilities: torch.Tensor, spacing_mm: NDArray[np.float
         probabilities: (class, x, y, z) on the network's grid; changed in place.
         spacing_mm: of that grid.
     """
-    winner = probabilities.argmax(0).cpu().numpy()
+    winner = winners(probabilities)
     found = ndimage.find_objects((winner > 0).astype(np.uint8))
     if not found:
         return probabilities

@@ -206,6 +206,7 @@ def _segment(
     from .uncertainty import Uncertain
 
     answer: dict[str, object]
+    begun = time.monotonic()
     entropy: dict[int, float] = {}
     gives_labels = network.card.result is Result.SEGMENTS
     answers = [SharedArray.make(channels[0].array.shape[:3], np.uint8)] if gives_labels else []
@@ -219,6 +220,7 @@ def _segment(
         arrays = [one.array for one in channels]
         affine, may_climb = np.array(message["affine"]), bool(message.get("may_climb", True))
         told = _telling(connection)
+        prepared_seconds = time.monotonic() - begun
         if gives_labels:
             out = answers[0].array
             seconds = network.segment(arrays, affine, out, entropy, kept, uncertain, told, may_climb=may_climb)
@@ -235,6 +237,7 @@ def _segment(
             os._exit(EXIT_DEVICE_LOST)
         return
     else:
+        seconds["start"] += prepared_seconds
         answer = {
             "say": "done",
             "seconds": {key: round(value, 6) for key, value in seconds.items()},

@@ -25,6 +25,7 @@ from .bundle_config import LEFT_OUT
 from .card import Bundle, CardError, verify
 from .causes import first_cause, is_full
 from .classes import Classes, highest
+from .contiguous import before_resampling
 from .detections import Detections
 from .ending import Ending
 from .feeding import Feeding
@@ -40,7 +41,8 @@ from .windows import OnWindows, Windows
 __all__ = ["LEFT_OUT", "LPS_TO_RAS", "Network", "Probabilities", "Unusable"]
 
 Made = TypeVar("Made")
-STAGES = ("preprocess", "forward", "postprocess", "inference")
+#: "start" is all before the first forward pass that is not the bundle's own preprocessing
+STAGES = ("preprocess", "forward", "postprocess", "inference", "start")
 
 
 class Network:
@@ -87,6 +89,7 @@ class Network:
         by_softmax = self._ending.taken and self._ending.threshold is None
         self.ladder = instead_of_inferer(self._evaluator, self.device, softmax=by_softmax, known=known)
         self._dataset = self._evaluator.data_loader.dataset
+        before_resampling(getattr(self._dataset, "transform", None))
         transform = Compose(getattr(self._dataset, "transform", None))
         readers: dict[Result, type[Detections | Classes]] = {Result.BOXES: Detections, Result.FINDING: Classes}
         reader = readers.get(self.card.result)
@@ -107,9 +110,14 @@ class Network:
             ("end", Events.ITERATION_COMPLETED),
         ):
             self._evaluator.add_event_handler(event, self._mark, name)
+        if not isinstance(network, torch.jit.ScriptModule):  # which takes no hook
+            network.register_forward_pre_hook(self._mark_first)
 
     def _mark(self, name: str) -> None:
         self._marks[name] = time.monotonic()
+
+    def _mark_first(self, *_: Any) -> None:
+        self._marks.setdefault("first", time.monotonic())
 
     def segment(
         self,
@@ -144,17 +152,19 @@ class Network:
             Unusable: the output is not a label map of this grid.
         """
         ras = LPS_TO_RAS @ affine
-        seconds = dict.fromkeys(STAGES, 0.0)
+        seconds, idle_since = dict.fromkeys(STAGES, 0.0), time.monotonic()
         if self._passes is not None:
             self._passes.begin(channels, uncertain)
         self._begin(out.shape[0], on_windows, may_climb=may_climb)
         for item, part, at in self._feeding.items(channels, ras, out):
             begun = time.monotonic()
+            seconds["start"] += begun - idle_since
             end = partial(self._labels.make, item=item, ras=at, out=part, doubt=doubt, kept=kept)
             marks, _ = self._item(item, end)
             if self._passes is not None:
                 self._passes.note(part, at)
             _add(seconds, begun, marks)
+            idle_since = time.monotonic()
         self.ladder.done()
         begun = time.monotonic()
         if self.card.grow_mm:
@@ -188,14 +198,16 @@ class Network:
         reader = self._reader
         assert reader is not None
         ras, shape = LPS_TO_RAS @ affine, channels[0].shape[:3]
-        seconds = dict.fromkeys(STAGES, 0.0)
+        seconds, idle_since = dict.fromkeys(STAGES, 0.0), time.monotonic()
         found: list[Found] = []
         self._begin(shape[0], on_windows, may_climb=may_climb)
         for item, _, at in self._feeding.items(channels, ras, np.broadcast_to(np.uint8(0), shape)):
             begun = time.monotonic()
+            seconds["start"] += begun - idle_since
             marks, one = self._item(item, partial(reader.found, ras=at, shape=shape))
             found.append(one)
             _add(seconds, begun, marks)
+            idle_since = time.monotonic()
         self.ladder.done()
         whole = len(found) == 1 and self.card.input[0].kind == "volume"
         return found[0] if whole else highest(found), seconds
@@ -250,3 +262,4 @@ def _add(seconds: dict[str, float], begun: float, marks: dict[str, float]) -> No
     seconds["forward"] += marks["forward"] - marks["read"]
     seconds["postprocess"] += time.monotonic() - marks["forward"]
     seconds["inference"] += marks["end"] - begun
+    seconds["start"] += marks.get("first", marks["read"]) - marks["read"]

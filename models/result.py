@@ -123,7 +123,9 @@ def only_known(labels: NDArray[Any], card: Card) -> None:
         Unusable: there are some.
     """
     values = {0, *membership.known(card)}
-    if labels.dtype == np.uint8:  # of every study: a table is twenty times faster than counting the values
+    if labels.dtype == np.uint8:  # of every study: the largest, or a table, is far faster than counting the values
+        if len(values) == max(values) + 1 and labels.size and int(labels.max()) < len(values):
+            return
         known = np.isin(np.arange(LARGEST + 1), list(values))
         if all(np.take(known, part, mode="clip").all() for part in labels):
             return

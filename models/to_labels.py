@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import entropy, membership, overlapping
 from .card import Card
-from .clean import absorb_small_components, fill_holes, one_class_per_core
+from .clean import absorb_small_components, fill_holes, one_class_per_core, winners
 from .ending import Ending
 from .restore import bit_map, label_map
 from .result import LARGEST, Unusable, labels_of, only_known
@@ -176,7 +176,7 @@ class ToLabels:
         classes = torch.from_numpy(np.searchsorted(values, out.transpose(2, 1, 0)))
         one_hot = torch.stack([(classes == number).to(torch.uint8) for number in range(len(values))])
         self._mend(one_hot, ras)
-        out[:] = values[one_hot.argmax(0).numpy()].transpose(2, 1, 0)
+        out[:] = values[winners(one_hot)].transpose(2, 1, 0)
 
     def _mend(self, probabilities: torch.Tensor, model_affine: NDArray[np.float64]) -> None:
         """Apply the card's rules, in place."""

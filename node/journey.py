@@ -51,6 +51,7 @@ from .delivering import not_held
 from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
 from .hosts import OUT_OF_MEMORY
+from .objects.ahead import Ahead
 from .objects.headers import repaired
 from .operations.sweep import sweep_home
 from .prediction import predict, read
@@ -87,13 +88,13 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
     try:
         reach("volume-built")
         with stages("objects"):  # before the network runs: headers that cannot stand in a result are refused at once
-            sources = repaired(built.first.headers, built.first.geometry)
+            ahead = Ahead(repaired(built.first.headers, built.first.geometry))
         affine = built.first.geometry.affine
         answer = _predicted(node, job, bundle, built, affine, stages)
         reach("predicted")
         with node.database.read() as tx:
             to = input_sets.live_destinations(tx, job.input_set_id)
-        done = making.finish(node, job, input_set, version, bundle, built, read_before, sources, answer, to, stages)
+        done = making.finish(node, job, input_set, version, bundle, built, read_before, ahead, answer, to, stages)
     finally:
         built.close()
     reach("before-results-commit")

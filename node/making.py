@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 
 from db import deliveries, measurements, results
 from db.job_states import Claim
@@ -31,9 +30,9 @@ from .measurements.measure import measure
 from .measurements.quality import Sureness, flags
 from .measurements.values import Change, Flag
 from .objects import forms, keep, parametric
+from .objects.ahead import Ahead
 from .objects.checks.whole import faults
 from .objects.forms import SR, Form, Wish
-from .objects.headers import fingerprint
 from .objects.identity import Predecessor, Provenance, Source
 from .objects.outlines import rtstruct, stl
 from .objects.pictures.choice import number_of_key_images
@@ -77,7 +76,7 @@ def finish(
     bundle: Bundle,
     built: Channels,
     upstreams: Sequence[Upstream],
-    sources: list[Dataset],
+    ahead: Ahead,
     answer: Answer,
     destinations: Sequence[str],
     stages: Stages,
@@ -86,7 +85,7 @@ def finish(
 
     Args:
         upstreams: the results of other networks that were read.
-        sources: the repaired headers of the first channel (`headers.repaired`).
+        ahead: what was made of the first channel's repaired headers meanwhile.
         destinations: those that its results go to.
 
     Raises:
@@ -119,7 +118,7 @@ def finish(
         weights_sha256=bundle.weights_sha256,
         card_sha256=bundle.card_sha256,
         input_set_hash=input_set["members_hash"],
-        headers_sha256=fingerprint(sources),
+        headers_sha256=ahead.fingerprint(),
         mask_sha256=answer.found.sha256 if answer.found is not None else mask_sha256(answer.labels),
         study_uid=input_set["study_uid"],
         content_time=job.first_claimed,
@@ -133,7 +132,7 @@ def finish(
     provenance = in_line(provenance, older, doubts, changes)
     run = Run(
         volume=volume,
-        sources=sources,
+        sources=ahead.sources,
         labels=answer.labels,
         measured=measured,
         flags=doubts,

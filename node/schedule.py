@@ -1,4 +1,7 @@
-"""The scheduling process: APScheduler, which only enqueues. Several may run: what two of them ask for is one job."""
+"""The scheduling process, which only enqueues: what is due by the clock, by APScheduler, and studies that are quiet.
+
+Several may run: what two of them ask for is one job.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from .operations.retrain import Terms
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 1.0
+#: another process may be closing the study that is due
+SOONEST_SECONDS = 0.05
 RESCUE_SECONDS = 5.0
 TRAINING_SECONDS = 20.0
 SWEEP_ATTEMPTS = 3
@@ -29,30 +34,50 @@ SWEEP_PRIORITY = 100
 def run(node: Node, stopping: threading.Event) -> None:
     """Schedule until `stopping` is set."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
-    scheduler.add_job(settle, "interval", seconds=SETTLE_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node], misfire_grace_time=None)
     if node.learning.train:
         scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.start()
-    stopping.wait()
+    _keep_settling(node, stopping)
     scheduler.shutdown(wait=True)
 
 
-def settle(node: Node) -> None:
-    """Close the studies that have been quiet long enough, each with its `choose` job."""
+def _keep_settling(node: Node, stopping: threading.Event) -> None:
+    """Settle each study at the moment when it has been quiet long enough, not at the next tick of a clock."""
+    wait_seconds = 0.0
+    while not stopping.wait(wait_seconds):
+        wait_seconds = SETTLE_SECONDS
+        try:
+            left = settle(node)
+        except Exception:
+            logger.exception("studies were not settled")  # the edge of the process: the next time may go well
+            continue
+        if left is not None:
+            wait_seconds = min(max(left, SOONEST_SECONDS), SETTLE_SECONDS)
+
+
+def settle(node: Node) -> float | None:
+    """Close the studies that have been quiet long enough, each with its `choose` job.
+
+    Returns:
+        The seconds until the next one will have been; None where no study is open.
+    """
     try:
         with node.database.read() as tx:
-            if not studies.any_due(tx, node.quiet_seconds):
-                return
+            left = studies.due_in(tx, node.quiet_seconds)
+        if left is None or left > 0:
+            return left
         with node.database.write() as tx:
             settled = studies.settle(tx, node.quiet_seconds, node.work.attempts)
+            left = studies.due_in(tx, node.quiet_seconds)
     except DatabaseUnreachable as error:
         logger.warning("%s", error)
-        return
+        return None
     if settled:
         logger.info("%d studies settled", len(settled))
+    return left
 
 
 def rescue(node: Node) -> None:

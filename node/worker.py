@@ -49,6 +49,7 @@ class Worker:
     name: str
     stopping: threading.Event = field(default_factory=threading.Event)
     _held: dict[int, Claim] = field(default_factory=dict)
+    _news: dict[str, threading.Event] = field(default_factory=lambda: {one: threading.Event() for one in LOOPS})
 
     def run(self, grace_seconds: float) -> None:
         """Work until `stopping` is set; a job that is not done after the grace is given back, no attempt used up."""
@@ -59,6 +60,7 @@ class Worker:
         for thread in threads:
             thread.start()
         self.stopping.wait()
+        self._tell()
         deadline = time.monotonic() + grace_seconds
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -71,6 +73,7 @@ class Worker:
     def _loop(self, activity: str, kinds: tuple[JobKind, ...]) -> None:
         rescued = 0.0
         while not self.stopping.is_set():
+            self._news[activity].clear()  # before it looks: what comes after that is news
             try:
                 if time.monotonic() - rescued > RESCUE_SECONDS:
                     rescued = time.monotonic()
@@ -82,9 +85,15 @@ class Worker:
                 self.stopping.wait(1)
                 continue
             if claim is None:
-                self.stopping.wait(POLL_SECONDS)
+                self._news[activity].wait(POLL_SECONDS)
             else:
                 self.attempt(claim)
+                self._tell()
+
+    def _tell(self) -> None:
+        """What a job made may be another loop's next one: it need not wait for its turn to look."""
+        for one in self._news.values():
+            one.set()
 
     def _next(self, activity: str, kinds: tuple[JobKind, ...]) -> Claim | None:
         with self.node.database.read() as tx:

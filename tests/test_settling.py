@@ -91,6 +91,27 @@ def _age(database: Database) -> float:
         return clock(tx) - float(tx.execute(sa.select(study.c.last_image)).scalar_one())
 
 
+def test_whoever_settles_knows_when_the_next_study_will_be_quiet(database: Database) -> None:
+    def due_in(quiet_seconds: float) -> float | None:
+        with database.read() as tx:
+            return studies.due_in(tx, quiet_seconds)
+
+    assert due_in(60) is None
+    arrive(database, arrival(study_uid="1.2"))
+    arrive(database, arrival(study_uid="1.9"))
+    with database.write() as tx:
+        earlier = sa.update(study).where(study.c.study_uid == "1.9")
+        tx.execute(earlier.values(last_image=study.c.last_image - 100))
+    left = due_in(200)
+    assert left is not None
+    assert 40 < left <= 100, "the study that has been quiet longest counts"
+    assert due_in(60) == 0
+    assert settle(database, 60) == ["1.9"]
+    assert 0 < (due_in(60) or 0) <= 60
+    assert settle(database) == ["1.2"]
+    assert due_in(60) is None
+
+
 def test_two_schedulers_close_a_study_once(database: Database) -> None:
     arrive(database, *(arrival(1, study_uid=f"1.{n}") for n in range(20)))
     closed: list[str] = []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,7 +89,7 @@ class Candidates:
 
 @dataclass
 class _Gathered:
-    images: list[Image] = field(default_factory=list)
+    images: list[tuple[Row, Dataset]] = field(default_factory=list)
     callers: Counter[str] = field(default_factory=Counter)
     broken: str = ""
 
@@ -99,22 +101,34 @@ def gather(rows: Sequence[Row], archive: Archive, decoders: Decoders, also: Coll
         rows: all revisions, those of one SOP instance together and in order (`db.arrivals.images`).
         also: keywords of what is read beside `facts.KEYWORDS`: what routes ask for.
     """
-    newest: dict[str, Row] = {}
-    identities: dict[int, Identity] = {}
-    known: dict[int, str] = {}
-    for row in rows:
-        if row["image_identity"] is None:
-            before = newest.get(row["sop_uid"])
-            sha256 = _sha256(archive, row)
-            same = before is not None and _same_image(archive, before, row, decoders)
-            image_identity = known[before["id"]] if before is not None and same else sha256
-            identities[row["id"]] = Identity(row["id"], sha256, image_identity)
-            known[row["id"]] = image_identity
-        else:
-            known[row["id"]] = row["image_identity"]
-        newest[row["sop_uid"]] = row
+    newest = {row["sop_uid"]: row for row in rows}
+    with _hashes(rows, archive) as sha256_of:
+        gathered = _headers(newest.values(), archive, also)
+        identities = _identities(rows, sha256_of, archive, decoders)
+    known = {row["id"]: row["image_identity"] for row in rows} | {
+        one.instance_id: one.image_identity for one in identities
+    }
+    series = tuple(
+        Series(
+            uid,
+            tuple(Image(row["sop_uid"], known[row["id"]], header) for row, header in one.images),
+            dict(one.callers),
+            one.broken,
+        )
+        for uid, one in sorted(gathered.items())
+    )
+    return Candidates(
+        series,
+        {row["series_uid"]: row["series_id"] for row in newest.values()},
+        identities,
+        frozenset((row["issuer"], row["patient"]) for row in newest.values()),
+    )
+
+
+def _headers(newest: Iterable[Row], archive: Archive, also: Collection[str]) -> dict[str, _Gathered]:
+    """The images of each series, by its UID."""
     gathered: dict[str, _Gathered] = {}
-    for row in newest.values():
+    for row in newest:
         one = gathered.setdefault(row["series_uid"], _Gathered())
         one.callers[row["calling_ae"]] += 1
         try:
@@ -124,16 +138,37 @@ def gather(rows: Sequence[Row], archive: Archive, decoders: Decoders, also: Coll
                 raise Refused("pixel-data-truncated", "an image declares more frames than its file has room for")
         except Refused as refusal:
             header, one.broken = Dataset(), refusal.sentence
-        one.images.append(Image(row["sop_uid"], known[row["id"]], header))
-    series = tuple(
-        Series(uid, tuple(one.images), dict(one.callers), one.broken) for uid, one in sorted(gathered.items())
-    )
-    return Candidates(
-        series,
-        {row["series_uid"]: row["series_id"] for row in newest.values()},
-        tuple(identities.values()),
-        frozenset((row["issuer"], row["patient"]) for row in newest.values()),
-    )
+        one.images.append((row, header))
+    return gathered
+
+
+def _identities(
+    rows: Sequence[Row], sha256_of: Callable[[Row], str], archive: Archive, decoders: Decoders
+) -> tuple[Identity, ...]:
+    """Of the instances that have none yet: their own, or that of the revision before where they are the same image."""
+    found: list[Identity] = []
+    known: dict[int, str] = {}
+    before: dict[str, Row] = {}
+    for row in rows:
+        known[row["id"]] = row["image_identity"]
+        if row["image_identity"] is None:
+            earlier, sha256 = before.get(row["sop_uid"]), sha256_of(row)
+            same = earlier is not None and _same_image(archive, earlier, row, decoders)
+            known[row["id"]] = known[earlier["id"]] if earlier is not None and same else sha256
+            found.append(Identity(row["id"], sha256, known[row["id"]]))
+        before[row["sop_uid"]] = row
+    return tuple(found)
+
+
+@contextmanager
+def _hashes(rows: Sequence[Row], archive: Archive) -> Iterator[Callable[[Row], str]]:
+    """The SHA-256 of instances that have no identity yet, made in a thread of its own: hashing lets the others run."""
+    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
+        made = {row["id"]: pool.submit(_sha256, archive, row) for row in rows if row["image_identity"] is None}
+        try:
+            yield lambda row: made[row["id"]].result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _sha256(archive: Archive, row: Row) -> str:

@@ -7,7 +7,9 @@ type in which each slice is stored. Where they lie is the business of `geometry`
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,8 @@ AIR_HU, NOTHING_BELOW_HU = -1024.0, -2000.0
 #: weights of red, green and blue in grey (ITU-R BT.601)
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 LARGEST_VALUE = 1e12
+#: images whose stored values wait to be reckoned
+AHEAD = 2
 #: 16 GiB in float32; compressed, so much may come in a few bytes
 MOST_VOXELS = 1 << 32
 #: values of ImageType whose pixels are no Hounsfield units, whatever their modality
@@ -113,8 +117,7 @@ def build(
     shape = (*grid.shape, 3) if rule.colour == "rgb" else grid.shape
     values = SharedArray.make(shape, np.float32)
     try:
-        for n, stored in _stored(images, slices, decoders):
-            _fill(values.array[n], stored, slices[n].header, rule)
+        _fill_all(values.array, images, slices, decoders, rule)
     except BaseException:
         values.close()
         raise
@@ -168,6 +171,23 @@ def _stored(
             frame = slices[n].frame
             single = frame is None or stored.ndim == len(pixels.pixel_shape(slices[n].header))
             yield n, stored if single else stored[frame]
+
+
+def _fill_all(
+    into: Array, images: Sequence[pixels.Stored], slices: Sequence[_Slice], decoders: Decoders, rule: Input
+) -> None:
+    """Write the values of all slices: one is reckoned in a thread while the next ones are read."""
+    with ThreadPoolExecutor(1, thread_name_prefix="volume") as pool:
+        under_way: deque[Future[None]] = deque()
+        try:
+            for n, stored in _stored(images, slices, decoders):
+                under_way.append(pool.submit(_fill, into[n], stored, slices[n].header, rule))
+                if len(under_way) > AHEAD:  # as many as may wait in memory
+                    under_way.popleft().result()
+            for one in under_way:
+                one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _fill(into: Array, stored: NDArray[np.integer], header: Dataset, rule: Input) -> None:

@@ -123,6 +123,13 @@ def is_snomed(value: str) -> bool:
     return check == 0
 
 
+def read_tables() -> None:
+    """Read pydicom's dictionaries of codes now, which else the first check of a process does."""
+    _dicom_codes()
+    for group in ("cid7150", "cid7151", *CLOSED.values()):
+        getattr(codes, group)
+
+
 @cache
 def _dicom_codes() -> frozenset[str]:
     return frozenset(code.value for code in codes.DCM.concepts.values())

@@ -91,7 +91,6 @@ def nested(ds: Dataset) -> Iterator[tuple[str, Dataset]]:
 
 def of_vr(ds: Dataset, vr: str) -> Iterator[DataElement]:
     """The elements of a value representation; no other is decoded, where the file says which they are."""
-    for tag in ds.keys():  # noqa: SIM118 - iterating would decode every element
-        element = ds.get_item(tag)
-        if element.VR in (vr, None) and tag != PER_FRAME and ds[tag].VR == vr:
-            yield ds[tag]
+    for element in list(ds.values()):  # as they were read: iterating over the data set would decode every one
+        if element.VR in (vr, None) and element.tag != PER_FRAME and (decoded := ds[element.tag]).VR == vr:
+            yield decoded
