@@ -50,6 +50,7 @@ def demo(study: Path | None, out: Path) -> int:
         study: a folder of DICOM files; None for a synthetic chest CT.
         out: where the results and the picture go.
     """
+    given = _files(study) if study else []
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -58,7 +59,7 @@ def demo(study: Path | None, out: Path) -> int:
         Progress(*columns, console=console) as progress,
         ToyPacs() as pacs,
     ):
-        files = _files(study) if study else _synthetic(Path(scratch) / "study", progress)
+        files = given or _synthetic(Path(scratch) / "study", progress)
         home = Path(scratch) / "home"
         with _running_node(home, pacs, progress) as port:
             _send(files, port, progress)
