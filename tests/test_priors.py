@@ -47,7 +47,9 @@ def rows(node: Node, table: sa.Table) -> list[Any]:
         return list(tx.execute(sa.select(table).order_by(table.c.id)).mappings())
 
 
-def both(node: Node, hosts: ThresholdHosts, first: list[Dataset], second: list[Dataset], slices: int = SLICES // 2) -> None:
+def both(
+    node: Node, hosts: ThresholdHosts, first: list[Dataset], second: list[Dataset], slices: int = SLICES // 2
+) -> None:
     take_in(node, first)
     work_off(node)
     smaller(hosts, slices)
