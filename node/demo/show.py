@@ -39,6 +39,8 @@ from .toy_pacs import ToyPacs
 
 QUIET_SECONDS = 3
 LONGEST_SECONDS = 900
+#: the configuration: one study is one worker's, and needs one network, or none
+SMALL = "[work]\nworkers = 1\n[hosts]\nat_start = false\n"
 AE_TITLE = "PLANIMETER"
 SENDER = "DEMO"
 
@@ -96,7 +98,7 @@ def _running_node(home: Path, pacs: ToyPacs, progress: Progress) -> Iterator[int
     command += ["--ae-title", AE_TITLE, "--quiet-seconds", str(QUIET_SECONDS)]
     command += ["--send-to", f"{pacs.ae_title}@127.0.0.1:{pacs.port}"]
     config = home.with_suffix(".toml")
-    config.write_text("[hosts]\nat_start = false\n", encoding="utf-8")  # the study needs one network, or none
+    config.write_text(SMALL, encoding="utf-8")
     command += ["--config", str(config)]
     log = home.with_suffix(".log")
     with log.open("wb") as stream:
