@@ -82,6 +82,7 @@ class HostsSection(Section):
 
     memory_gb: Annotated[float, Field(ge=0)] = 0
     warm: Annotated[int, Field(ge=0, le=1000)] = 0
+    at_start: bool = True
 
 
 class SendSection(Section):

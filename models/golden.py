@@ -56,13 +56,18 @@ class Golden:
     minimum_dice: float
 
 
+def are_in(bundle: Bundle) -> bool:
+    """Whether a bundle says itself what it has to find."""
+    return LISTED in bundle.card.files
+
+
 def cases(bundle: Bundle) -> Iterator[Golden]:
     """The golden cases of a bundle, one at a time; none where it has none.
 
     Raises:
         CardError: one cannot be read, or does not fit the card.
     """
-    if LISTED not in bundle.card.files:
+    if not are_in(bundle):
         return
     if bundle.card.result is not Result.SEGMENTS:
         raise CardError(f"{LISTED}: golden cases are label maps, and this network gives {bundle.card.result}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from collections.abc import Callable
 
@@ -41,6 +42,10 @@ def call(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
+    try:
+        _try_to_listen(settings)  # the receiver will; whoever cannot hears of it before everything else has started
+    except OSError as error:
+        return _cannot_listen(settings, error)
     return _supervise(options, settings, ["receive", *_workers(settings), "schedule"])
 
 
@@ -68,12 +73,23 @@ def receive(options: argparse.Namespace) -> int:
     try:
         roles.receive(settings, child)
     except OSError as error:
-        sys.stderr.write(
-            f"planimeter: cannot listen on {settings.listen}:{settings.receive.port}: {error.strerror}; "
-            "is another node running, or another port needed?\n"
-        )
-        return EXIT_FAILED
+        return _cannot_listen(settings, error)
     return 0
+
+
+def _try_to_listen(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.listen else socket.AF_INET
+    with socket.socket(family) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the receiver's, after one that has just ended
+        tried.bind((settings.listen, settings.receive.port))
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> int:
+    sys.stderr.write(
+        f"planimeter: cannot listen on {settings.listen}:{settings.receive.port}: {error.strerror}; "
+        "is another node running, or another port needed?\n"
+    )
+    return EXIT_FAILED
 
 
 def schedule(options: argparse.Namespace) -> int:

@@ -10,11 +10,9 @@ from functools import partial
 from db.database import Row
 from models.card import Bundle
 
-from . import network_commands, upstream
+from . import network_commands
 from .answers import node_of, say, show
 from .options import who
-from .prediction import read
-from .study.channels import Channels
 
 
 def call(options: argparse.Namespace) -> int:
@@ -54,7 +52,10 @@ def add_labels(options: argparse.Namespace) -> int:
 
 
 def export_labels(options: argparse.Namespace) -> int:
+    from . import upstream
     from .operations import nifti
+    from .prediction import read
+    from .study.channels import Channels
 
     node = node_of(options)
 

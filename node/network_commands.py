@@ -18,6 +18,8 @@ def list_models(options: argparse.Namespace) -> int:
 
 
 def add_model(options: argparse.Namespace) -> int:
+    from models import golden
+
     from .operations import installing, rehearse, show_network
 
     node = node_of(options)
@@ -26,7 +28,7 @@ def add_model(options: argparse.Namespace) -> int:
     if brought.questions:
         return 1
     bundle = node.networks.known(brought.name)[1]
-    return rehearse.check(bundle, node.device) if rehearse.has_golden_cases(bundle) else 0
+    return rehearse.check(bundle, node.device) if golden.are_in(bundle) else 0
 
 
 def show_model(options: argparse.Namespace) -> int:

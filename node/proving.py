@@ -8,6 +8,7 @@ torch. What held is remembered for each environment, so that machines of several
 from __future__ import annotations
 
 from db import switches
+from models import golden
 from models.card import Bundle
 
 from . import prediction, trying
@@ -15,7 +16,6 @@ from .app import Node
 from .attempt import Stages
 from .errors import Refused
 from .operations import proofs
-from .operations.rehearse import has_golden_cases
 
 
 def require(node: Node, bundle: Bundle, stages: Stages) -> None:
@@ -25,7 +25,7 @@ def require(node: Node, bundle: Bundle, stages: Stages) -> None:
         Refused: `golden-lost`: one does not hold, and the network is off from now on.
         Unavailable, Failed: as `prediction.predict`.
     """
-    if not has_golden_cases(bundle):
+    if not golden.are_in(bundle):
         return
     environment = prediction.environment(node.hosts, bundle)
     with node.database.read() as tx:

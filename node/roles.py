@@ -74,4 +74,4 @@ def supervise(settings: Settings, node: Node, roles: dict[str, list[str]], say: 
         NotStarted: one of them could not be started.
     """
     limits = Limits(int(settings.hosts.memory_gb * 1e9), settings.hosts.warm)
-    Supervisor(node, roles, settings.work.device, limits).run(say)
+    Supervisor(node, roles, settings.work.device, limits, settings.hosts.at_start).run(say)

@@ -70,12 +70,14 @@ class Supervisor:
         roles: name -> arguments of `planimeter` that play it; the names are for the log.
         device: where model hosts run.
         limits: what they may take together.
+        at_start: whether they load the networks of the routes before a study comes for them.
     """
 
     node: Node
     roles: dict[str, list[str]]
     device: str
     limits: Limits
+    at_start: bool = True
     stopping: threading.Event = field(default_factory=threading.Event)
     _processes: dict[str, _Process] = field(default_factory=dict)
 
@@ -95,7 +97,8 @@ class Supervisor:
                 self._processes[role] = self._start(role, command)
             for process in self._processes.values():
                 process.facts = self._await_ready(process)
-            threading.Thread(target=self._warm_up, args=(hosts,), name="warm-up", daemon=True).start()
+            if self.at_start:
+                threading.Thread(target=self._warm_up, args=(hosts,), name="warm-up", daemon=True).start()
             on_ready({role: process.facts for role, process in self._processes.items()})
             while not self.stopping.wait(0.2):
                 self._look_after()
@@ -166,9 +169,10 @@ class Supervisor:
             logger.warning("%d jobs of %s wait again", count, worker)
 
     def _warm_up(self, hosts: Hosts) -> None:
-        """Load the networks that the routes name, before the first study needs them."""
+        """Load the networks that the routes name, before the first study needs them; no more than may stay loaded."""
         off = self.node.networks.switched_off()
-        for name in sorted({name for route in self.node.routes for name in route.networks} - off):
+        named = sorted({name for route in self.node.routes for name in route.networks} - off)
+        for name in named[: self.limits.warm or None]:
             if self.stopping.is_set():
                 return
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from filelock import FileLock
 
 from config.settings import Settings, load
 from db import schema
@@ -55,14 +57,21 @@ def dcmtk() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def dicom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real imaging data, unpacked."""
+    """The real imaging data, unpacked once for all processes of a run; nobody writes into it."""
     if not (DATA / "unpack.sh").is_file():
         sentence = "the real imaging data is not there: set PLANIMETER_DATA to its folder"
         if os.environ.get("PLANIMETER_DATA_REQUIRED") == "1":
             pytest.fail(sentence)
         pytest.skip(sentence)
-    folder = tmp_path_factory.mktemp("data")
-    subprocess.run(["sh", str(DATA / "unpack.sh"), str(folder)], check=True)
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all processes of this run
+    folder, unpacked = shared / "unpacked", shared / "unpacked.done"
+    with FileLock(shared / "unpacked.lock"):
+        if not unpacked.exists():
+            folder.mkdir()
+            subprocess.run(["sh", str(DATA / "unpack.sh"), str(folder)], check=True)
+            unpacked.touch()
     return folder
 
 
@@ -70,6 +79,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "dicom_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real_data)
+
+
+def pytest_collection_finish() -> None:
+    """The libraries are a million objects, which every full collection of garbage would go through again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -195,10 +210,18 @@ def node(settings: Settings, threshold_hosts: ThresholdHosts) -> Iterator[Node]:
 
 @pytest.fixture
 def start_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
-    """`planimeter run` in processes of its own; stopped at the end of the test."""
+    """`planimeter run` in processes of its own; stopped at the end of the test.
+
+    Where the test says neither home nor configuration, a network is loaded when a study comes for it: most need one of
+    the three that are shipped, or none.
+    """
     started: list[RunningNode] = []
 
     def start(*arguments: str, home: Path | None = None, **environ: str) -> RunningNode:
+        if home is None and "--config" not in arguments:
+            config = tmp_path / "running.toml"
+            config.write_text("[hosts]\nat_start = false\n")
+            arguments = ("--config", str(config), *arguments)
         running = RunningNode(home or tmp_path / "running", arguments, environ)
         started.append(running)
         running.start()

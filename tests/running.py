@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -11,6 +12,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from db.database import Database, open_database
+from node.app import database_url
+from node.operations.status import overview
+from node.options import settings_of
 from tests.waiting import wait_until
 
 PLANIMETER = [sys.executable, "-P", "-m", "node.cli"]
@@ -36,6 +41,7 @@ class RunningNode:
         self.port = 0
         self.lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None
+        self._database: Database | None = None
 
     def start(self) -> None:
         """Start, and wait until it is ready. Started again, it listens on the same port."""
@@ -75,6 +81,9 @@ class RunningNode:
 
     def stop(self) -> int | None:
         """SIGTERM; the exit status."""
+        if self._database is not None:
+            self._database.dispose()
+            self._database = None
         if self._process is None:
             return None
         if self._process.poll() is None:
@@ -120,8 +129,19 @@ class RunningNode:
         return answer
 
     def study(self, study_uid: str) -> dict[str, Any]:
-        """One study of the status; empty when it is not there yet."""
-        return next((one for one in self.status()["studies"] if one["study_uid"] == study_uid), {})
+        """One study of the status; empty when it is not there yet.
+
+        Asked in this process: a command that is started again and again takes what the node needs of the machine.
+        """
+        return next((one for one in overview(self._rows())["studies"] if one["study_uid"] == study_uid), {})
+
+    def _rows(self) -> Database:
+        """The node's database, found as every command finds it."""
+        if self._database is None:
+            unset = dict.fromkeys(("config", "ae_title", "port", "database", "quiet_seconds"))
+            options = argparse.Namespace(**unset, home=self.home, send_to=[])
+            self._database = open_database(database_url(settings_of(options)))
+        return self._database
 
     def wait_for(self, study_uid: str, state: str, seconds: float = 120) -> dict[str, Any]:
         """Wait until a study is in a state."""

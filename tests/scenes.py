@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,9 @@ def labels_at(points: Numbers) -> NDArray[np.uint8]:
     return found
 
 
+@cache
 def centroid(value: int) -> Numbers:
-    """Of the ball or the letter, by fine sampling."""
+    """Of the ball or the letter, by fine sampling: four million points, so once."""
     axis = np.arange(-40, 40, 0.5) + 0.25
     points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1) + CENTRE
     return np.asarray(points[labels_at(points) == value].mean(0))
@@ -133,7 +135,7 @@ def images(kind: str, where: Grid, *, order: Sequence[int] | None = None) -> lis
 
 def _single(where: Grid, modality: str, order: Sequence[int]) -> Iterator[Dataset]:
     study, series, place = generate_uid(), generate_uid(), generate_uid()
-    stored = np.vectorize(STORED.get)(where.labels()).astype(np.int16)
+    stored = np.array([STORED[value] for value in range(len(STORED))], np.int16)[where.labels()]
     lengths = np.linalg.norm(where.affine[:3, :3], axis=0)
     normal = np.cross(where.affine[:3, 0] / lengths[0], where.affine[:3, 1] / lengths[1])
     for number, k in enumerate(order):

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from models import card, client
 from models.wire import SharedArray
 from node import warm
 from node.admission import BASE_BYTES, Limits, Tenant, goes_first, has_grown, needed, shortage, too_many
+from node.app import Node
 from node.errors import Unavailable
 from node.hosts import Hosts, ask
+from node.supervisor import Supervisor
 from tests import mini_bundle
 from tests.waiting import wait_until
 
@@ -65,6 +68,27 @@ def test_a_leak_is_told_from_the_memory_that_work_leaves_behind() -> None:
     assert has_grown(int(1.6 * GB), int(0.5 * GB), Limits())
     assert has_grown(int(1.2 * GB), int(0.5 * GB), Limits(memory_bytes=2 * GB))
     assert not has_grown(int(1.2 * GB), int(1.1 * GB), Limits(memory_bytes=2 * GB)), "a large network is no leak"
+
+
+@dataclass
+class Asked(Hosts):
+    """Notes which networks it is asked for, and starts none."""
+
+    names: list[str] = field(default_factory=list)
+
+    def address(self, folder: str, card_sha256: str) -> Path:  # noqa: ARG002 - as its caller has it
+        self.names.append(Path(folder).name)
+        return Path()
+
+
+@pytest.mark.parametrize(("most", "loaded"), [(0, ["ct_lungs", "pet_sarcoma"]), (1, ["ct_lungs"])])
+def test_no_more_are_loaded_at_the_start_than_may_stay(
+    node: Node, tmp_path: Path, most: int, loaded: list[str]
+) -> None:
+    both = replace(node, routes=(replace(node.routes[0], networks=("pet_sarcoma", "ct_lungs")),))
+    hosts = Asked(tmp_path, "cpu")
+    Supervisor(both, {}, "cpu", Limits(warm=most))._warm_up(hosts)
+    assert hosts.names == loaded
 
 
 # ------------------------------------------------------------------ real hosts

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from config.settings import SettingsError
 from db.job_states import JobKind
 from db.tables import result
 from models import card
 from node.app import Node
+from node.options import target_of
 from tests.driving import only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
 from tests.orthanc import free_port
@@ -43,6 +45,14 @@ EMPTY = {"held", "networks", "aside"}
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "a home"
+
+
+@pytest.fixture
+def used(home: Path, migrated: Path) -> Path:
+    """The home of a node that has run before: its database is there."""
+    home.mkdir(mode=0o700)
+    shutil.copyfile(migrated, home / "planimeter.db")
+    return home
 
 
 @pytest.fixture
@@ -79,14 +89,14 @@ def test_what_is_not_a_command_is_answered_with_the_way_to_help() -> None:
     assert planimeter(check=False).returncode == 2
 
 
-def test_a_folder_is_taken_in_and_shown(home: Path, study: tuple[Path, str]) -> None:
+def test_a_folder_is_taken_in_and_shown(used: Path, study: tuple[Path, str]) -> None:
     folder, study_uid = study
-    assert planimeter("submit", "--home", home, folder).stdout == "8 new; 0 refused\n"
-    assert planimeter("submit", "--home", home, folder).stdout == "8 same; 0 refused\n"
-    status = json.loads(planimeter("status", "--home", home, "--json").stdout)
+    assert planimeter("submit", "--home", used, folder).stdout == "8 new; 0 refused\n"
+    assert planimeter("submit", "--home", used, folder).stdout == "8 same; 0 refused\n"
+    status = json.loads(planimeter("status", "--home", used, "--json").stdout)
     assert status["jobs"] == status["callers"] == status["deliveries"] == []
     assert status["studies"] == [{"study_uid": study_uid, "state": "arriving", "images": 8, "reason": None}]
-    assert "arriving" in planimeter("status", "--home", home).stdout
+    assert "arriving" in planimeter("status", "--home", used).stdout
 
 
 def test_the_json_of_status_keeps_its_keys(node: Node, pacs: FakePacs) -> None:
@@ -113,15 +123,15 @@ def test_the_json_of_status_keeps_its_keys(node: Node, pacs: FakePacs) -> None:
     assert (held["study_uid"], held["reason"]) == (status["studies"][0]["study_uid"], "the volumes differ")
 
 
-def test_what_cannot_be_taken_in_is_said_and_the_rest_is(home: Path, study: tuple[Path, str]) -> None:
+def test_what_cannot_be_taken_in_is_said_and_the_rest_is(used: Path, study: tuple[Path, str]) -> None:
     folder, _ = study
     (folder / "notes.txt").write_text("the patient moved")
     (folder / "0003.dcm").write_bytes((folder / "0003.dcm").read_bytes()[:-50])
-    said = refused("submit", "--home", home, folder)
+    said = refused("submit", "--home", used, folder)
     assert "7 new; 2 refused" in said
     assert "notes.txt: this is no DICOM file" in said
     assert "0003.dcm: the object is cut short" in said
-    assert "there is no such file or folder" in refused("submit", "--home", home, folder / "nowhere")
+    assert "there is no such file or folder" in refused("submit", "--home", used, folder / "nowhere")
 
 
 def test_the_home_is_for_its_owner_alone(home: Path, study: tuple[Path, str]) -> None:
@@ -131,13 +141,13 @@ def test_the_home_is_for_its_owner_alone(home: Path, study: tuple[Path, str]) ->
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_closing_does_not_wait_for_more(home: Path, study: tuple[Path, str]) -> None:
-    planimeter("submit", "--home", home, study[0])
-    assert "is closed" in planimeter("close", "--home", home, study[1]).stdout
-    (job,) = json.loads(planimeter("status", "--home", home, "--json").stdout)["jobs"]
+def test_closing_does_not_wait_for_more(used: Path, study: tuple[Path, str]) -> None:
+    planimeter("submit", "--home", used, study[0])
+    assert "is closed" in planimeter("close", "--home", used, study[1]).stdout
+    (job,) = json.loads(planimeter("status", "--home", used, "--json").stdout)["jobs"]
     assert (job["kind"], job["state"]) == ("choose", "waiting")
-    assert "there is no study 1.2.3 with images" in refused("close", "--home", home, "1.2.3")
-    assert "there is no study 1.2.3 with images" in refused("reprocess", "--home", home, "1.2.3")
+    assert "there is no study 1.2.3 with images" in refused("close", "--home", used, "1.2.3")
+    assert "there is no study 1.2.3 with images" in refused("reprocess", "--home", used, "1.2.3")
 
 
 def test_a_dead_letter_is_retried_by_its_job(node: Node, pacs: FakePacs) -> None:
@@ -167,12 +177,12 @@ def test_reprocessing_runs_again(node: Node) -> None:
     assert only_study(node)["state"] == "waiting"
 
 
-def test_pausing_is_shown_until_it_is_resumed(home: Path) -> None:
-    assert planimeter("pause", "--home", home, "send").stdout == "send: paused\n"
-    assert "Paused: send" in planimeter("status", "--home", home).stdout
-    assert planimeter("pause", "--home", home).stdout == "receive, work, send, learn: paused\n"
-    assert planimeter("resume", "--home", home).stdout == "receive, work, send, learn: goes on\n"
-    assert "Paused" not in planimeter("status", "--home", home).stdout
+def test_pausing_is_shown_until_it_is_resumed(used: Path) -> None:
+    assert planimeter("pause", "--home", used, "send").stdout == "send: paused\n"
+    assert "Paused: send" in planimeter("status", "--home", used).stdout
+    assert planimeter("pause", "--home", used).stdout == "receive, work, send, learn: paused\n"
+    assert planimeter("resume", "--home", used).stdout == "receive, work, send, learn: goes on\n"
+    assert "Paused" not in planimeter("status", "--home", used).stdout
 
 
 def test_a_folder_is_sent_to_a_pacs(home: Path, study: tuple[Path, str], pacs: FakePacs) -> None:
@@ -186,8 +196,13 @@ def test_a_folder_is_sent_to_a_pacs(home: Path, study: tuple[Path, str], pacs: F
     assert "7 of 8 stored" in refused("send", "--home", home, folder, target)
     assert "no DICOM file there" in refused("send", "--home", home, folder / "notes.txt", target)
     assert "NOBODY" in refused("send", "--home", home, folder, f"NOBODY@127.0.0.1:{free_port()}")
-    for wrong in ("PACS", "PACS@host", "PACS@host:port", "@host:104", "PACS@host:99999"):
-        assert "is not AET@HOST:PORT" in refused("send", "--home", home, folder, wrong)
+    assert "'PACS' is not AET@HOST:PORT" in refused("send", "--home", home, folder, "PACS")
+
+
+@pytest.mark.parametrize("wrong", ["PACS", "PACS@host", "PACS@host:port", "@host:104", "PACS@host:99999"])
+def test_what_is_no_target_is_refused_with_an_example_of_one(wrong: str) -> None:
+    with pytest.raises(SettingsError, match="is not AET@HOST:PORT, such as"):
+        target_of(wrong)
 
 
 def test_check_finds_everything_in_order(home: Path, pacs: FakePacs) -> None:
@@ -252,13 +267,13 @@ def test_a_home_that_may_not_be_written_is_said(tmp_path: Path, study: tuple[Pat
     assert str(file) in said
 
 
-def test_status_without_a_terminal_has_no_colours(home: Path) -> None:
-    assert "\x1b" not in planimeter("status", "--home", home).stdout
+def test_status_without_a_terminal_has_no_colours(used: Path) -> None:
+    assert "\x1b" not in planimeter("status", "--home", used).stdout
 
 
-def test_a_closed_pipe_ends_quietly(home: Path) -> None:
+def test_a_closed_pipe_ends_quietly(used: Path) -> None:
     """`planimeter status --json | head -1`"""
-    command = " ".join([*PLANIMETER, "status", "--home", f"'{home}'", "--json", "|", "head", "-c", "1"])
+    command = " ".join([*PLANIMETER, "status", "--home", f"'{used}'", "--json", "|", "head", "-c", "1"])
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
 

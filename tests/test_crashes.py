@@ -106,7 +106,7 @@ def push(port: Callable[[], int], images: list[Any], acknowledged: set[str], sto
 @pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_of_the_receiver_lose_nothing_that_was_acknowledged(receiver: ReceiverProcess, kills: int) -> None:
     senders, random = 4, Random(7)
-    batches = [small_series((40, 40, 400), patient_id=f"P{number}") for number in range(senders)]
+    batches = [small_series((40, 40, 20 * kills), patient_id=f"P{number}") for number in range(senders)]
     acknowledged: set[str] = set()
     stop = threading.Event()
     receiver.start()

@@ -219,9 +219,12 @@ def test_killed_processes_are_started_again_and_the_study_is_done(
 
 
 def test_sigterm_ends_everything_cleanly(start_node: Start, tmp_path: Path) -> None:
-    node = start_node("--quiet-seconds", "1")
+    config = tmp_path / "planimeter.toml"
+    config.write_text('[[route]]\nname = "chest"\nnetworks = ["ct_lungs"]\n')
+    node = start_node("--quiet-seconds", "1", "--config", str(config))
+    wait_until("its network is being loaded, without a study", lambda: node.processes("models.host"))
     pids = [pid for role in ("receive", "work", "schedule", "models.host") for pid in node.processes(role)]
-    assert len(pids) >= 4
+    assert len(pids) == 5
     assert node.stop() == 0
     wait_until("nobody is left", lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
     assert planimeter("status", "--home", node.home).returncode == 0
@@ -262,11 +265,13 @@ def test_what_is_bad_is_said_and_the_rest_goes_on(
     assert submitted.returncode == 1
     assert "cut short" in submitted.stdout
     node.wait_for(dcmread(good[0]).StudyInstanceUID, "done")
+    assert node.log.count("model host of") == 1, "none but the network that a study came for"
     for ds, code in ((one_slice[0], "too-few-slices"), (no_frame[0], "no-frame-of-reference"), (report, "no-images")):
         study = node.wait_for(ds.StudyInstanceUID, "refused")
         assert study["reason"].startswith(code)
-    reasons = {caller["reason"].split(":")[0]: caller for caller in node.status()["callers"]}
+    status = node.status()
+    reasons = {caller["reason"].split(":")[0]: caller for caller in status["callers"]}
     assert {"not-dicom", "truncated", "transfer-syntax-refused"} <= set(reasons)
     assert reasons["transfer-syntax-refused"]["ae_title"] == "CT9"
     assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 2}
-    assert set(node.status()) == {"studies", "jobs", "callers", "deliveries", "held", "networks", "aside"}
+    assert set(status) == {"studies", "jobs", "callers", "deliveries", "held", "networks", "aside"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -31,12 +29,19 @@ from tests import mini_bundle
 from tests.waiting import wait_until
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
+    """Of all tests here, as they are of all studies of a node: what one breaks must not hurt the next."""
     with tempfile.TemporaryDirectory(prefix="pl-") as folder:
         made = Hosts(Path(folder), "cpu")
         yield made
         made.stop()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with nothing special; its host is warm from the first test that asks for it."""
+    return mini_bundle.make(tmp_path_factory.mktemp("plain"), "plain")
 
 
 def affine(turn: str = "axial") -> NDArray[np.float64]:
@@ -327,29 +332,27 @@ def run(hosts: Hosts, bundle: Path, limit: float = 60) -> client.Answer:
         channel.close()
 
 
-def pid_of(hosts: Hosts) -> int:
-    (host,) = hosts._hosts.values()
-    return host.process.pid
+def process_of(hosts: Hosts, bundle: Path) -> subprocess.Popen[bytes]:
+    return hosts._hosts[card.read(bundle).card_sha256].process
 
 
-def test_one_warm_host_serves_everybody_and_starts_again_after_a_crash(tmp_path: Path, hosts: Hosts) -> None:
-    bundle = mini_bundle.make(tmp_path)
-    first = run(hosts, bundle)
-    pid = pid_of(hosts)
+def test_one_warm_host_serves_everybody_and_starts_again_after_a_crash(plain: Path, hosts: Hosts) -> None:
+    first = run(hosts, plain)
+    process = process_of(hosts, plain)
     answers: list[client.Answer] = []
-    threads = [threading.Thread(target=lambda: answers.append(run(hosts, bundle))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: answers.append(run(hosts, plain))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert pid_of(hosts) == pid
+    assert process_of(hosts, plain) is process
     assert all(np.array_equal(answer.labels, first.labels) for answer in answers)
     assert len(answers) == 4
     assert first.peak_memory_mb > 50
-    os.kill(pid, signal.SIGKILL)
-    wait_until("the host is dead", lambda: next(iter(hosts._hosts.values())).process.poll() is not None)
-    assert np.array_equal(run(hosts, bundle).labels, first.labels)
-    assert pid_of(hosts) != pid
+    process.kill()
+    wait_until("the host is dead", lambda: process.poll() is not None)
+    assert np.array_equal(run(hosts, plain).labels, first.labels)
+    assert process_of(hosts, plain) is not process
 
 
 def slow(marker: Path, seconds: float) -> list[dict[str, Any]]:
@@ -358,7 +361,7 @@ def slow(marker: Path, seconds: float) -> list[dict[str, Any]]:
     return [{"_target_": "Lambdad", "keys": "image", "func": code}]
 
 
-def test_a_network_that_hangs_is_stopped_and_the_next_one_runs(tmp_path: Path, hosts: Hosts) -> None:
+def test_a_network_that_hangs_is_stopped_and_the_next_one_runs(tmp_path: Path, plain: Path, hosts: Hosts) -> None:
     marker = tmp_path / "begun"
     hangs = mini_bundle.make(tmp_path, "hangs", before=slow(marker, 600))
     begun = time.monotonic()
@@ -367,13 +370,12 @@ def test_a_network_that_hangs_is_stopped_and_the_next_one_runs(tmp_path: Path, h
         run(hosts, hangs, limit=2)
     assert time.monotonic() - begun < 120
     assert marker.exists()
-    fine = mini_bundle.make(tmp_path, "fine")
-    assert run(hosts, fine).labels.any()
+    assert run(hosts, plain).labels.any()
 
 
 def test_a_host_that_dies_at_work_costs_that_request_and_nothing_else(tmp_path: Path, hosts: Hosts) -> None:
     marker = tmp_path / "begun"
-    bundle = mini_bundle.make(tmp_path, before=slow(marker, 600))
+    bundle = mini_bundle.make(tmp_path, "dies", before=slow(marker, 600))
     errors: list[Exception] = []
 
     def request() -> None:
@@ -387,8 +389,8 @@ def test_a_host_that_dies_at_work_costs_that_request_and_nothing_else(tmp_path: 
     wait_until("the first request runs", marker.exists)
     waiting = threading.Thread(target=request)
     waiting.start()
-    wait_until("the second is connected", lambda: _connections(pid_of(hosts)) >= 2)
-    os.kill(pid_of(hosts), signal.SIGKILL)
+    wait_until("the second is connected", lambda: _connections(process_of(hosts, bundle).pid) >= 2)
+    process_of(hosts, bundle).kill()
     working.join()
     waiting.join()
     assert sorted(type(error).__name__ for error in errors) == ["HostBusy", "HostGone"]
@@ -401,28 +403,29 @@ def _connections(pid: int) -> int:
 
 def test_an_error_in_the_bundle_is_an_answer(tmp_path: Path, hosts: Hosts) -> None:
     code = "$lambda x: (_ for _ in ()).throw(RuntimeError('no such slice'))"
-    bundle = mini_bundle.make(tmp_path, before=[{"_target_": "Lambdad", "keys": "image", "func": code}])
+    bundle = mini_bundle.make(tmp_path, "wrong", before=[{"_target_": "Lambdad", "keys": "image", "func": code}])
     with pytest.raises(client.HostFailed, match="RuntimeError"):
         run(hosts, bundle)
-    pid = pid_of(hosts)
+    process = process_of(hosts, bundle)
     with pytest.raises(client.HostFailed):
         run(hosts, bundle)
-    assert pid_of(hosts) == pid
+    assert process_of(hosts, bundle) is process
 
 
-def test_rubbish_on_a_hosts_socket_does_not_hurt_it(tmp_path: Path, hosts: Hosts) -> None:
-    bundle = mini_bundle.make(tmp_path)
-    wanted = run(hosts, bundle)
-    address = hosts.address(str(bundle), card.read(bundle).card_sha256)
+def test_rubbish_on_a_hosts_socket_does_not_hurt_it(plain: Path, hosts: Hosts) -> None:
+    wanted = run(hosts, plain)
+    process = process_of(hosts, plain)
+    address = hosts.address(str(plain), card.read(plain).card_sha256)
     for rubbish in (b"\n", b"{}\n", b'{"arrays": [{"shape": [9], "dtype": "<f4"}]}\n', b"\xff" * 100, b"[" * 70000):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(address))
             connection.sendall(rubbish)
-    assert np.array_equal(run(hosts, bundle).labels, wanted.labels)
+    assert np.array_equal(run(hosts, plain).labels, wanted.labels)
+    assert process_of(hosts, plain) is process
 
 
 def test_a_changed_bundle_does_not_start(tmp_path: Path, hosts: Hosts) -> None:
-    bundle = mini_bundle.make(tmp_path)
+    bundle = mini_bundle.make(tmp_path, "changed")
     with (bundle / "models" / "model.pt").open("ab") as stream:
         stream.write(b"x")
     with pytest.raises(Failed) as failed:
@@ -430,10 +433,10 @@ def test_a_changed_bundle_does_not_start(tmp_path: Path, hosts: Hosts) -> None:
     assert failed.value.code == "network-unusable"
 
 
-def test_workers_ask_the_supervisor_for_a_host(tmp_path: Path, hosts: Hosts) -> None:
-    bundle = mini_bundle.make(tmp_path)
+def test_workers_ask_the_supervisor_for_a_host(tmp_path: Path, plain: Path, hosts: Hosts) -> None:
     address = hosts.serve()
-    assert ask(address, card.read(bundle)) == ask(address, card.read(bundle))
+    assert ask(address, card.read(plain)) == ask(address, card.read(plain))
+    bundle = mini_bundle.make(tmp_path, "empty")
     (bundle / "models" / "model.pt").write_bytes(b"")
     card.seal(bundle)
     with pytest.raises(Failed):
@@ -497,19 +500,18 @@ def test_after_a_failure_the_next_study_gets_its_own_mask(tmp_path: Path, place:
     assert np.array_equal(found, wanted)
 
 
-def test_a_worker_keeps_nothing_open_of_what_it_was_answered(tmp_path: Path, hosts: Hosts) -> None:
-    bundle = mini_bundle.make(tmp_path)
-    run(hosts, bundle)
+def test_a_worker_keeps_nothing_open_of_what_it_was_answered(plain: Path, hosts: Hosts) -> None:
+    run(hosts, plain)
     gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
-        run(hosts, bundle)
+        run(hosts, plain)
     gc.collect()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_host_that_did_not_start_is_tried_again_and_says_the_same(tmp_path: Path, hosts: Hosts) -> None:
-    bundle = mini_bundle.make(tmp_path)
+    bundle = mini_bundle.make(tmp_path, "strayed")
     read = card.read(bundle)
     (bundle / "stray.txt").write_text("not listed")
     for _ in range(3):
@@ -522,7 +524,7 @@ def test_a_host_that_did_not_start_is_tried_again_and_says_the_same(tmp_path: Pa
 
 def test_a_hung_network_ends_by_itself_when_nobody_waits_for_it_any_more(tmp_path: Path, hosts: Hosts) -> None:
     sleep = {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: (__import__('time').sleep(600), x)[1]"}
-    bundle = mini_bundle.make(tmp_path, before=[sleep])
+    bundle = mini_bundle.make(tmp_path, "asleep", before=[sleep])
     read = card.read(bundle)
     address = hosts.address(str(bundle), read.card_sha256)
     channel = shared(ball())
@@ -531,5 +533,5 @@ def test_a_hung_network_ends_by_itself_when_nobody_waits_for_it_any_more(tmp_pat
         send(connection, {"do": "segment", "affine": affine().tolist(), "limit": 0.2}, (channel,))
         Receiver(connection).receive()
     channel.close()
-    (host,) = hosts._hosts.values()
-    wait_until("the host ends", lambda: host.process.poll() is not None, 30)
+    process = process_of(hosts, bundle)
+    wait_until("the host ends", lambda: process.poll() is not None, 30)

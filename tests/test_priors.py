@@ -19,9 +19,11 @@ from tests.fake_pacs import FakePacs
 from tests.synthetic import small_series
 from tests.threshold_host import ThresholdHosts, threshold
 
+SLICES = 24
+
 
 def study(date: str, time: str = "120000", **identity: object) -> list[Dataset]:
-    images = small_series((24, 20, 40), **identity)
+    images = small_series((24, 20, SLICES), **identity)
     for ds in images:
         ds.StudyDate, ds.StudyTime = date, time
     return images
@@ -45,7 +47,9 @@ def rows(node: Node, table: sa.Table) -> list[Any]:
         return list(tx.execute(sa.select(table).order_by(table.c.id)).mappings())
 
 
-def both(node: Node, hosts: ThresholdHosts, first: list[Dataset], second: list[Dataset], slices: int = 20) -> None:
+def both(
+    node: Node, hosts: ThresholdHosts, first: list[Dataset], second: list[Dataset], slices: int = SLICES // 2
+) -> None:
     take_in(node, first)
     work_off(node)
     smaller(hosts, slices)
@@ -66,7 +70,7 @@ def test_a_later_study_is_compared_with_the_prior_one(
 
 def test_an_equal_study_shows_no_change(node: Node, pacs: FakePacs, threshold_hosts: ThresholdHosts) -> None:
     first, second = study("20260101"), study("20260601")
-    both(node, threshold_hosts, first, second, slices=40)
+    both(node, threshold_hosts, first, second, slices=SLICES)
     assert "no change" in said(pacs, second[0].StudyInstanceUID)
 
 

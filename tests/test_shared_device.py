@@ -22,17 +22,21 @@ from tests.driving import jobs_of, take_in, work_off
 from tests.synthetic import small_series
 
 
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where all tests here ask for model hosts: one that is warm serves the same bundle in every home."""
+    made = Hosts(tmp_path_factory.mktemp("h"), "cpu")
+    yield made.serve()
+    made.stop()
+
+
 @pytest.fixture
-def full(node: Node, tmp_path: Path) -> Iterator[Node]:
+def full(node: Node, hosts: Path) -> Node:
     """A node whose only network finds no memory."""
     code = "$lambda x: (_ for _ in ()).throw(__import__('torch').OutOfMemoryError('CUDA out of memory'))"
     lacks = {"_target_": "Lambdad", "keys": "image", "func": code}
     mini_bundle.make(node.archive.home / "models", "hungry", before=[lacks])
-    hosts = Hosts(tmp_path / "h", "cpu")
-    hosts.folder.mkdir()
-    routes = (replace(node.routes[0], networks=("hungry",)),)
-    yield replace(node, hosts=hosts.serve(), routes=routes)
-    hosts.stop()
+    return replace(node, hosts=hosts, routes=(replace(node.routes[0], networks=("hungry",)),))
 
 
 def training(node: Node, state: JobState) -> None:
@@ -71,7 +75,9 @@ def attempts_of(node: Node, job_id: object) -> list[tuple[str, str | None, str |
     return [(row.outcome, row.code, row.sentence) for row in rows]
 
 
-def test_less_memory_is_not_tried_while_a_training_leaves_and_is_told_when_it_was(node: Node, tmp_path: Path) -> None:
+def test_less_memory_is_not_tried_while_a_training_leaves_and_is_told_when_it_was(
+    node: Node, hosts: Path, tmp_path: Path
+) -> None:
     tries = tmp_path / "tries"
     code = (
         f"$lambda x: (open({str(tries)!r}, 'a').write('.'), x)[1] "
@@ -87,20 +93,15 @@ def test_less_memory_is_not_tried_while_a_training_leaves_and_is_told_when_it_wa
         {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"},
     ]
     mini_bundle.make(node.archive.home / "models", "tight", post=post)
-    hosts = Hosts(tmp_path / "h", "cpu")
-    hosts.folder.mkdir()
-    tight = replace(node, hosts=hosts.serve(), routes=(replace(node.routes[0], networks=("tight",)),))
-    try:
-        training(tight, JobState.RUNNING)
-        found = segmented(tight)
-        assert (found["state"], found["attempts"]) == ("waiting", 0)
-        assert len(tries.read_text()) == 1
-        with tight.database.write() as tx:
-            tx.execute(sa.update(job).where(job.c.kind == JobKind.TRAIN).values(state=JobState.CANCELLED))
-            tx.execute(sa.update(job).where(job.c.kind == JobKind.SEGMENT).values(run_after=0))
-        work_off(tight, JobKind.SEGMENT)
-    finally:
-        hosts.stop()
+    tight = replace(node, hosts=hosts, routes=(replace(node.routes[0], networks=("tight",)),))
+    training(tight, JobState.RUNNING)
+    found = segmented(tight)
+    assert (found["state"], found["attempts"]) == ("waiting", 0)
+    assert len(tries.read_text()) == 1
+    with tight.database.write() as tx:
+        tx.execute(sa.update(job).where(job.c.kind == JobKind.TRAIN).values(state=JobState.CANCELLED))
+        tx.execute(sa.update(job).where(job.c.kind == JobKind.SEGMENT).values(run_after=0))
+    work_off(tight, JobKind.SEGMENT)
     assert len(tries.read_text()) == 3, "plain, and one rung lower"
     first, second = attempts_of(tight, found["id"])
     assert first[:2] == ("unavailable", "device-shared")

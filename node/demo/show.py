@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -23,9 +21,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from db.database import open_database, sqlite_url
+
 from ..errors import Failed, Refused
 from ..objects.checks.masks import mask
 from ..objects.pictures.preview import Outlined, picture
+from ..operations.status import overview
 from ..outbound import scu
 from ..outbound.scu import Parcel
 from ..outbound.statuses import Answer
@@ -38,6 +39,8 @@ from .toy_pacs import ToyPacs
 
 QUIET_SECONDS = 3
 LONGEST_SECONDS = 900
+#: the configuration: one study is one worker's, and needs one network, or none
+SMALL = "[work]\nworkers = 1\n[hosts]\nat_start = false\n"
 AE_TITLE = "PLANIMETER"
 SENDER = "DEMO"
 
@@ -49,6 +52,7 @@ def demo(study: Path | None, out: Path) -> int:
         study: a folder of DICOM files; None for a synthetic chest CT.
         out: where the results and the picture go.
     """
+    given = _files(study) if study else []
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -57,7 +61,7 @@ def demo(study: Path | None, out: Path) -> int:
         Progress(*columns, console=console) as progress,
         ToyPacs() as pacs,
     ):
-        files = _files(study) if study else _synthetic(Path(scratch) / "study", progress)
+        files = given or _synthetic(Path(scratch) / "study", progress)
         home = Path(scratch) / "home"
         with _running_node(home, pacs, progress) as port:
             _send(files, port, progress)
@@ -93,10 +97,12 @@ def _running_node(home: Path, pacs: ToyPacs, progress: Progress) -> Iterator[int
     command = [sys.executable, "-P", "-m", "node.cli", "run", "--home", str(home), "--port", "0"]
     command += ["--ae-title", AE_TITLE, "--quiet-seconds", str(QUIET_SECONDS)]
     command += ["--send-to", f"{pacs.ae_title}@127.0.0.1:{pacs.port}"]
+    config = home.with_suffix(".toml")
+    config.write_text(SMALL, encoding="utf-8")
+    command += ["--config", str(config)]
     log = home.with_suffix(".log")
-    environ = {key: value for key, value in os.environ.items() if key != "PLANIMETER_CONFIG"}
     with log.open("wb") as stream:
-        node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, env=environ)
+        node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)
     try:
         assert node.stdout is not None
         for line in node.stdout:
@@ -132,28 +138,33 @@ def _send(files: list[Path], port: int, progress: Progress) -> None:
 
 
 def _await_results(home: Path, pacs: ToyPacs, progress: Progress) -> dict[str, Any]:
-    """What `planimeter status --json` says once every study has come to an end."""
+    """What `planimeter status --json` says once every study has come to an end.
+
+    Asked in this process: a command that is started again and again takes what the network needs of a small machine.
+    """
     task = progress.add_task("waiting for the results", total=None)
+    database = open_database(sqlite_url(home / "planimeter.db"))
     deadline = time.monotonic() + LONGEST_SECONDS
-    command = [sys.executable, "-P", "-m", "node.cli", "status", "--home", str(home), "--json"]
     words = {
         "arriving": f"waiting {QUIET_SECONDS} s for more images",
         "waiting": "the study waits for a worker",
         "running": "the network runs",
         "sending": "the results are being sent",
     }
-    while time.monotonic() < deadline:
-        asked = subprocess.run(command, capture_output=True, text=True, check=True)
-        status: dict[str, Any] = json.loads(asked.stdout)
-        states = {study["state"] for study in status["studies"]}
-        if states and not states & set(words):
-            count = len(pacs.received)
-            progress.update(task, total=1, completed=1, description=f"{count} results came to the toy PACS")
-            return status
-        for state, said in words.items():
-            if state in states:
-                progress.update(task, description=said)
-        time.sleep(0.3)
+    try:
+        while time.monotonic() < deadline:
+            status = overview(database)
+            states = {study["state"] for study in status["studies"]}
+            if states and not states & set(words):
+                count = len(pacs.received)
+                progress.update(task, total=1, completed=1, description=f"{count} results came to the toy PACS")
+                return status
+            for state, said in words.items():
+                if state in states:
+                    progress.update(task, description=said)
+            time.sleep(0.3)
+    finally:
+        database.dispose()
     raise Failed("demo-too-slow", f"there was no result after {LONGEST_SECONDS} s")
 
 

@@ -66,11 +66,6 @@ class Trial:
     deviation: str = ""
 
 
-def has_golden_cases(bundle: Bundle) -> bool:
-    """Whether it says itself what it has to find."""
-    return golden.LISTED in bundle.card.files
-
-
 def check(bundle: Bundle, device: str, console: Console | None = None) -> int:
     """Run a network on all of them in a model host of its own, and print what came of it; 1 where anything deviates.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from models import membership
+from models import golden, membership
 from models.card import Bundle, Segment
 from models.finding_rules import Finding, Result
 from models.incoming import program
@@ -14,7 +14,6 @@ from models.incoming.program import Program, Said
 
 from .installing import Brought
 from .proofs import Proof
-from .rehearse import has_golden_cases
 from .terminal import new_table, plain
 
 #: expressions and files that are listed one by one
@@ -72,7 +71,7 @@ def _listed(console: Console, title: str, said: tuple[Said, ...]) -> None:
 
 
 def _proven(bundle: Bundle, proof: Proof | None) -> str:
-    if not has_golden_cases(bundle):
+    if not golden.are_in(bundle):
         return "none"
     return proof.sentence if proof else "not run before a study yet"
 
