@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--key", "of that certificate"),
     ):
         doctor.add_argument(option, type=Path, metavar="FILE", help=text)
+    add("conformance", "print the DICOM conformance statement of this version, as Markdown")
     add("check", "look at the configuration, the database, the disk, the GPU, the decoders and the destinations")
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
     learning_arguments.add(commands, node)

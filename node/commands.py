@@ -13,7 +13,7 @@ from models.card import CardError
 from .app import Node, database_url, open_node, remember, targets_of
 from .errors import NodeError
 from .operations.terminal import print_json
-from .options import peer_of, same_options, settings_of, target_of, who
+from .options import same_options, settings_of, target_of, who
 
 EXIT_FAILED = 1
 
@@ -221,17 +221,6 @@ def check(options: argparse.Namespace) -> int:
     )
 
 
-def doctor(options: argparse.Namespace) -> int:
-    from .operations.doctor.line import Wish
-    from .operations.doctor.visit import visit
-
-    settings = settings_of(options)
-    target = peer_of(settings, options.peer)
-    files = (options.ca_file, options.certificate, options.key)
-    tls = Wish(*files) if options.tls or any(files) else None
-    return visit(target, settings.node.ae_title, options.timeout, tls, as_json=options.json)
-
-
 def upgrade(options: argparse.Namespace) -> int:
     from db import schema
     from db.database import open_database
@@ -242,6 +231,12 @@ def upgrade(options: argparse.Namespace) -> int:
     before = schema.current(database)
     schema.upgrade(database)
     return _say(f"the database is at {schema.newest()}, it was at {before or 'nothing'}")
+
+
+def peers(options: argparse.Namespace) -> int:
+    from . import peer_commands
+
+    return peer_commands.call(options)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -274,7 +269,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "submit": submit,
     "send": send,
     "check": check,
-    "doctor": doctor,
+    "doctor": peers,
+    "conformance": peers,
     "upgrade": upgrade,
     "labels": learn,
     "patients": learn,

@@ -30,8 +30,8 @@ FEW, TOO_MANY = 3, 100
 MESSAGE_ID = 1
 
 _SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_MOVE = [(StudyRootQueryRetrieveInformationModelMove, syntax) for syntax in _SYNTAXES]
-_GET = [(StudyRootQueryRetrieveInformationModelGet, syntax) for syntax in _SYNTAXES]
+MOVES = [(StudyRootQueryRetrieveInformationModelMove, syntax) for syntax in _SYNTAXES]
+GETS = [(StudyRootQueryRetrieveInformationModelGet, syntax) for syntax in _SYNTAXES]
 
 
 def ask(call: Call, today: date) -> list[Service]:
@@ -45,12 +45,12 @@ def ask(call: Call, today: date) -> list[Service]:
     return [
         _service(call, FIND, find.CONTEXTS, lambda assoc: _studies(call, assoc, today)),
         _service(call, FIND_IMAGE, find.CONTEXTS, lambda assoc: _one_object(call, assoc)),
-        _service(call, MOVE, _MOVE, lambda assoc: _move(call, assoc)),
+        _service(call, MOVE, MOVES, lambda assoc: _move(call, assoc)),
         # images come on the same association, so we would be the SCP of their storage
         _service(
             call,
             GET,
-            [*_GET, (CTImageStorage, ExplicitVRLittleEndian)],
+            [*GETS, (CTImageStorage, ExplicitVRLittleEndian)],
             _get,
             [build_role(CTImageStorage, scp_role=True)],
         ),
