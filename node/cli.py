@@ -100,6 +100,18 @@ def _parser() -> argparse.ArgumentParser:
     send = add("send", "send files to another node or PACS by C-STORE")
     send.add_argument("path", type=Path, metavar="PATH")
     send.add_argument("target", metavar="AET@HOST:PORT")
+    doctor = add("doctor", "ask a peer what it can do for this node, and say what to do; nothing is left there")
+    doctor.add_argument("peer", metavar="AET@HOST:PORT|NAME", help="anybody, or a [[peer]] of the configuration")
+    doctor.add_argument("--json", action="store_true", help="the same for programs")
+    doctor.add_argument("--timeout", type=float, default=10, metavar="N", help="seconds for each answer; default 10")
+    doctor.add_argument("--tls", action="store_true", help="speak TLS")
+    for option, text in (
+        ("--ca-file", "speak TLS and trust these certificates instead of the system's"),
+        ("--certificate", "speak TLS with this certificate of ours, for a peer that asks for one"),
+        ("--key", "of that certificate"),
+    ):
+        doctor.add_argument(option, type=Path, metavar="FILE", help=text)
+    add("conformance", "print the DICOM conformance statement of this version, as Markdown")
     add("check", "look at the configuration, the database, the disk, the GPU, the decoders and the destinations")
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
     route_arguments.add(group(commands, "routes", "which series goes where, and what would change if"), node)

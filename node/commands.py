@@ -255,6 +255,12 @@ def upgrade(options: argparse.Namespace) -> int:
     return _say(f"the database is at {schema.newest()}, it was at {before or 'nothing'}")
 
 
+def peers(options: argparse.Namespace) -> int:
+    from . import peer_commands
+
+    return peer_commands.call(options)
+
+
 def demo(options: argparse.Namespace) -> int:
     from .demo import show
 
@@ -292,6 +298,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "submit": submit,
     "send": send,
     "check": check,
+    "doctor": peers,
+    "conformance": peers,
     "upgrade": upgrade,
     "routes": routes,
     "labels": learn,

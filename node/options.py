@@ -11,8 +11,12 @@ from typing import Any
 from config.routes import KEYWORDS, SEQUENCES
 from config.settings import Settings, SettingsError, load
 
-from .app import recall
+from .app import recall, targets_of
+from .outbound.target import Target
 from .study import keywords
+
+#: PS3.5 table 6.2-1
+LONGEST_AE_TITLE = 16
 
 
 def target_of(text: str) -> tuple[str, str, int]:
@@ -25,7 +29,26 @@ def target_of(text: str) -> tuple[str, str, int]:
     host, colon, port = rest.rpartition(":")
     if not (at and colon and ae_title and host and port.isdigit() and 0 < int(port) < 65536):
         raise SettingsError(f"{text!r} is not AET@HOST:PORT, such as ORTHANC@10.20.30.5:4242")
+    if len(ae_title) > LONGEST_AE_TITLE:
+        raise SettingsError(f"{ae_title!r} is no AE title: those have up to {LONGEST_AE_TITLE} characters")
     return ae_title, host.strip("[]"), int(port)
+
+
+def peer_of(settings: Settings, text: str) -> Target:
+    """A peer of the configuration by its name, as it is sent to; or anybody, as AET@HOST:PORT.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if text in (targets := targets_of(settings)):
+        return targets[text]
+    if any(peer.name == text for peer in settings.peer):
+        raise SettingsError(f"{text} has no `destination`: name it as AET@HOST:PORT")
+    if "@" not in text:
+        known = f"; there are {', '.join(targets)}" if targets else ""
+        raise SettingsError(f"{text!r} is neither a [[peer]] nor AET@HOST:PORT{known}")
+    ae_title, host, port = target_of(text)
+    return Target(ae_title, ae_title, host, port)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

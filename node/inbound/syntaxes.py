@@ -43,11 +43,13 @@ ACCEPTED: tuple[UID, ...] = (
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
 )
+#: of everything that is no storage; pynetdicom would add the deflated one
+UNCOMPRESSED = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 
 
 def verification() -> list[PresentationContext]:
     """C-ECHO."""
-    return [build_context(Verification)]
+    return [build_context(Verification, UNCOMPRESSED)]
 
 
 def commitment() -> list[PresentationContext]:
@@ -56,7 +58,7 @@ def commitment() -> list[PresentationContext]:
     Both roles stand here so that every proposal is answered: without role selection, as Orthanc makes it, and with, as
     dcm4chee does.
     """
-    context = build_context(StorageCommitmentPushModel)
+    context = build_context(StorageCommitmentPushModel, UNCOMPRESSED)
     context.scu_role = context.scp_role = True
     return [context]
 

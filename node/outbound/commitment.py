@@ -36,6 +36,8 @@ PROCESSING_FAILURE = 0x0110
 NO_SUCH_INSTANCE = 0x0112
 NO_SUCH_EVENT_TYPE = 0x0113
 INVALID_ARGUMENT = 0x0115
+#: what is proposed: SOP class and transfer syntax
+CONTEXTS = tuple((StorageCommitmentPushModel, syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian))
 #: of an N-ACTION response: the same request may be accepted later
 PASSING = frozenset({0x0110, 0x0131, 0x0213})
 
@@ -121,9 +123,8 @@ def connect(target: Target, ae_title: str, database: Database, timeout_seconds: 
             logger.warning("storage commitment: %s: %s: %s", target.name, taken.code, taken.sentence)
         return taken.status, None
 
-    contexts = [(StorageCommitmentPushModel, syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)]
     handlers = [(evt.EVT_N_EVENT_REPORT, reported)]
-    assoc = associate(target, ae_title, contexts, timeout_seconds, handlers)
+    assoc = associate(target, ae_title, CONTEXTS, timeout_seconds, handlers)
     if not assoc.is_established:
         raise Refused("commitment-refused", f"{target.name} does not offer storage commitment")
     try:

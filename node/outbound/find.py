@@ -18,6 +18,10 @@ from .target import Target
 SUCCESS = 0x0000
 PENDING = (0xFF00, 0xFF01)
 OUT_OF_RESOURCES = 0xA700
+#: what is proposed: SOP class and transfer syntax
+CONTEXTS = tuple(
+    (StudyRootQueryRetrieveInformationModelFind, syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+)
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,7 @@ def found(target: Target, ae_title: str, wanted: Iterable[Wanted], timeout_secon
         Unavailable: `unreachable`, `rejected`, `query-failed`: it may answer later.
         Refused: `query-refused`: it does not answer such queries.
     """
-    contexts = [
-        (StudyRootQueryRetrieveInformationModelFind, syntax)
-        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-    ]
-    assoc = associate(target, ae_title, contexts, timeout_seconds)
+    assoc = associate(target, ae_title, CONTEXTS, timeout_seconds)
     if not assoc.is_established:
         raise Refused("query-refused", f"{target.name} does not offer C-FIND")
     try:

@@ -51,7 +51,9 @@ class Sender:
     def send(self, parcel: Parcel) -> Receipt:
         """Send one object. A broken association answers RETRY for it and for all that follow."""
         accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in self._assoc.accepted_contexts}
-        syntax = next((one for one in _syntaxes(parcel) if (parcel.sop_class, one) in accepted), None)
+        syntax = next(
+            (one for one in can_be_sent_in(parcel.transfer_syntax) if (parcel.sop_class, one) in accepted), None
+        )
         if syntax is None:
             name = UID(parcel.sop_class).name
             return Receipt(Answer.DEAD, None, f"{self._target.name} does not accept {name}")
@@ -69,13 +71,13 @@ class Sender:
         return Receipt(answer, int(response.Status), ": ".join(part for part in (sentence, comment) if part))
 
 
-def _syntaxes(parcel: Parcel) -> tuple[UID, ...]:
+def can_be_sent_in(stored: UID) -> tuple[UID, ...]:
     """What an object can be sent in, as it is stored first; lossless compression can be undone for its destination."""
-    if parcel.transfer_syntax == RLELossless:
+    if stored == RLELossless:
         return RLELossless, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-    if parcel.transfer_syntax == ExplicitVRLittleEndian:
+    if stored == ExplicitVRLittleEndian:
         return ExplicitVRLittleEndian, ImplicitVRLittleEndian
-    return (parcel.transfer_syntax,)
+    return (stored,)
 
 
 def _in_syntax(file: Path, syntax: UID) -> Dataset:
@@ -99,7 +101,7 @@ def connect(target: Target, ae_title: str, parcels: Sequence[Parcel], timeout_se
     """
     wanted: set[tuple[str, UID]] = set()
     for parcel in parcels:
-        wanted |= {(parcel.sop_class, syntax) for syntax in _syntaxes(parcel)}
+        wanted |= {(parcel.sop_class, syntax) for syntax in can_be_sent_in(parcel.transfer_syntax)}
     assoc = associate(target, ae_title, sorted(wanted), timeout_seconds)
     try:
         yield Sender(assoc, target)
