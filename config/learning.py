@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import time
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from .hours import Hours, wait_seconds
 from .peers import Section
 
-DAY_SECONDS = 86_400.0
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
@@ -19,9 +19,7 @@ class LearningSection(Section):
     train: bool = False
     shares: tuple[Percent, Percent, Percent] = (70, 10, 20)
     new_patients: Annotated[int, Field(ge=1)] = 10
-    window: Annotated[str, StringConstraints(pattern=r"^([0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9])?$")] = (
-        "20:00-06:00"
-    )
+    window: Hours = "20:00-06:00"
     max_epochs: Annotated[int, Field(ge=1)] = 200
     max_minutes: Annotated[float, Field(gt=0)] = 480
     early_stop: Annotated[int, Field(ge=1)] = 10
@@ -41,16 +39,6 @@ class LearningSection(Section):
             raise ValueError("shares are percentages of training, validation and test; they make 100 together")
         return value
 
-    @field_validator("window")
-    @classmethod
-    def _hours(cls, value: str) -> str:
-        for part in value.split("-") if value else ():
-            try:
-                time.fromisoformat(part)
-            except ValueError:
-                raise ValueError(f"{part!r} is no time of the day") from None
-        return value
-
     @model_validator(mode="after")
     def _automatic_needs_more(self) -> LearningSection:
         if self.automatic_patients < self.fewest_patients:
@@ -59,13 +47,4 @@ class LearningSection(Section):
 
     def wait_seconds(self, now: time) -> float:
         """How long until a training may begin by itself, at this time of the day by the machine's clock; 0: now."""
-        if not self.window:
-            return 0.0
-        begins, ends = (time.fromisoformat(part) for part in self.window.split("-"))
-        if begins <= now < ends if begins <= ends else now >= begins or now < ends:
-            return 0.0
-        return (_seconds(begins) - _seconds(now)) % DAY_SECONDS
-
-
-def _seconds(moment: time) -> float:
-    return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
+        return wait_seconds(self.window, now)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from .hours import Hours
 from .learning import LearningSection
 from .peers import AETitle, Name, Peer, Section
 
@@ -83,6 +84,17 @@ class HostsSection(Section):
     warm: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
+class FetchSection(Section):
+    """How studies are fetched from a PACS."""
+
+    window: Hours = "20:00-06:00"
+    timeout_seconds: Annotated[float, Field(gt=0)] = 60
+    silent_seconds: Annotated[float, Field(gt=0)] = 300
+    study_minutes: Annotated[float, Field(gt=0)] = 60
+    most_matches: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    most_images: Annotated[int, Field(ge=1)] = 20_000
+
+
 class SendSection(Section):
     """How results travel."""
 
@@ -139,6 +151,7 @@ class Settings(Section):
     work: WorkSection = WorkSection()
     hosts: HostsSection = HostsSection()
     send: SendSection = SendSection()
+    fetch: FetchSection = FetchSection()
     learning: LearningSection = LearningSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()

@@ -97,8 +97,13 @@ def claim(tx: Connection, kinds: Collection[JobKind], worker: str, lease_seconds
     """Take the next job: the most urgent that is due. None when there is none.
 
     Two workers never get the same job: PostgreSQL locks the row and others skip it; SQLite has one writer at a time.
+    Of the studies that are to be fetched, one is at a time.
+
+    Raises:
+        Conflict: another worker has begun to fetch a study at the same moment.
     """
     parent = job.alias("parent")
+    running = parent.c.state == JobState.RUNNING
     ready = sa.and_(
         job.c.state == JobState.WAITING,
         job.c.run_after <= Clock(),
@@ -107,6 +112,7 @@ def claim(tx: Connection, kinds: Collection[JobKind], worker: str, lease_seconds
             job.c.depends_on.is_(None),
             sa.exists().where(parent.c.id == job.c.depends_on, parent.c.state == JobState.DONE),
         ),
+        sa.or_(job.c.kind != JobKind.FETCH, ~sa.exists().where(parent.c.kind == JobKind.FETCH, running)),
     )
     picked = (
         sa.select(job.c.id)

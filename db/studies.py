@@ -69,6 +69,11 @@ def find(tx: Connection, study_uid: str) -> RowMapping | None:
     return tx.execute(sa.select(study).where(study.c.study_uid == study_uid)).mappings().one_or_none()
 
 
+def uid_of(tx: Connection, study_id: int) -> str:
+    """The Study Instance UID of a row."""
+    return str(tx.execute(sa.select(study.c.study_uid).where(study.c.id == study_id)).scalar_one())
+
+
 def note_facts(tx: Connection, series_id: int, facts: Mapping[str, Mapping[str, int]]) -> None:
     """Replace the header facts of a series: keyword -> value -> number of instances."""
     tx.execute(sa.delete(series_fact).where(series_fact.c.series_id == series_id))

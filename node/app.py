@@ -10,12 +10,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pydicom
 
-from config.peers import Destination, Peer
+from config.hours import wait_seconds
+from config.peers import Destination, Peer, Query, Service
 from config.settings import Route as RouteSettings
 from config.settings import Settings
 from db import identity, schema
@@ -30,6 +32,7 @@ from .learning.buckets import Key, Shares
 from .networks import Networks
 from .operations.routes import PRIORITIES, Condition, ConditionKind, Route
 from .outbound.target import Target, Web
+from .pull.pacs import FetchPolicy, Limits, Pacs
 from .study.archive import Archive
 from .study.decode import Decoders
 
@@ -102,6 +105,7 @@ class Node:
     targets: dict[str, Target]
     work: WorkPolicy
     send: SendPolicy
+    fetch: FetchPolicy
     learning: LearningPolicy
     quiet_seconds: float
     device: str
@@ -153,6 +157,7 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
             send.timeout_seconds,
             Backoff(send.first_retry_seconds, send.longest_retry_seconds),
         ),
+        fetch=_fetch(settings),
         learning=_learning(settings),
         quiet_seconds=settings.receive.quiet_seconds,
         device=work.device,
@@ -170,6 +175,25 @@ def _learning(settings: Settings) -> LearningPolicy:
     return LearningPolicy(key=Key.of(settings.home), shares=shares, wait_seconds=section.wait_seconds, **same)
 
 
+def _fetch(settings: Settings) -> FetchPolicy:
+    section = settings.fetch
+    limits = Limits(
+        timeout_seconds=section.timeout_seconds,
+        silent_seconds=section.silent_seconds,
+        study_seconds=section.study_minutes * 60,
+        most_matches=section.most_matches,
+        most_images=section.most_images,
+        reserve_bytes=int(settings.receive.reserve_gb * 1e9),
+    )
+    pacs = {peer.name: _pacs(peer, peer.query) for peer in settings.peer if peer.query}
+    return FetchPolicy(pacs, limits, settings.receive.port, partial(wait_seconds, section.window))
+
+
+def _pacs(peer: Peer, asked: Query) -> Pacs:
+    target = Target(peer.name, peer.ae_title, asked.host, asked.port or 0, web=_web(asked))
+    return Pacs(peer.name, target, asked.way, asked.counts, asked.complete_minutes * 60, peer.may_send_labels)
+
+
 def targets_of(settings: Settings) -> dict[str, Target]:
     """The peers that can be sent results."""
     return {peer.name: _target(peer, peer.destination) for peer in settings.peer if peer.destination}
@@ -181,7 +205,7 @@ def _target(peer: Peer, to: Destination) -> Target:
         peer.ae_title,
         to.host,
         to.port or 0,
-        web=Web(to.url, to.user, to.password_file, to.token_file, to.ca_file) if to.url else None,
+        web=_web(to),
         objects=frozenset(to.objects),
         stl_segments=to.stl_segments,
         label_map=to.label_map,
@@ -190,6 +214,10 @@ def _target(peer: Peer, to: Destination) -> Target:
         rejection_notes=to.rejection_notes,
         refusals=to.refusals,
     )
+
+
+def _web(at: Service) -> Web | None:
+    return Web(at.url, at.user, at.password_file, at.token_file, at.ca_file) if at.url else None
 
 
 def database_url(settings: Settings) -> str:

@@ -204,6 +204,12 @@ def send(options: argparse.Namespace) -> int:
     return post.send(options.path, ae_title, host, port, settings_of(options).node.ae_title)
 
 
+def fetch(options: argparse.Namespace) -> int:
+    from . import fetch_commands
+
+    return fetch_commands.call(options, _node(options))
+
+
 def check(options: argparse.Namespace) -> int:
     from .operations import checks
 
@@ -262,6 +268,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "withdraw": withdraw,
     "submit": submit,
     "send": send,
+    "fetch": fetch,
     "check": check,
     "upgrade": upgrade,
     "labels": learn,

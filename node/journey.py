@@ -7,6 +7,7 @@ segment   worker   -> volume, network, results, checked, kept, queued      predi
 explain   worker   -> a notice of what was refused, where it is wanted      notices
 deliver   worker   -> C-STORE or STOW-RS, a receipt per object            delivering, outbound
 commit    worker   -> storage commitment: the destination takes over       commitment, outbound
+fetch     worker   -> a study that is somewhere else, at night              fetching, pull
 label     worker   -> what a person corrected, read as truth to learn from labelling, learning
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
@@ -28,6 +29,7 @@ from . import (
     commitment,
     delivering,
     evaluating,
+    fetching,
     labelling,
     making,
     notices,
@@ -89,14 +91,15 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
 def _record(tx: Any, node: Node, study_id: int, choices: Sequence[Choice]) -> list[int]:
     """Write the choices, and ask for what is new; the ids of the input sets."""
     made: dict[tuple[str, str], int] = {}
+    least = fetching.priority(tx, node, study_id)
     for choice in choices:
         input_set_id, new = input_sets.record(tx, study_id, choice)
         made[choice.network, choice.slot] = input_set_id
         links = {one.channel: made[one.network, one.slot] for one in choice.reads}
         if upstreams.note(tx, input_set_id, links) or new:
-            input_sets.ask(tx, input_set_id, study_id, node.work.attempts, choice.priority)
+            input_sets.ask(tx, input_set_id, study_id, node.work.attempts, max(choice.priority, least))
         else:
-            upstreams.hurry(tx, input_set_id, choice.priority)  # it may wait for this very decision
+            upstreams.hurry(tx, input_set_id, max(choice.priority, least))  # it may wait for this very decision
     return list(made.values())
 
 
@@ -284,4 +287,5 @@ STEPS: dict[JobKind, Step] = {
     JobKind.EVALUATE: evaluating.evaluate,
     JobKind.SHADOW: shadowing.shadow,
     JobKind.SWEEP: sweep,
+    JobKind.FETCH: fetching.fetch,
 }
