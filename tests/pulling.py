@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from db import fetches
-from db.database import Database
+from db.database import Database, open_database, sqlite_url
 from node.inbound.inbox import Inbox
 from node.inbound.peers import Doorkeeper
 from node.outbound.target import Target, Web
@@ -93,3 +96,14 @@ def look(pacs: Pacs, limits: Limits = PATIENT, **wish: Any) -> Search:
     """Search a PACS for a wish."""
     with search.asking(pacs, "PLANIMETER", limits) as finder:
         return search.studies(finder, Wish(**wish))
+
+
+@contextmanager
+def opened(folder: Path, migrated: Path) -> Iterator[Here]:
+    """A place to fetch to, on SQLite."""
+    shutil.copyfile(migrated, folder / "rows.db")
+    database = open_database(sqlite_url(folder / "rows.db"))
+    made = Here(folder / "home", database)
+    yield made
+    made.stop()
+    database.dispose()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import date
@@ -12,32 +11,22 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage
 
-from db.database import Database, open_database, sqlite_url
 from node.errors import Failed, NodeError, Refused, Unavailable
 from node.pull import get, search
 from node.pull.pacs import Limits, Way
 from node.pull.query import Wish
 from tests.fake_archive import FIND, GET, MOVE, FakeArchive
 from tests.fake_pacs import FakePacs
-from tests.pulling import QUICK, Here, dimse, look, study
+from tests.pulling import QUICK, Here, dimse, look, opened, study
 
 WAYS: tuple[Way, ...] = ("move", "get")
 
 
 @pytest.fixture
-def rows(tmp_path: Path, migrated: Path) -> Iterator[Database]:
-    shutil.copyfile(migrated, tmp_path / "rows.db")
-    opened = open_database(sqlite_url(tmp_path / "rows.db"))
-    yield opened
-    opened.dispose()
-
-
-@pytest.fixture
-def here(tmp_path: Path, rows: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+def here(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     monkeypatch.setattr(tempfile, "tempdir", None)  # who receives sets it for the whole process
-    made = Here(tmp_path / "home", rows)
-    yield made
-    made.stop()
+    with opened(tmp_path, migrated) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

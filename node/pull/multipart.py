@@ -24,6 +24,12 @@ class _Stream:
         self._held += chunk
         return bool(chunk)
 
+    def begins_with(self, mark: bytes) -> bool:
+        """Whether these bytes come next."""
+        while len(self._held) < len(mark) and self.more():
+            pass
+        return self._held.startswith(mark)
+
     def until(self, mark: bytes, to: BinaryIO | None, limit: int | None = None) -> bytes:
         """What stands before the mark, written to a file where there is one; the mark itself is passed over.
 
@@ -58,8 +64,8 @@ def parts(chunks: Iterator[bytes], boundary: str, new_file: Callable[[], Path]) 
     """
     stream, mark = _Stream(chunks), b"\r\n--" + boundary.encode("latin-1")
     stream.until(mark, None, LONGEST_HEADERS)
-    while not stream.until(b"\r\n", None, LONGEST_HEADERS).startswith(b"--"):
-        # the line break behind the boundary begins the empty line where a part has no headers
+    while not stream.begins_with(b"--"):
+        stream.until(b"\r\n", None, LONGEST_HEADERS)  # spaces behind the boundary
         _headers(stream)
         file = new_file()
         try:

@@ -80,11 +80,12 @@ class Follower:
 
     def _error(self, watch: Watch, code: int | None, comment: str, counts: tuple[int | None, ...]) -> NodeError:
         came = sum(count or 0 for count in (counts if code is not None else self.last[:2]))
-        if code is None:
+        hint = "" if came else f"; if it retrieves nothing at all, see that there is registered: {self.register}"
+        if code is None:  # Orthanc, for one, ends the association where it does not know where to send to
             why = (
                 f"{self.name} ended the association in the middle, or did not answer in time; {came} objects were sent"
             )
-            return watch.why or Failed("fetch-failed", why)
+            return watch.why or Failed("fetch-failed", why + hint)
         said = f": {printable(comment)}" if comment else ""
         answer = f"status 0x{code:04X}{said}"
         if code == DESTINATION_UNKNOWN:
@@ -97,7 +98,6 @@ class Follower:
             return Unavailable("fetch-failed", why, ADMINISTRATOR_SECONDS)
         if code == SOP_CLASS_UNKNOWN or code in range(0xA900, 0xAA00):
             return Refused("fetch-refused", f"{self.name} does not retrieve in this way ({answer})")
-        hint = "" if came else f"; if it retrieves nothing at all, see that there is registered: {self.register}"
         return Failed("fetch-failed", f"{self.name} could not send ({answer}); {came} objects were sent{hint}")
 
 

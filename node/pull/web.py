@@ -31,8 +31,6 @@ JSON = "application/dicom+json, application/json;q=0.5"
 #: as they are stored there: what is compressed stays so
 DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 DONE, NO_CONTENT, NOT_FOUND = (200, 206), 204, 404
-#: PS3.18 8.3.4.4: the server gave fewer matches than it has
-THERE_IS_MORE = "299"
 #: what pydicom raises for JSON that is no data set
 NO_DATA_SET = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
@@ -92,9 +90,9 @@ class WebFinder:
                 said = json.loads(body or b"[]")
             except ValueError:
                 raise Unavailable("query-failed", f"{name} answers a query with something that is no JSON") from None
-            warned = response.headers.get("Warning", "").startswith(THERE_IS_MORE)
         listed = said if isinstance(said, list) else [said]
-        return listed, warned or len(listed) >= limit
+        # a server may cut at a limit of its own, and need not say so: only an empty page is the end of it
+        return listed, bool(listed) and not (study_uid and query.level == "STUDY")
 
 
 def _no_answer(pacs: Pacs, status: int) -> NodeError:
