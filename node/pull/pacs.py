@@ -68,3 +68,8 @@ class FetchPolicy:
     limits: Limits
     port: int
     wait_seconds: Callable[[time], float]
+
+    @property
+    def patience(self) -> dict[str, float]:
+        """Of the PACS that count: how long a quiet study waits for images that the PACS has."""
+        return {name: one.complete_seconds for name, one in self.pacs.items() if one.counts}
