@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -26,8 +26,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Destination(Section):
-    """The role of a peer that is sent results: by C-STORE to host and port, or by STOW-RS to a URL."""
+class Service(Section):
+    """Where a peer answers: at host and port by DIMSE, or at a URL by DICOMweb."""
+
+    #: as messages call it: the role, and its two ways
+    called: ClassVar[tuple[str, str, str]]
 
     host: str = ""
     port: Port | None = None
@@ -36,6 +39,33 @@ class Destination(Section):
     password_file: Path | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
+
+    @field_validator("password_file", "token_file", "ca_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Service:
+        role, dimse, web = self.called
+        if bool(self.url) == bool(self.host or self.port):
+            raise ValueError(f"a {role} has host and port ({dimse}), or url ({web}), and not both")
+        if not self.url and not (self.host and self.port):
+            raise ValueError(f"a {role} has host and port")
+        if self.url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", self.url):
+            raise ValueError(f"{self.url!r} is no URL such as https://pacs.example/dicom-web")
+        if not self.url and (self.user or self.password_file or self.token_file or self.ca_file):
+            raise ValueError(f"user, password_file, token_file and ca_file belong to a {role} with url")
+        if bool(self.user) != bool(self.password_file) or (self.user and self.token_file):
+            raise ValueError("give user and password_file, or token_file alone")
+        return self
+
+
+class Destination(Service):
+    """The role of a peer that is sent results: by C-STORE to host and port, or by STOW-RS to a URL."""
+
+    called = ("destination", "C-STORE", "STOW-RS")
+
     objects: Annotated[tuple[Object, ...], Field(min_length=1)] = ("SEG", "SR")
     stl_segments: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
     label_map: bool = False
@@ -44,25 +74,31 @@ class Destination(Section):
     rejection_notes: bool = False
     refusals: bool = False
 
-    @field_validator("password_file", "token_file", "ca_file", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        return value or None
-
     @model_validator(mode="after")
-    def _one_way_to_send(self) -> Destination:
-        if bool(self.url) == bool(self.host or self.port):
-            raise ValueError("a destination has host and port (C-STORE), or url (STOW-RS), and not both")
-        if not self.url and not (self.host and self.port):
-            raise ValueError("a destination has host and port")
-        if self.url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", self.url):
-            raise ValueError(f"{self.url!r} is no URL such as https://pacs.example/dicom-web")
+    def _commitment_is_dimse(self) -> Destination:
         if self.url and self.commitment:
             raise ValueError("storage commitment is a DIMSE service: a url has none; STOW-RS answers for each instance")
-        if not self.url and (self.user or self.password_file or self.token_file or self.ca_file):
-            raise ValueError("user, password_file, token_file and ca_file belong to a destination with url")
-        if bool(self.user) != bool(self.password_file) or (self.user and self.token_file):
-            raise ValueError("give user and password_file, or token_file alone")
+        return self
+
+
+class Query(Service):
+    """The role of a peer that is asked for studies: by C-FIND at host and port, or by QIDO-RS at a URL."""
+
+    called = ("query", "C-FIND", "QIDO-RS")
+
+    retrieve: Literal["move", "get", "wado", ""] = ""
+    counts: bool = False
+    complete_minutes: Annotated[float, Field(gt=0, le=1440)] = 30
+
+    @property
+    def way(self) -> Literal["move", "get", "wado"]:
+        """How its studies are retrieved."""
+        return self.retrieve or ("wado" if self.url else "move")
+
+    @model_validator(mode="after")
+    def _retrieves_where_it_asks(self) -> Query:
+        if bool(self.url) != (self.way == "wado"):
+            raise ValueError('retrieve is "move" or "get" with host and port, and "wado" with url')
         return self
 
 
@@ -75,6 +111,7 @@ class Peer(Section):
     may_send: bool = False
     may_send_labels: bool = False
     destination: Destination | None = None
+    query: Query | None = None
 
     @field_validator("address")
     @classmethod
@@ -89,4 +126,12 @@ class Peer(Section):
     def _senders_have_an_address(self) -> Peer:
         if (self.may_send or self.may_send_labels) and not self.address:
             raise ValueError("a peer that may send needs `address`, the IP address or network it calls from")
+        return self
+
+    @model_validator(mode="after")
+    def _moved_images_may_come_in(self) -> Peer:
+        if self.query is not None and self.query.way == "move" and not self.may_send:
+            raise ValueError(
+                'what retrieve = "move" asks for comes back by C-STORE: the peer needs may_send = true, and its address'
+            )
         return self

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from . import mistakes
+from .hours import Hours
 from .learning import LearningSection
 from .peers import AETitle, Peer, Section
 from .routes import Route
@@ -85,6 +86,17 @@ class HostsSection(Section):
     at_start: bool = True
 
 
+class FetchSection(Section):
+    """How studies are fetched from a PACS."""
+
+    window: Hours = "20:00-06:00"
+    timeout_seconds: Annotated[float, Field(gt=0)] = 60
+    silent_seconds: Annotated[float, Field(gt=0)] = 300
+    study_minutes: Annotated[float, Field(gt=0)] = 60
+    most_matches: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    most_images: Annotated[int, Field(ge=1)] = 20_000
+
+
 class SendSection(Section):
     """How results travel."""
 
@@ -104,6 +116,7 @@ class Settings(Section):
     work: WorkSection = WorkSection()
     hosts: HostsSection = HostsSection()
     send: SendSection = SendSection()
+    fetch: FetchSection = FetchSection()
     learning: LearningSection = LearningSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()

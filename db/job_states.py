@@ -49,6 +49,7 @@ class JobKind(StrEnum):
     EVALUATE = "evaluate"
     SHADOW = "shadow"
     SWEEP = "sweep"
+    FETCH = "fetch"
 
 
 class Outcome(StrEnum):

@@ -104,8 +104,13 @@ def claim(
     """Take the next job of those that are due, as `turns` has it. None when there is none.
 
     Two workers never get the same job: PostgreSQL locks the row and others skip it; SQLite has one writer at a time.
+    Of the studies that are to be fetched, one is at a time.
+
+    Raises:
+        Conflict: another worker has begun to fetch a study at the same moment.
     """
     parent = job.alias("parent")
+    running = parent.c.state == JobState.RUNNING
     ready = sa.and_(
         job.c.state == JobState.WAITING,
         job.c.run_after <= Clock(),
@@ -114,6 +119,7 @@ def claim(
             job.c.depends_on.is_(None),
             sa.exists().where(parent.c.id == job.c.depends_on, parent.c.state == JobState.DONE),
         ),
+        sa.or_(job.c.kind != JobKind.FETCH, ~sa.exists().where(parent.c.kind == JobKind.FETCH, running)),
     )
     in_order = turns.in_order(tx, ready, kinds, ageing_seconds)
     picked = in_order.limit(1).with_for_update(skip_locked=True, of=job).cte("picked")

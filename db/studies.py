@@ -7,10 +7,19 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import jobs
+from . import completeness, jobs
 from .database import Clock
 from .job_states import JobKind
 from .tables import series, series_fact, study
+
+#: no PACS is asked how many images a study has
+NOBODY: Mapping[str, float] = {}
+
+
+def any_due(tx: Connection, quiet_seconds: float, wait_seconds: Mapping[str, float] = NOBODY) -> bool:
+    """Whether `settle` would close anything; asked without a write lock."""
+    due = sa.select(study.c.id).where(completeness.due(quiet_seconds, wait_seconds))
+    return tx.execute(due.limit(1)).first() is not None
 
 
 def due_in(tx: Connection, quiet_seconds: float) -> float | None:
@@ -20,22 +29,26 @@ def due_in(tx: Connection, quiet_seconds: float) -> float | None:
     return None if left is None else max(0.0, float(left))
 
 
-def settle(tx: Connection, quiet_seconds: float, max_attempts: int) -> list[str]:
-    """Close every study that has been quiet for so long, and queue its `choose` job in the same transaction.
+def settle(
+    tx: Connection, quiet_seconds: float, max_attempts: int, wait_seconds: Mapping[str, float] = NOBODY
+) -> list[str]:
+    """Close every study that is complete, and queue its `choose` job in the same transaction.
+
+    Args:
+        quiet_seconds, wait_seconds: see `completeness.due`.
 
     Returns:
         The UIDs of the closed studies.
     """
-    quiet = sa.and_(study.c.state == "open", study.c.last_image <= Clock() - quiet_seconds)
     due = tx.execute(
-        sa.select(study.c.id, study.c.study_uid)
-        .where(quiet)
+        sa.select(study.c.id, study.c.study_uid, *completeness.columns())
+        .where(completeness.due(quiet_seconds, wait_seconds))
         .order_by(study.c.last_image)
         .limit(100)
         .with_for_update(skip_locked=True)
     ).all()
     for row in due:
-        _close(tx, row.id, row.study_uid, f"no image for {quiet_seconds:g} s", max_attempts)
+        _close(tx, row.id, row.study_uid, completeness.because(row, quiet_seconds), max_attempts)
     return [row.study_uid for row in due]
 
 
@@ -87,6 +100,11 @@ def facts(tx: Connection, study_id: int) -> dict[str, dict[str, dict[str, int]]]
     for row in rows:
         found.setdefault(row.series_uid, {}).setdefault(row.keyword, {})[row.value] = row[3]
     return found
+
+
+def uid_of(tx: Connection, study_id: int) -> str:
+    """The Study Instance UID of a row."""
+    return str(tx.execute(sa.select(study.c.study_uid).where(study.c.id == study_id)).scalar_one())
 
 
 def note_facts(tx: Connection, series_id: int, facts: Mapping[str, Mapping[str, int]]) -> None:

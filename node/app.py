@@ -1,8 +1,7 @@
-"""The composition root: settings in, a node out. Only this module and the command line read settings."""
+"""The composition root: settings in, a node out. Only this module, `configured` and the command line read settings."""
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import secrets
@@ -10,16 +9,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time
-from functools import partial
 from pathlib import Path
 from random import Random
 
 import pydicom
 
-from config import hours
-from config.peers import Destination, Peer
-from config.routes import Condition as ConditionSettings
-from config.routes import Route as RouteSettings
 from config.settings import Settings
 from db import identity, schema
 from db.database import Database, open_database, sqlite_url
@@ -27,14 +21,13 @@ from db.job_states import Backoff
 from models.card import SHIPPED
 
 from . import __version__
+from .configured import fetching_of, routes_of, targets_of
 from .inbound.inbox import Inbox
-from .inbound.peers import Doorkeeper, KnownPeer
 from .learning.buckets import Key, Shares
 from .networks import Networks
-from .operations import conditions
-from .operations.conditions import CALLING_AE_TITLE, Condition
-from .operations.routes import PRIORITIES, Route
-from .outbound.target import Target, Web
+from .operations.routes import Route
+from .outbound.target import Target
+from .pull.pacs import FetchPolicy
 from .study.archive import Archive
 from .study.decode import Decoders
 
@@ -108,6 +101,7 @@ class Node:
     targets: dict[str, Target]
     work: WorkPolicy
     send: SendPolicy
+    fetch: FetchPolicy
     learning: LearningPolicy
     quiet_seconds: float
     device: str
@@ -164,6 +158,7 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
             send.timeout_seconds,
             Backoff(send.first_retry_seconds, send.longest_retry_seconds),
         ),
+        fetch=fetching_of(settings),
         learning=_learning(settings),
         quiet_seconds=settings.receive.quiet_seconds,
         device=work.device,
@@ -181,28 +176,6 @@ def _learning(settings: Settings) -> LearningPolicy:
     return LearningPolicy(key=Key.of(settings.home), shares=shares, wait_seconds=section.wait_seconds, **same)
 
 
-def targets_of(settings: Settings) -> dict[str, Target]:
-    """The peers that can be sent results."""
-    return {peer.name: _target(peer, peer.destination) for peer in settings.peer if peer.destination}
-
-
-def _target(peer: Peer, to: Destination) -> Target:
-    return Target(
-        peer.name,
-        peer.ae_title,
-        to.host,
-        to.port or 0,
-        web=Web(to.url, to.user, to.password_file, to.token_file, to.ca_file) if to.url else None,
-        objects=frozenset(to.objects),
-        stl_segments=to.stl_segments,
-        label_map=to.label_map,
-        flagged=to.flagged,
-        commitment=to.commitment,
-        rejection_notes=to.rejection_notes,
-        refusals=to.refusals,
-    )
-
-
 def database_url(settings: Settings) -> str:
     """Where the rows are."""
     return settings.database.url or sqlite_url(settings.home / "planimeter.db")
@@ -214,54 +187,6 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", module=r"(pydicom|highdicom|pynetdicom)(\..*)?$")
     for name in ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "retrying"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def routes_of(settings: Settings, networks: Networks, targets: dict[str, Target]) -> tuple[Route, ...]:
-    """The configured routes; without any, one that offers everything to every network and destination."""
-    if not settings.route:
-        everything = RouteSettings(name="everything", networks=tuple(networks.names()), destinations=tuple(targets))
-        return (_route(everything),)
-    return tuple(_route(route) for route in settings.route)
-
-
-def _route(route: RouteSettings) -> Route:
-    return Route(
-        name=route.name,
-        when=tuple(map(_condition, route.when)),
-        unless=tuple(map(_condition, route.unless)),
-        networks=route.networks,
-        destinations=route.destinations,
-        priority=PRIORITIES[route.priority],
-        live=route.mode == "live",
-    )
-
-
-def _condition(said: ConditionSettings) -> Condition:
-    every, keyword = said.over == "all", said.keyword or ""
-    if said.time is not None:
-        return conditions.at_hours(said.time, partial(hours.within, said.time))
-    if said.calling_ae_title is not None:
-        return conditions.one_of(CALLING_AE_TITLE, frozenset(said.calling_ae_title), every=every)
-    if said.matches is not None:
-        return conditions.matches(keyword, said.matches, every=every)
-    if said.range is not None:
-        return conditions.within(keyword, *said.range, every=every)
-    if said.exists is not None:
-        return conditions.exists(keyword, wanted=said.exists, every=every)
-    values = said.modality or said.one_of or [said.equals or ""]
-    return conditions.one_of(keyword or "Modality", frozenset(values), every=every)
-
-
-def doorkeeper(settings: Settings) -> Doorkeeper:
-    """Who may call."""
-    return Doorkeeper(tuple(_known(peer) for peer in settings.peer))
-
-
-def _known(peer: Peer) -> KnownPeer:
-    network = ipaddress.ip_network(peer.address, strict=False) if peer.address else None
-    to = peer.destination
-    reports_from = to.host if to is not None and to.commitment else ""
-    return KnownPeer(peer.name, peer.ae_title, network, peer.may_send, peer.may_send_labels, reports_from)
 
 
 def remember(home: Path, config: Path | None, database: str | None) -> None:

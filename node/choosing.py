@@ -10,7 +10,7 @@ from db import arrivals, input_sets, jobs, refusals, route_decisions, studies, u
 from db.input_sets import Choice
 from db.job_states import Claim, JobState
 
-from . import labelling, notices, rejections
+from . import fetching, labelling, notices, rejections
 from .app import Node
 from .attempt import Stages
 from .operations import routes
@@ -53,14 +53,15 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
 def _record(tx: Any, node: Node, study_id: int, choices: Sequence[Choice]) -> list[int]:
     """Write the choices, and ask for what is new; the ids of the input sets."""
     made: dict[tuple[str, str], int] = {}
+    least = fetching.priority(tx, node, study_id)
     for choice in choices:
         input_set_id, new = input_sets.record(tx, study_id, choice)
         made[choice.network, choice.slot] = input_set_id
         links = {one.channel: made[one.network, one.slot] for one in choice.reads}
         if upstreams.note(tx, input_set_id, links) or new:
-            input_sets.ask(tx, input_set_id, study_id, node.work.attempts, choice.priority)
+            input_sets.ask(tx, input_set_id, study_id, node.work.attempts, max(choice.priority, least))
         else:
-            upstreams.hurry(tx, input_set_id, choice.priority)  # it may wait for this very decision
+            upstreams.hurry(tx, input_set_id, max(choice.priority, least))  # it may wait for this very decision
     return list(made.values())
 
 

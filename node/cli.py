@@ -112,6 +112,26 @@ def _parser() -> argparse.ArgumentParser:
     ):
         doctor.add_argument(option, type=Path, metavar="FILE", help=text)
     add("conformance", "print the DICOM conformance statement of this version, as Markdown")
+    fetch = add("fetch", "fetch studies from a PACS: those that you name now, those of many days at night")
+    for option, name, text in (
+        ("--accession", "N", "the study with this accession number"),
+        ("--patient", "ID", "all studies of this patient"),
+        ("--study", "UID", "this study"),
+        ("--series", "UID", "with --study: this series of it alone"),
+        (
+            "--days",
+            "A..B",
+            "all studies of these days, such as 2026-01-01..2026-01-31, as jobs within the hours of [fetch]",
+        ),
+        ("--since", "DAY", "the same, from this day"),
+        ("--until", "DAY", "to this one; default: today"),
+        ("--modality", "M", "only studies that have this modality"),
+        ("--from", "PEER", "the [[peer]] with a `query`, where there are several"),
+    ):
+        fetch.add_argument(option, metavar=name, help=text, dest="peer" if option == "--from" else None)
+    fetch.add_argument("--priors", type=int, default=0, metavar="N", help="also so many earlier studies of the patient")
+    fetch.add_argument("--list", action="store_true", help="only show what would come")
+    fetch.add_argument("--now", action="store_true", help="with days: here and now, not as jobs")
     add("check", "look at the configuration, the database, the disk, the GPU, the decoders and the destinations")
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
     route_arguments.add(group(commands, "routes", "which series goes where, and what would change if"), node)

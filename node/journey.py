@@ -1,12 +1,13 @@
 """The path of a study, from its images to the delivered result. Each step is a job of the kind that bears its name.
 
 arrived   C-STORE  -> file durable, row committed, then Success            receiver, inbound.inbox
-settled   schedule -> study quiet: closed, its `choose` job queued         db.studies
+settled   schedule -> study complete: closed, its `choose` job queued     db.studies
 choose    worker   -> input sets and their jobs, or a refusal              choosing, study.series, routes
 segment   worker   -> volume, network, results, checked, kept, queued      prediction, making, objects
 explain   worker   -> a notice of what was refused, where it is wanted      notices
 deliver   worker   -> C-STORE or STOW-RS, a receipt per object            delivering, outbound
 commit    worker   -> storage commitment: the destination takes over       commitment, outbound
+fetch     worker   -> a study that is somewhere else, at night             fetching, pull
 label     worker   -> what a person corrected, read as truth to learn from labelling, learning
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
@@ -36,6 +37,7 @@ from . import (
     commitment,
     delivering,
     evaluating,
+    fetching,
     labelling,
     making,
     notices,
@@ -224,4 +226,5 @@ STEPS: dict[JobKind, Step] = {
     JobKind.EVALUATE: evaluating.evaluate,
     JobKind.SHADOW: shadowing.shadow,
     JobKind.SWEEP: sweep,
+    JobKind.FETCH: fetching.fetch,
 }

@@ -11,7 +11,8 @@ from typing import Any
 from config.routes import KEYWORDS, SEQUENCES
 from config.settings import Settings, SettingsError, load
 
-from .app import recall, targets_of
+from .app import recall
+from .configured import targets_of
 from .outbound.target import Target
 from .study import keywords
 

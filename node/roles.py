@@ -13,8 +13,9 @@ from config.settings import Settings
 
 from . import schedule as scheduling
 from .admission import Limits
-from .app import Node, doorkeeper, open_node
+from .app import Node, open_node
 from .child import Child
+from .configured import doorkeeper
 from .receiver import Door, Receiver
 from .supervisor import Supervisor
 from .worker import Worker

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from . import answers
-from .app import Node, routes_of, targets_of
+from .app import Node
+from .configured import routes_of, targets_of
 from .errors import Refused
 from .options import dicom_keywords
 

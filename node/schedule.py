@@ -16,7 +16,7 @@ from db.database import DatabaseUnreachable
 from db.job_states import JobKind
 
 from .app import Node
-from .operations import retrain
+from .operations import completeness, retrain
 from .operations.retrain import Terms
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ SETTLE_SECONDS = 1.0
 #: another process may be closing the study that is due
 SOONEST_SECONDS = 0.05
 RESCUE_SECONDS = 5.0
+COUNT_SECONDS = 3.0
 TRAINING_SECONDS = 20.0
 SWEEP_ATTEMPTS = 3
 #: after everything that a person waits for
@@ -35,6 +36,8 @@ def run(node: Node, stopping: threading.Event) -> None:
     """Schedule until `stopping` is set."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node], misfire_grace_time=None)
+    if node.fetch.patience:
+        scheduler.add_job(ask_counts, "interval", seconds=COUNT_SECONDS, args=[node], misfire_grace_time=None)
     if node.learning.train:
         scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
@@ -59,18 +62,18 @@ def _keep_settling(node: Node, stopping: threading.Event) -> None:
 
 
 def settle(node: Node) -> float | None:
-    """Close the studies that have been quiet long enough, each with its `choose` job.
+    """Close the studies that are complete, each with its `choose` job. No PACS is asked here: that may take time.
 
     Returns:
-        The seconds until the next one will have been; None where no study is open.
+        The seconds until the next one may be; None where no study is open, or it is a PACS that is waited for.
     """
     try:
         with node.database.read() as tx:
             left = studies.due_in(tx, node.quiet_seconds)
-        if left is None or left > 0:
-            return left
+            if left is None or not studies.any_due(tx, node.quiet_seconds, node.fetch.patience):
+                return left or None
         with node.database.write() as tx:
-            settled = studies.settle(tx, node.quiet_seconds, node.work.attempts)
+            settled = studies.settle(tx, node.quiet_seconds, node.work.attempts, node.fetch.patience)
             left = studies.due_in(tx, node.quiet_seconds)
     except DatabaseUnreachable as error:
         logger.warning("%s", error)
@@ -78,6 +81,14 @@ def settle(node: Node) -> float | None:
     if settled:
         logger.info("%d studies settled", len(settled))
     return left
+
+
+def ask_counts(node: Node) -> None:
+    """How many images the PACS has of what is arriving."""
+    try:
+        completeness.ask(node.database, node.fetch.pacs, node.ae_title, node.fetch.limits)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
 
 
 def rescue(node: Node) -> None:

@@ -1,8 +1,8 @@
 """The working process: claims jobs, keeps their leases, and says how each attempt ended.
 
-It knows nothing of DICOM or networks; the steps are in `journey`. Three loops run side by side, so that a result
+It knows nothing of DICOM or networks; the steps are in `journey`. Four loops run side by side, so that a result
 that is there is not kept waiting by the next study: one works (choose, segment, label, sweep), one sends (deliver,
-commit), one learns (train, evaluate, shadow).
+commit), one learns (train, evaluate, shadow), one receives what has to be asked for (fetch).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db import jobs, pauses
-from db.database import DatabaseUnreachable
+from db.database import Conflict, DatabaseUnreachable
 from db.job_states import Claim, JobKind, JobState, LostLease, Outcome
 
 from .app import Node
@@ -32,6 +32,7 @@ LOOPS: dict[str, tuple[JobKind, ...]] = {
     "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP),
     "send": (JobKind.DELIVER, JobKind.COMMIT),
     "learn": (JobKind.TRAIN, JobKind.EVALUATE, JobKind.SHADOW),
+    "receive": (JobKind.FETCH,),
 }
 POLL_SECONDS = 0.3
 RESCUE_SECONDS = 2.0
@@ -99,9 +100,11 @@ class Worker:
         with self.node.database.read() as tx:
             if activity in pauses.paused(tx) or not jobs.any_ready(tx, kinds):
                 return None
-        with self.node.database.write() as tx:
-            work = self.node.work
+        work = self.node.work
+        # of two workers that begin to fetch at the same moment, the database lets one
+        with contextlib.suppress(Conflict), self.node.database.write() as tx:
             return jobs.claim(tx, kinds, self.name, work.lease_seconds, work.ageing_seconds)
+        return None
 
     def attempt(self, claim: Claim) -> None:
         """One attempt at a job, whatever comes of it."""
@@ -168,6 +171,8 @@ class Worker:
         limit_seconds = 4 * self.node.work.job_seconds + GRACE_SECONDS
         if claim.kind is JobKind.TRAIN:  # it has a limit of its own, and its cases are made before
             limit_seconds += 2 * 60 * self.node.learning.max_minutes
+        if claim.kind is JobKind.FETCH:
+            limit_seconds += 2 * self.node.fetch.limits.study_seconds
         deadline = time.monotonic() + limit_seconds
         while not done.wait(self.node.work.heartbeat_seconds):
             if time.monotonic() > deadline:

@@ -100,6 +100,11 @@ class Orthanc:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._http}"
 
+    def take(self, file: bytes) -> None:
+        """Have an object."""
+        with self._open("POST", "/instances", file):
+            pass
+
     def know(self, ae_title: str, port: int) -> None:
         """Have another node among its modalities."""
         self._ask("PUT", "/modalities/node", {"AET": ae_title, "Host": "127.0.0.1", "Port": port})

@@ -31,9 +31,10 @@ from db.job_states import JobKind, JobState
 from db.tables import commitment as commitment_table
 from db.tables import delivery, input_set, job, model_version, result, study
 from node import commitment
-from node.app import Node, doorkeeper, open_node
+from node.app import Node, open_node
 from node.attempt import Stages
 from node.commitment import Patience
+from node.configured import doorkeeper
 from node.errors import Refused, Unavailable
 from node.inbound.peers import Doorkeeper, KnownPeer
 from node.operations.control import pause

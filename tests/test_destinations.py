@@ -12,7 +12,8 @@ from pydicom import dcmread
 
 from config.settings import Settings
 from db.job_states import JobKind
-from node.app import Node, doorkeeper, open_node
+from node.app import Node, open_node
+from node.configured import doorkeeper
 from node.inbound.peers import Doorkeeper
 from node.operations.status import overview
 from node.outbound.target import Web

@@ -31,7 +31,8 @@ from pynetdicom.sop_class import Verification
 from config.settings import Settings, load
 from db import overview, refusals
 from db.arrivals import Seen
-from node.app import Node, doorkeeper, open_node
+from node.app import Node, open_node
+from node.configured import doorkeeper
 from node.errors import Refused
 from node.inbound.inbox import data_set_start
 from node.inbound.peers import Doorkeeper

@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 from config.settings import Settings, SettingsError, load
 from db import route_decisions
 from node import cli
-from node.app import Node, open_node, routes_of, targets_of
+from node.app import Node, open_node
+from node.configured import routes_of, targets_of
 from node.operations import routes
 from node.operations.conditions import Seen
 from node.options import dicom_keywords

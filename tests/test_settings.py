@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from config.peers import Destination, Peer
+from config.peers import Destination, Peer, Query
 from config.settings import DEFAULT_FILE, Route, Settings, SettingsError, load
 
-SECTIONS = ("node", "database", "receive", "work", "send", "learning")
+SECTIONS = ("node", "database", "receive", "work", "send", "fetch", "learning")
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_the_commented_tables_are_complete_and_right(table: str, model: type[Bas
     data = tomllib.loads(example)
     assert set(data[table][0]) == set(model.model_fields)
     assert table != "peer" or set(data[table][0]["destination"]) == set(Destination.model_fields)
+    assert table != "peer" or set(data["peer"][0]["query"]) == set(Query.model_fields)
     settings = Settings.model_validate(data)
     assert settings.route[0].destinations == ("pacs",)
 
@@ -106,6 +107,19 @@ def _uncommented(text: str) -> Iterator[str]:
             ":4: route.0.when.0.BodyPart: there is no such key; known keys: keyword, equals, one_of, matches, range,",
         ),
         ("[[route]]\nname = 'r'\nnetworks = ['n']\nmode = 'shadow'\n", ":4: route.0.mode: "),
+        (
+            "[[peer]]\nname = 'p'\nae_title = 'P'\nquery = { host = '10.1.1.1', port = 104 }\n",
+            'what retrieve = "move" asks for comes back by C-STORE',
+        ),
+        (
+            "[[peer]]\nname = 'p'\nae_title = 'P'\nquery = { url = 'https://p/web', retrieve = 'get' }\n",
+            'retrieve is "move" or "get" with host and port, and "wado" with url',
+        ),
+        (
+            "[[peer]]\nname = 'p'\nae_title = 'P'\nquery = { retrieve = 'get' }\n",
+            "a query has host and port (C-FIND), or url (QIDO-RS), and not both",
+        ),
+        ("[fetch]\nwindow = '20:00-29:00'\n", "no time of the day"),
         ("[receive]\nlisten = '0.0.0.0'\n", "without one, anyone who reaches that address could send"),
         ("[receive\n", ": not valid TOML: "),
     ],

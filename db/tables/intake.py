@@ -36,6 +36,11 @@ study = sa.Table(
     sa.Column("closed", Time),
     sa.Column("closed_because", sa.Text),
     sa.Column("held_because", sa.Text),
+    # how many images a PACS has of it, which one, when it was asked last, and since when it has said so
+    sa.Column("pacs_images", sa.Integer),
+    sa.Column("pacs_name", sa.Text),
+    sa.Column("pacs_asked", Time),
+    sa.Column("pacs_since", Time),
     one_of("state", "none", "open", "closed", "held"),
     sa.Index("ix_study_settling", "state", "last_image"),
 )

@@ -155,6 +155,14 @@ job = sa.Table(
         sqlite_where=sa.text("state IN ('waiting', 'running')"),
         postgresql_where=sa.text("state IN ('waiting', 'running')"),
     ),
+    # one study is fetched at a time: the PACS has other callers, and so have the networks
+    sa.Index(
+        "uq_job_fetching",
+        "kind",
+        unique=True,
+        sqlite_where=sa.text("kind = 'fetch' AND state = 'running'"),
+        postgresql_where=sa.text("kind = 'fetch' AND state = 'running'"),
+    ),
     # the claim reads this one, which stays as small as the queue
     sa.Index(
         "ix_job_claimable",

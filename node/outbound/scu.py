@@ -129,15 +129,17 @@ def echo(target: Target, ae_title: str, timeout_seconds: float) -> None:
 def associate(
     target: Target,
     ae_title: str,
-    contexts: Sequence[tuple[str, UID]],
+    contexts: Sequence[tuple[str, UID | list[UID]]],
     timeout_seconds: float,
     handlers: Sequence[tuple[Any, Callable[..., Any]]] = (),
+    roles: Sequence[Any] = (),
 ) -> Any:
     """Open an association.
 
     Args:
-        contexts: SOP class and transfer syntax, each a presentation context of its own.
+        contexts: SOP class and transfer syntax, or several to choose from, each a presentation context of its own.
         handlers: pynetdicom's events and what is called for them: for what the peer asks of us meanwhile.
+        roles: what `build_role` of pynetdicom makes: for what the peer is to send us on this association.
 
     Returns:
         An association that is established, or one that has ended because no context was accepted.
@@ -154,7 +156,12 @@ def associate(
     proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
     try:
         assoc = ae.associate(
-            target.host, target.port, contexts=proposed, ae_title=target.ae_title, evt_handlers=list(handlers)
+            target.host,
+            target.port,
+            contexts=proposed,
+            ae_title=target.ae_title,
+            evt_handlers=list(handlers),
+            ext_neg=list(roles),
         )
     except OSError as error:  # the name does not resolve
         raise Unavailable("unreachable", f"{where} cannot be found: {error.strerror or error}") from None

@@ -9,68 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import ssl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import requests
 from dicomweb_client import DICOMwebClient
 
 from ..errors import Unavailable
 from .scu import Parcel, Receipt
+from .session import CONNECT_SECONDS, Session, why_broken
 from .statuses import Answer
 from .stow_response import not_now, receipt
 from .target import Target, Web
 
 CHUNK_BYTES = 1 << 18
 LONGEST_ANSWER = 1 << 20
-CONNECT_SECONDS = 15.0
 ACCEPT = "application/dicom+json, application/dicom+xml;q=0.5"
 #: no object has it: what is asked for to hear whether somebody answers
 NO_STUDY = "2.25.0"
-
-
-class _Credentials(requests.auth.AuthBase):
-    """What a destination is told of us: read from the files for every request, so that they can be renewed.
-
-    It also stands where there are none: without it, requests would look for some in ~/.netrc.
-    """
-
-    def __init__(self, target: Target, web: Web) -> None:
-        self._target, self._web = target, web
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._web.token_file is not None:
-            request.headers["Authorization"] = f"Bearer {self._secret(self._web.token_file)}"
-        elif self._web.password_file is not None:
-            # as bytes: requests would encode text as Latin-1 (RFC 7617: UTF-8 is what servers take)
-            password = self._secret(self._web.password_file).encode()
-            return requests.auth.HTTPBasicAuth(self._web.user.encode(), password)(request)
-        return request
-
-    def _secret(self, file: Path) -> str:
-        try:
-            return file.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is no text"
-            raise Unavailable("no-credentials", f"{file}, for {self._target.name}, cannot be read: {why}") from None
-
-
-class _Session(requests.Session):
-    """A session that trusts what the configuration says.
-
-    Without this a certificate bundle that the environment names (REQUESTS_CA_BUNDLE) would take the place of ca_file.
-    """
-
-    def __init__(self, target: Target, web: Web, ae_title: str) -> None:
-        super().__init__()
-        self.auth = _Credentials(target, web)
-        self.headers["User-Agent"] = f"planimeter ({ae_title})"
-        self._ca_file = str(web.ca_file) if web.ca_file else None
-
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        return super().merge_environment_settings(url, proxies, stream, self._ca_file or verify, cert)
 
 
 class _Body:
@@ -134,7 +90,7 @@ class WebSender:
             with response:
                 answer = _whole(response)
         except requests.exceptions.RequestException as error:
-            why = _broken(self._target, error)
+            why = why_broken(self._target, error)
             if not body.begun or isinstance(error, requests.exceptions.SSLError):
                 raise Unavailable("unreachable", why) from None
             return Receipt(Answer.RETRY, None, why)
@@ -156,7 +112,7 @@ def connect(target: Target, ae_title: str, parcels: Sequence[Parcel], timeout_se
     """
     assert target.web is not None
     del parcels
-    with _Session(target, target.web, ae_title) as session:
+    with Session(target, target.web, ae_title) as session:
         yield WebSender(target, target.web, session, timeout_seconds)
 
 
@@ -167,7 +123,7 @@ def echo(target: Target, ae_title: str, timeout_seconds: float) -> None:
         Unavailable: with the reason.
     """
     assert target.web is not None
-    with _Session(target, target.web, ae_title) as session:
+    with Session(target, target.web, ae_title) as session:
         session.max_redirects = 0
         timeout = (min(timeout_seconds, CONNECT_SECONDS), timeout_seconds)
         client = DICOMwebClient(target.web.url.rstrip("/"), session=session, timeout=timeout)
@@ -179,7 +135,7 @@ def echo(target: Target, ae_title: str, timeout_seconds: float) -> None:
             said = not_now(target, status)
             raise said or Unavailable("unreachable", f"{target.name} answers a query with HTTP {status}") from None
         except requests.exceptions.RequestException as error:
-            raise Unavailable("unreachable", _broken(target, error)) from None
+            raise Unavailable("unreachable", why_broken(target, error)) from None
         except OSError as error:
             raise Unavailable("unreachable", f"{target.name}: {error}".split("\n")[0]) from None
 
@@ -192,34 +148,3 @@ def _whole(response: requests.Response) -> bytes:
         if len(answer) > LONGEST_ANSWER:
             break
     return answer
-
-
-def _broken(target: Target, error: requests.exceptions.RequestException) -> str:
-    """Why there is no answer, in words without the URL."""
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return f"{target.name} cannot be reached: no connection in time"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return f"{target.name} cannot be reached: the proxy does not answer"
-    if isinstance(error, requests.exceptions.Timeout):
-        return f"{target.name} did not answer in time"
-    if isinstance(error, requests.exceptions.TooManyRedirects):
-        return f"{target.name} redirects to another place; set its url to that"
-    cause = _innermost(error)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"{target.name} cannot be trusted: {cause.verify_message}; see ca_file"
-    if isinstance(cause, ssl.SSLError):
-        return f"{target.name} cannot be reached over TLS: {cause.reason or 'no handshake'}"
-    if isinstance(cause, OSError) and cause.strerror:
-        return f"{target.name} cannot be reached: {cause.strerror}"
-    return f"{target.name} cannot be reached: the connection broke ({type(cause).__name__})"
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """What requests and urllib3 have wrapped, in one of three ways."""
-    inner: Any = error
-    while True:
-        inside = [getattr(inner, "reason", None), *reversed(inner.args), inner.__cause__]
-        wrapped = next((one for one in inside if isinstance(one, BaseException)), None)
-        if wrapped is None:
-            return inner
-        inner = wrapped

@@ -1,0 +1,113 @@
+"""What the settings of a site say of its peers and its routes, as the node applies it."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import partial
+
+from config import hours
+from config.peers import Destination, Peer, Query, Service
+from config.routes import Condition as ConditionSettings
+from config.routes import Route as RouteSettings
+from config.settings import Settings
+
+from .inbound.peers import Doorkeeper, KnownPeer
+from .networks import Networks
+from .operations import conditions
+from .operations.conditions import CALLING_AE_TITLE, Condition
+from .operations.routes import PRIORITIES, Route
+from .outbound.target import Target, Web
+from .pull.pacs import FetchPolicy, Limits, Pacs
+
+
+def targets_of(settings: Settings) -> dict[str, Target]:
+    """The peers that can be sent results."""
+    return {peer.name: _target(peer, peer.destination) for peer in settings.peer if peer.destination}
+
+
+def _target(peer: Peer, to: Destination) -> Target:
+    return Target(
+        peer.name,
+        peer.ae_title,
+        to.host,
+        to.port or 0,
+        web=_web(to),
+        objects=frozenset(to.objects),
+        stl_segments=to.stl_segments,
+        label_map=to.label_map,
+        flagged=to.flagged,
+        commitment=to.commitment,
+        rejection_notes=to.rejection_notes,
+        refusals=to.refusals,
+    )
+
+
+def _web(at: Service) -> Web | None:
+    return Web(at.url, at.user, at.password_file, at.token_file, at.ca_file) if at.url else None
+
+
+def fetching_of(settings: Settings) -> FetchPolicy:
+    section = settings.fetch
+    limits = Limits(
+        timeout_seconds=section.timeout_seconds,
+        silent_seconds=section.silent_seconds,
+        study_seconds=section.study_minutes * 60,
+        most_matches=section.most_matches,
+        most_images=section.most_images,
+        reserve_bytes=int(settings.receive.reserve_gb * 1e9),
+    )
+    pacs = {peer.name: _pacs(peer, peer.query) for peer in settings.peer if peer.query}
+    return FetchPolicy(pacs, limits, settings.receive.port, partial(hours.wait_seconds, section.window))
+
+
+def _pacs(peer: Peer, asked: Query) -> Pacs:
+    target = Target(peer.name, peer.ae_title, asked.host, asked.port or 0, web=_web(asked))
+    return Pacs(peer.name, target, asked.way, asked.counts, asked.complete_minutes * 60, peer.may_send_labels)
+
+
+def routes_of(settings: Settings, networks: Networks, targets: dict[str, Target]) -> tuple[Route, ...]:
+    """The configured routes; without any, one that offers everything to every network and destination."""
+    if not settings.route:
+        everything = RouteSettings(name="everything", networks=tuple(networks.names()), destinations=tuple(targets))
+        return (_route(everything),)
+    return tuple(_route(route) for route in settings.route)
+
+
+def _route(route: RouteSettings) -> Route:
+    return Route(
+        name=route.name,
+        when=tuple(map(_condition, route.when)),
+        unless=tuple(map(_condition, route.unless)),
+        networks=route.networks,
+        destinations=route.destinations,
+        priority=PRIORITIES[route.priority],
+        live=route.mode == "live",
+    )
+
+
+def _condition(said: ConditionSettings) -> Condition:
+    every, keyword = said.over == "all", said.keyword or ""
+    if said.time is not None:
+        return conditions.at_hours(said.time, partial(hours.within, said.time))
+    if said.calling_ae_title is not None:
+        return conditions.one_of(CALLING_AE_TITLE, frozenset(said.calling_ae_title), every=every)
+    if said.matches is not None:
+        return conditions.matches(keyword, said.matches, every=every)
+    if said.range is not None:
+        return conditions.within(keyword, *said.range, every=every)
+    if said.exists is not None:
+        return conditions.exists(keyword, wanted=said.exists, every=every)
+    values = said.modality or said.one_of or [said.equals or ""]
+    return conditions.one_of(keyword or "Modality", frozenset(values), every=every)
+
+
+def doorkeeper(settings: Settings) -> Doorkeeper:
+    """Who may call."""
+    return Doorkeeper(tuple(_known(peer) for peer in settings.peer))
+
+
+def _known(peer: Peer) -> KnownPeer:
+    network = ipaddress.ip_network(peer.address, strict=False) if peer.address else None
+    to = peer.destination
+    reports_from = to.host if to is not None and to.commitment else ""
+    return KnownPeer(peer.name, peer.ae_title, network, peer.may_send, peer.may_send_labels, reports_from)

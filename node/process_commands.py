@@ -1,0 +1,113 @@
+"""The processes of a node: all of it supervised, or its parts alone."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from collections.abc import Callable
+
+from config.settings import Settings
+
+from .app import Node, open_node, remember
+from .options import same_options, settings_of
+
+EXIT_FAILED = 1
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = settings_of(options)
+    try:
+        _try_to_listen(settings)  # the receiver will; whoever cannot hears of it before everything else has started
+    except OSError as error:
+        return _cannot_listen(settings, error)
+    return _supervise(options, settings, ["receive", *_workers(settings), "schedule"])
+
+
+def work(options: argparse.Namespace) -> int:
+    from . import roles
+    from .child import Child, configure_logging
+
+    settings = settings_of(options)
+    if options.hosts is None:
+        return _supervise(options, settings, _workers(settings))
+    configure_logging("worker")
+    roles.work(settings, Child(options.parent), options.hosts)
+    return 0
+
+
+def receive(options: argparse.Namespace) -> int:
+    from . import roles
+    from .child import Child, configure_logging
+
+    configure_logging("receiver")
+    settings = settings_of(options)
+    child = Child(options.parent)
+    if options.parent is None:
+        _prepare(options, settings)
+    try:
+        roles.receive(settings, child)
+    except OSError as error:
+        return _cannot_listen(settings, error)
+    return 0
+
+
+def _try_to_listen(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.listen else socket.AF_INET
+    with socket.socket(family) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the receiver's, after one that has just ended
+        tried.bind((settings.listen, settings.receive.port))
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> int:
+    sys.stderr.write(
+        f"planimeter: cannot listen on {settings.listen}:{settings.receive.port}: {error.strerror}; "
+        "is another node running, or another port needed?\n"
+    )
+    return EXIT_FAILED
+
+
+def schedule(options: argparse.Namespace) -> int:
+    from . import roles
+    from .child import Child, configure_logging
+
+    configure_logging("schedule")
+    if options.parent is None:
+        _prepare(options, settings_of(options))
+    roles.schedule(settings_of(options), Child(options.parent))
+    return 0
+
+
+def _workers(settings: Settings) -> list[str]:
+    return [f"work-{number + 1}" for number in range(settings.work.workers)]
+
+
+def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
+    node = open_node(settings)
+    remember(settings.home, options.config, options.database)
+    return node
+
+
+def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]) -> int:
+    from . import roles
+    from .child import configure_logging
+    from .operations import announce
+
+    configure_logging("planimeter")
+    node = _prepare(options, settings)
+    same = same_options(options)
+    commands = {name: [name.split("-")[0], *same] for name in names}
+    senders = [peer.name for peer in settings.senders]
+    roles.supervise(
+        settings, node, commands, lambda facts: announce.ready(node.ae_title, facts, senders, sorted(node.targets))
+    )
+    node.close()
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": run,
+    "receive": receive,
+    "work": work,
+    "schedule": schedule,
+}
