@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from config.settings import load
 from db import fetches, jobs
 from db.database import Conflict, Database
-from db.job_states import Claim, JobKind
+from db.job_states import Claim, JobKind, Report
 from db.tables import job
 from node import cli
 from node.app import Node, open_node
@@ -241,7 +241,7 @@ def test_one_study_is_fetched_at_a_time(database: Database) -> None:
         thread.join()
     assert len(held) == 1
     with database.write() as tx:
-        jobs.postpone(tx, held[0], jobs.Report(code="x", sentence="y"), 100)
+        jobs.postpone(tx, held[0], Report(code="x", sentence="y"), 100)
     claim()
     assert len(held) == 2
 
