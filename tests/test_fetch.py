@@ -20,7 +20,7 @@ from db.job_states import Claim, JobKind, Report
 from db.tables import job
 from node import cli
 from node.app import Node, open_node
-from node.worker import Worker
+from node.worker import LOOPS, Worker
 from tests.driving import jobs_of
 from tests.fake_archive import FakeArchive
 from tests.pulling import study
@@ -207,6 +207,18 @@ def test_a_pacs_that_is_away_uses_up_no_attempt(fetch: Any, node: Node, archive:
     assert work(node) == 1
     (failed,) = jobs_of(node, JobKind.FETCH)
     assert (failed["state"], failed["attempts"]) == ("waiting", 1)
+
+
+def test_a_pacs_that_is_away_is_not_knocked_at_by_every_job(fetch: Any, node: Node, archive: FakeArchive) -> None:
+    fetch("--days", "2026-01-01..2026-01-04")
+    assert len(jobs_of(node, JobKind.FETCH)) == 3
+    archive.find_status = 0xA700
+    assert work(node) == 1
+    assert [one["state"] for one in jobs_of(node, JobKind.FETCH)] == ["waiting"] * 3
+
+
+def test_every_kind_of_job_has_a_loop_that_does_it() -> None:
+    assert sorted(kind for kinds in LOOPS.values() for kind in kinds) == sorted(JobKind)
 
 
 def test_a_study_that_is_gone_is_refused(fetch: Any, node: Node, archive: FakeArchive) -> None:
