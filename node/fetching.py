@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from db import fetches, jobs, studies
-from db.job_states import Claim, JobState
+from db import fetches, job_orders, jobs, studies
+from db.job_states import Claim, JobKind, JobState
 
 from .app import Node
 from .attempt import Stages
@@ -15,10 +15,23 @@ from .operations.routes import PRIORITIES
 from .pull import retrieve, search
 from .pull.retrieve import Us
 
+#: until a PACS that is away is tried again
+AWAY_SECONDS = 300.0
+
 
 def fetch(node: Node, job: Claim, stages: Stages) -> None:
-    """Get it, unless it is here."""
+    """Get it, unless it is here. What keeps it back keeps all back that come from the same PACS."""
     peer, study_uid = job.subject.split("/", 1)
+    try:
+        _fetch(node, job, stages, peer, study_uid)
+    except Unavailable as away:
+        wait_seconds = away.retry_seconds or AWAY_SECONDS
+        with node.database.write() as tx:  # else a thousand jobs would knock, one after the other
+            job_orders.due_in(tx, JobKind.FETCH, fetches.subject(peer, ""), wait_seconds)
+        raise Unavailable(away.code, away.sentence, wait_seconds) from away
+
+
+def _fetch(node: Node, job: Claim, stages: Stages, peer: str, study_uid: str) -> None:
     pacs = node.fetch.pacs.get(peer)
     if pacs is None:
         raise Refused("no-such-peer", f"{peer} is no peer with a `query` in the configuration any more")

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from config.settings import load
 from db import fetches, jobs
 from db.database import Conflict, Database
-from db.job_states import Claim, JobKind
+from db.job_states import Claim, JobKind, Report
 from db.tables import job
 from node import cli
 from node.app import Node, open_node
-from node.worker import Worker
+from node.worker import LOOPS, Worker
 from tests.driving import jobs_of
 from tests.fake_archive import FakeArchive
 from tests.pulling import study
@@ -209,6 +209,18 @@ def test_a_pacs_that_is_away_uses_up_no_attempt(fetch: Any, node: Node, archive:
     assert (failed["state"], failed["attempts"]) == ("waiting", 1)
 
 
+def test_a_pacs_that_is_away_is_not_knocked_at_by_every_job(fetch: Any, node: Node, archive: FakeArchive) -> None:
+    fetch("--days", "2026-01-01..2026-01-04")
+    assert len(jobs_of(node, JobKind.FETCH)) == 3
+    archive.find_status = 0xA700
+    assert work(node) == 1
+    assert [one["state"] for one in jobs_of(node, JobKind.FETCH)] == ["waiting"] * 3
+
+
+def test_every_kind_of_job_has_a_loop_that_does_it() -> None:
+    assert sorted(kind for kinds in LOOPS.values() for kind in kinds) == sorted(JobKind)
+
+
 def test_a_study_that_is_gone_is_refused(fetch: Any, node: Node, archive: FakeArchive) -> None:
     fetch("--days", "2026-01-01")
     archive.objects.clear()
@@ -241,7 +253,7 @@ def test_one_study_is_fetched_at_a_time(database: Database) -> None:
         thread.join()
     assert len(held) == 1
     with database.write() as tx:
-        jobs.postpone(tx, held[0], jobs.Report(code="x", sentence="y"), 100)
+        jobs.postpone(tx, held[0], Report(code="x", sentence="y"), 100)
     claim()
     assert len(held) == 2
 

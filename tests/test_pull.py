@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -58,9 +59,7 @@ UID = study(1)[0].StudyInstanceUID
         ({"since": date(2026, 1, 2), "until": date(2026, 1, 2), "modality": "CT"}, ["A2"]),
     ],
 )
-def test_a_study_is_found_by_what_a_person_knows(
-    archive: FakeArchive, wish: dict[str, object], wanted: list[str]
-) -> None:
+def test_a_study_is_found_by_what_a_person_knows(archive: FakeArchive, wish: dict[str, Any], wanted: list[str]) -> None:
     found = look(dimse(archive, "get"), **wish)
     assert [one.accession for one in found.studies] == wanted
     assert [one.images for one in found.studies] == [3] * len(wanted)
@@ -138,7 +137,7 @@ def test_an_identifier_outside_of_ascii_says_its_character_set(archive: FakeArch
     ],
 )
 def test_a_question_that_would_match_more_than_was_meant_is_not_asked(
-    archive: FakeArchive, wish: dict[str, object]
+    archive: FakeArchive, wish: dict[str, Any]
 ) -> None:
     with pytest.raises(Refused, match="bad-query"):
         look(dimse(archive, "get"), **wish)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import date
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -70,7 +71,7 @@ def test_orthanc_is_asked_and_gives_what_it_has(orthanc: Orthanc, here: Here, wa
 def test_orthanc_is_searched_by_patient_days_and_modality(orthanc: Orthanc, way: int) -> None:
     pacs = ways(orthanc)[way]
     assert [one.accession for one in look(pacs, patient_id="P1").studies] == ["A2", "A1"]
-    days = {"since": date(2026, 1, 2), "until": date(2026, 1, 3)}
+    days: dict[str, Any] = {"since": date(2026, 1, 2), "until": date(2026, 1, 3)}
     assert [one.accession for one in look(pacs, **days, modality="CT").studies] == ["A3", "A2"]
     assert not look(pacs, **days, modality="MR").studies
     assert not look(pacs, accession="A9").studies

@@ -21,40 +21,9 @@ logger = logging.getLogger(__name__)
 ANSWER_SECONDS = 10.0
 #: modalities of objects that make no work (promise 6): nobody waits for them
 NO_IMAGES = frozenset(
-    [
-        "SEG",
-        "SR",
-        "PR",
-        "KO",
-        "DOC",
-        "PLAN",
-        "REG",
-        "FID",
-        "RWV",
-        "SMR",
-        "ANN",
-        "ASMT",
-        "M3D",
-        "AU",
-        "ECG",
-        "EPS",
-        "HD",
-        "RESP",
-        "TG",
-        "EEG",
-        "EMG",
-        "EOG",
-        "POS",
-        "STAIN",
-        "TEXTUREMAP",
-        "RTSTRUCT",
-        "RTPLAN",
-        "RTRECORD",
-        "RTDOSE",
-        "RTINTENT",
-        "RTRAD",
-        "RTSEGANN",
-    ]
+    {"SEG", "SR", "PR", "KO", "DOC", "PLAN", "REG", "FID", "RWV", "SMR", "ANN", "ASMT", "M3D", "STAIN", "TEXTUREMAP"}
+    | {"RTSTRUCT", "RTPLAN", "RTRECORD", "RTDOSE", "RTINTENT", "RTRAD", "RTSEGANN"}
+    | {"AU", "ECG", "EPS", "HD", "RESP", "TG", "EEG", "EMG", "EOG", "POS"}
 )
 
 
