@@ -253,6 +253,7 @@ def test_a_port_that_is_taken_is_said(home: Path) -> None:
         said = refused("run", "--home", home, "--port", str(other.getsockname()[1]))
     assert "cannot listen on 127.0.0.1" in said
     assert "is another node running" in said
+    assert not home.exists(), "nothing was begun"
 
 
 def test_upgrading_says_from_where_to_where(home: Path) -> None:

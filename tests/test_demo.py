@@ -81,3 +81,4 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "there is no DICOM file to send" in planimeter("demo", empty, "--out", tmp_path / "out", check=False).stderr
+    assert not (tmp_path / "out").exists(), "nothing was begun"

@@ -666,14 +666,14 @@ def test_what_is_not_spoilt_goes_all_the_way(pipeline: Pipeline) -> None:
 
 
 def test_spoilt_files_of_the_wheel(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    pipeline.run(of_the_wheel(), range(150))
+    pipeline.run(of_the_wheel(), range(100))
     told_together(pipeline, capsys)
 
 
 def test_spoilt_files_of_real_scanners(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str], dicom_data: Path
 ) -> None:
-    pipeline.run(of_the_data(dicom_data), range(100))
+    pipeline.run(of_the_data(dicom_data), range(60))
     told_together(pipeline, capsys)
 
 
