@@ -23,7 +23,7 @@ from .resampling import Points
 
 #: source voxels that are interpolated at a time
 SLAB_VOXELS = 8_000_000
-#: of these as many as MONAI's own places are made for: they take 40 bytes a voxel, and twice that in double precision
+#: of these as many as MONAI's own places are made for: they take about a hundred bytes a voxel
 PLACES = 2_000_000
 
 Bound = tuple[int, int, int]
@@ -100,11 +100,12 @@ def _fill(
         return
     cropped = probabilities[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]]
     to_model[:3, 3] -= low
+    slack = points.slack + _left_out(to_model, axes, out.shape) if points and axes else 0.0
     near: list[torch.Tensor] = []
     for bounds in _rows(window, SLAB_VOXELS):
         view = tuple(map(slice, *bounds))
         channels = _sheared(cropped, to_model, view) if axes is None else _aligned(cropped, to_model, axes, view)
-        label, unsure = combined(channels, points.slack if points else 0.0)
+        label, unsure = combined(channels, slack)
         out[view] = label.cpu().numpy()
         if points is None:
             continue
@@ -182,6 +183,13 @@ def _separable(linear: Affine) -> tuple[int, int, int] | None:
     rest = strength.copy()
     rest[np.arange(3), axes] = 0
     return axes if rest.max() < 1e-5 * strength.max() else None  # type: ignore[return-value]
+
+
+def _left_out(to_model: Affine, axes: tuple[int, int, int], shape: tuple[int, ...]) -> float:
+    """How far positions are off because what is not along the axes is taken for nothing, in voxels, over all axes."""
+    far = np.abs(to_model[:3, :3]) * np.array(shape[::-1])
+    far[np.arange(3), axes] = 0
+    return float(far.sum())
 
 
 def _weights(count: int, start: int, stop: int, scale: float, offset: float, like: torch.Tensor) -> torch.Tensor:
