@@ -22,17 +22,12 @@ from monai.transforms import (
     KeepLargestConnectedComponentd,
 )
 from numpy.typing import NDArray
-from torch.nn import functional
 
+from .inversion import Inversion, followed, outermost, uncropped
 from .stand_ins import LABELS, Saved
 
-#: exact: they move voxels and change none, and the affine says where to
-TURNS = ("Orientation",)
-RESAMPLES = ("SpatialResample",)
-CROPS = ("CropForeground", "SpatialCrop", "CenterSpatialCrop", "Crop")
-#: logits that softmax is taken of at a time
-SLAB_VALUES = 8_000_000
-PADS = ("SpatialPad", "DivisiblePad", "BorderPad", "Pad")
+#: logits that softmax is taken of at a time: vector units round the last few of a part otherwise than the others
+SLAB_VALUES = 64_000_000
 
 
 class Ending:
@@ -114,13 +109,13 @@ class Ending:
         """Invert with the nearest neighbour from now on; whether that changes anything."""
         return not self.taken and self._nearest(after_discretising=False)
 
-    def probabilities(self, output: dict[str, Any]) -> tuple[torch.Tensor, NDArray[np.float64]] | None:
+    def probabilities(self, output: dict[str, Any]) -> tuple[torch.Tensor, Inversion] | None:
         """Softmax or sigmoids on the network's grid, where a linear interpolation leads from there to the source grid.
 
         The logits are overwritten.
 
         Returns:
-            (class, x, y, z), and the 4x4 from its index to millimetres; None where the bundle has to finish itself.
+            (class, x, y, z), and the way from there; None where the bundle has to finish itself.
         """
         pred, image = output.get("pred"), output.get(self._image)
         if self._cut is None or not isinstance(pred, MetaTensor) or not isinstance(image, MetaTensor):
@@ -130,17 +125,12 @@ class Ending:
         if self.threshold is not None and len(pred) != self._masks:
             return None
         trace = list(image.applied_operations)
-        cut = [trace.pop() for _ in range(_outermost(trace))]
-        others = [one for one in trace if one["class"] not in TURNS]
-        if others and not (len(others) == 1 and _linear(others[0])):
+        cut = [trace.pop() for _ in range(outermost(trace))]
+        if not followed(trace):
             return None
-        array, affine = (
-            activated(pred.as_tensor(), sigmoid=self.threshold is not None),
-            np.asarray(image.affine, np.float64),
-        )
-        for operation in cut:
-            array, affine = _undone(array, affine, operation)
-        return array, affine
+        array = activated(pred.as_tensor(), sigmoid=self.threshold is not None)
+        array, affine, beyond = uncropped(array, np.asarray(image.affine, np.float64), cut)
+        return array, Inversion(affine, beyond, tuple(trace))
 
     def of_labels(self, labels: MetaTensor, output: dict[str, Any]) -> Any:
         """What the bundle does to its label map after argmax or threshold: its result.
@@ -202,36 +192,3 @@ def activated(logits: torch.Tensor, *, sigmoid: bool = False) -> torch.Tensor:
 
 def _probabilities(logits: torch.Tensor, *, sigmoid: bool) -> torch.Tensor:
     return torch.sigmoid(logits) if sigmoid else torch.softmax(logits, 0)
-
-
-def _outermost(trace: list[dict[str, Any]]) -> int:
-    """How many of the last operations cropped or padded."""
-    count = 0
-    while count < len(trace) and trace[-1 - count]["class"] in (*CROPS, *PADS):
-        count += 1
-    return count
-
-
-def _linear(operation: dict[str, Any]) -> bool:
-    how = operation["extra_info"]
-    return operation["class"] in RESAMPLES and how["mode"] in ("bilinear", "linear") and how["padding_mode"] == "border"
-
-
-def _undone(
-    array: torch.Tensor, affine: NDArray[np.float64], operation: dict[str, Any]
-) -> tuple[torch.Tensor, NDArray[np.float64]]:
-    """Without this cropping or padding. Where a side was cropped, one layer of zeros stands for all that was there.
-
-    Beyond it there is nothing to interpolate with; at zero for every class, the background is the first.
-    """
-    extra = operation["extra_info"]
-    if "pad_info" in extra:
-        array, affine = _undone(array, affine, extra["pad_info"])
-    change = np.zeros((3, 2), int)
-    if "padded" in extra:
-        change -= np.array(extra["padded"])[1:4]
-    if "cropped" in extra:
-        change += np.minimum(np.array(extra["cropped"]).reshape(3, 2), 1)
-    moved = affine.copy()
-    moved[:3, 3] -= affine[:3, :3] @ change[:, 0]
-    return functional.pad(array, change[::-1].ravel().tolist()), moved

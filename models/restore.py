@@ -1,13 +1,16 @@
-"""From class probabilities on the network's grid to a label map on the grid of the source: by the affines alone.
+"""From class probabilities on the network's grid to a label map on the grid of the source, by the affines.
 
 A voxel gets the class whose linearly interpolated probability is largest, as when every channel is resampled to the
 source grid and then compared; but one channel at a time, slab by slab, and only where anything but background can win.
 Of segments that may overlap it gets the bit of each whose interpolated probability reaches a threshold.
+
+Where two classes are so near to one another, or one to the threshold, that the roundings of an interpolation decide,
+MONAI's own roundings do (`resampling`): a label map is that of its Invertd, voxel for voxel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,17 +18,25 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from .inversion import Affine, Inversion
+from .resampling import Points
+
 #: source voxels that are interpolated at a time
 SLAB_VOXELS = 8_000_000
+#: of these as many as MONAI's own places are made for: they take about a hundred bytes a voxel
+PLACES = 2_000_000
 
-Affine = NDArray[np.float64]
-#: from the interpolated channels of a slab, one at a time, to its labels, uint8
-Combined = Callable[[Iterator[torch.Tensor]], torch.Tensor]
+Bound = tuple[int, int, int]
+View = tuple[slice, ...]
+Channels = Iterator[torch.Tensor]
+#: from interpolated channels, one at a time, and how far their values may be from MONAI's: labels, uint8, and where
+#: they may be others then
+Combined = Callable[[Channels, float], tuple[torch.Tensor, torch.Tensor]]
 
 
 def label_map(
     probabilities: torch.Tensor,
-    model_affine: Affine,
+    inversion: Inversion,
     shape: tuple[int, int, int],
     affine: Affine,
     out: NDArray[np.uint8],
@@ -34,19 +45,20 @@ def label_map(
 
     Args:
         probabilities: (class, x, y, z) on the network's grid; class 0 is the background.
-        model_affine: 4x4, from the network's (x, y, z) index to millimetres.
+        inversion: where that grid lies, and how MONAI goes from there to the source's.
         shape: of the source array, (slices, rows, columns).
         affine: 4x4, from the source's (column, row, slice) index to the same millimetres.
         out: uint8 of `shape`; filled.
     """
+    points = Points.of(inversion, probabilities, affine, shape)
     winner = probabilities[0] < probabilities[1:].amax(0)
-    _fill(probabilities, winner, _largest, model_affine, shape, affine, out)
+    _fill(probabilities, winner, _largest, inversion.affine, points, affine, out)
 
 
 def bit_map(
     probabilities: torch.Tensor,
     threshold: float,
-    model_affine: Affine,
+    inversion: Inversion,
     shape: tuple[int, int, int],
     affine: Affine,
     out: NDArray[np.uint8],
@@ -56,10 +68,11 @@ def bit_map(
     Args:
         probabilities: (segment, x, y, z) on the network's grid, at most eight.
         threshold: above 0.
-        model_affine, shape, affine, out: as `label_map` has them.
+        inversion, shape, affine, out: as `label_map` has them.
     """
-    winner = (probabilities >= threshold).any(0)
-    _fill(probabilities, winner, partial(_reaching, threshold), model_affine, shape, affine, out)
+    points = Points.of(inversion, probabilities, affine, shape)
+    winner = (probabilities >= threshold - (points.slack if points else 0.0)).any(0)
+    _fill(probabilities, winner, partial(_reaching, threshold), inversion.affine, points, affine, out)
 
 
 def _fill(
@@ -67,7 +80,7 @@ def _fill(
     winner: torch.Tensor,
     combined: Combined,
     model_affine: Affine,
-    shape: tuple[int, int, int],
+    points: Points | None,
     affine: Affine,
     out: NDArray[np.uint8],
 ) -> None:
@@ -77,21 +90,51 @@ def _fill(
     if box is None:
         return
     low, high = box
-    cropped = probabilities[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    to_model = to_model.copy()
-    to_model[:3, 3] -= low
-    size = np.array(high, dtype=np.int64) - np.array(low)
-    window = _reach(to_model, size, shape)
+    window = _reach(to_model, low, high, winner.shape, out.shape)
     if window is None:
         return
-    k0, k1, j0, j1, i0, i1 = window
     axes = _separable(to_model[:3, :3])
-    rows = max(1, SLAB_VOXELS // max(1, (j1 - j0) * (i1 - i0)))
-    for first in range(k0, k1, rows):
-        last = min(first + rows, k1)
-        view = (slice(first, last), slice(j0, j1), slice(i0, i1))
+    if axes is None and points is not None:
+        every = (torch.cartesian_prod(*map(torch.arange, *bounds)) for bounds in _rows(window, PLACES))
+        _as_monai(probabilities, every, points, combined, out)
+        return
+    cropped = probabilities[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    to_model[:3, 3] -= low
+    slack = points.slack + _left_out(to_model, axes, out.shape) if points and axes else 0.0
+    near: list[torch.Tensor] = []
+    for bounds in _rows(window, SLAB_VOXELS):
+        view = tuple(map(slice, *bounds))
         channels = _sheared(cropped, to_model, view) if axes is None else _aligned(cropped, to_model, axes, view)
-        out[view] = combined(channels).cpu().numpy()
+        label, unsure = combined(channels, slack)
+        out[view] = label.cpu().numpy()
+        if points is None:
+            continue
+        near.append(unsure.nonzero() + torch.tensor(bounds[0], device=unsure.device))
+        if view[0].stop == window[1][0] or sum(map(len, near)) > PLACES:
+            _as_monai(probabilities, torch.cat(near).split(PLACES), points, combined, out)
+            near = []
+
+
+def _rows(window: tuple[Bound, Bound], voxels: int) -> Iterator[tuple[Bound, Bound]]:
+    """Slabs of whole slices, of about so many voxels, each by its first voxel and the one behind its last."""
+    (k0, j0, i0), (k1, j1, i1) = window
+    thick = max(1, voxels // max(1, (j1 - j0) * (i1 - i0)))
+    for first in range(k0, k1, thick):
+        yield (first, j0, i0), (min(first + thick, k1), j1, i1)
+
+
+def _as_monai(
+    probabilities: torch.Tensor,
+    parts: Iterable[torch.Tensor],
+    points: Points,
+    combined: Combined,
+    out: NDArray[np.uint8],
+) -> None:
+    """Label voxels, (n, 3) in each part, by the values that MONAI has there."""
+    for voxels in parts:
+        places = points.places(voxels.to(probabilities.device))
+        label, _ = combined((points.values(channel, places) for channel in probabilities), 0.0)
+        out[tuple(voxels.cpu().numpy().T)] = label.cpu().numpy()
 
 
 def _box(winner: torch.Tensor) -> tuple[list[int], list[int]] | None:
@@ -107,16 +150,28 @@ def _box(winner: torch.Tensor) -> tuple[list[int], list[int]] | None:
 
 
 def _reach(
-    to_model: Affine, size: NDArray[np.int64], shape: tuple[int, int, int]
-) -> tuple[int, int, int, int, int, int] | None:
-    """The source voxels whose position falls into the box, half a voxel around it included."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in size], indexing="ij")).reshape(3, -1)
-    at_source = np.linalg.inv(to_model) @ np.vstack([corners, np.ones(corners.shape[1])])
-    low = np.floor(at_source[:3].min(1)).astype(int)
-    high = np.ceil(at_source[:3].max(1)).astype(int) + 1
-    i0, j0, k0 = (int(max(v, 0)) for v in low)
-    i1, j1, k1 = (int(min(v, n)) for v, n in zip(high, shape[::-1], strict=True))
-    return (k0, k1, j0, j1, i0, i1) if k0 < k1 and j0 < j1 and i0 < i1 else None
+    to_model: Affine, low: list[int], high: list[int], size: Sequence[int], shape: tuple[int, ...]
+) -> tuple[Bound, Bound] | None:
+    """The source voxels whose position falls into the box, half a voxel around it included.
+
+    Where the box ends with the grid, its edge goes on outwards.
+    """
+    source = np.array(np.meshgrid(*[(0, n - 1) for n in shape[::-1]], indexing="ij")).reshape(3, -1)
+    ends = (to_model @ np.vstack([source, np.ones(8)]))[:3]
+    sides = [
+        (
+            min(start - 0.5, ends[n].min()) if start == 0 else start - 0.5,
+            max(stop - 0.5, ends[n].max()) if stop == size[n] else stop - 0.5,
+        )
+        for n, (start, stop) in enumerate(zip(low, high, strict=True))
+    ]
+    corners = np.array(np.meshgrid(*sides, indexing="ij")).reshape(3, -1)
+    at_source = (np.linalg.inv(to_model) @ np.vstack([corners, np.ones(8)]))[:3]
+    first = [int(max(value, 0)) for value in np.floor(at_source.min(1))]
+    last = [int(min(value + 1, n)) for value, n in zip(np.ceil(at_source.max(1)), shape[::-1], strict=True)]
+    if any(a >= b for a, b in zip(first, last, strict=True)):
+        return None
+    return (first[2], first[1], first[0]), (last[2], last[1], last[0])
 
 
 def _separable(linear: Affine) -> tuple[int, int, int] | None:
@@ -128,6 +183,13 @@ def _separable(linear: Affine) -> tuple[int, int, int] | None:
     rest = strength.copy()
     rest[np.arange(3), axes] = 0
     return axes if rest.max() < 1e-5 * strength.max() else None  # type: ignore[return-value]
+
+
+def _left_out(to_model: Affine, axes: tuple[int, int, int], shape: tuple[int, ...]) -> float:
+    """How far positions are off because what is not along the axes is taken for nothing, in voxels, over all axes."""
+    far = np.abs(to_model[:3, :3]) * np.array(shape[::-1])
+    far[np.arange(3), axes] = 0
+    return float(far.sum())
 
 
 def _weights(count: int, start: int, stop: int, scale: float, offset: float, like: torch.Tensor) -> torch.Tensor:
@@ -143,7 +205,7 @@ def _weights(count: int, start: int, stop: int, scale: float, offset: float, lik
 
 
 def _aligned(
-    probabilities: torch.Tensor, to_model: Affine, axes: tuple[int, int, int], view: tuple[slice, slice, slice]
+    probabilities: torch.Tensor, to_model: Affine, axes: tuple[int, int, int], view: View
 ) -> Iterator[torch.Tensor]:
     ranges = {0: view[2], 1: view[1], 2: view[0]}  # source axis -> its indices
     like = probabilities.new_empty(0, dtype=_kind(probabilities))
@@ -164,7 +226,7 @@ def _aligned(
         yield matrices[1] @ part @ matrices[0].T
 
 
-def _sheared(probabilities: torch.Tensor, to_model: Affine, view: tuple[slice, slice, slice]) -> Iterator[torch.Tensor]:
+def _sheared(probabilities: torch.Tensor, to_model: Affine, view: View) -> Iterator[torch.Tensor]:
     device, kind = probabilities.device, _kind(probabilities)
     k, j, i = (torch.arange(part.start, part.stop, device=device, dtype=kind) for part in view)
     matrix = torch.as_tensor(to_model, dtype=kind, device=device)
@@ -190,21 +252,27 @@ def _kind(probabilities: torch.Tensor) -> torch.dtype:
     return torch.float32 if probabilities.dtype == torch.float16 else probabilities.dtype
 
 
-def _largest(channels: Iterator[torch.Tensor]) -> torch.Tensor:
-    """The running argmax: the first of equal classes keeps the voxel."""
+def _largest(channels: Channels, slack: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The running argmax: the first of equal classes keeps the voxel. Unsure where the second is as good."""
     best = next(channels)
     label = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    second = torch.full_like(best, -torch.inf)
     for value, part in enumerate(channels, 1):
         label.masked_fill_(part > best, value)
+        torch.maximum(second, torch.minimum(best, part), out=second)
         torch.maximum(best, part, out=best)
-    return label
+    return label, second.sub_(best) >= -2 * slack
 
 
-def _reaching(threshold: float, channels: Iterator[torch.Tensor]) -> torch.Tensor:
-    """The bit of each channel, where it reaches the threshold."""
+def _reaching(threshold: float, channels: Channels, slack: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The bit of each channel, where it reaches the threshold. Unsure where one nearly does, or only just."""
     label: torch.Tensor | None = None
+    unsure: torch.Tensor | None = None
     for bit, part in enumerate(channels):
         set_here = (part >= threshold).to(torch.uint8) << bit
         label = set_here if label is None else label.bitwise_or_(set_here)
+        near = part.sub_(threshold).abs_() <= slack
+        unsure = near if unsure is None else unsure.logical_or_(near)
     assert label is not None, "a network has a channel"
-    return label
+    assert unsure is not None
+    return label, unsure

@@ -19,6 +19,7 @@ from . import entropy, membership, overlapping
 from .card import Card
 from .clean import absorb_small_components, fill_holes, one_class_per_core, winners
 from .ending import Ending
+from .inversion import Inversion
 from .restore import bit_map, label_map
 from .result import LARGEST, Unusable, labels_of, only_known
 
@@ -84,7 +85,7 @@ class ToLabels:
     def _restored(
         self,
         probabilities: torch.Tensor,
-        model_affine: NDArray[np.float64],
+        inversion: Inversion,
         output: dict[str, Any],
         ras: NDArray[np.float64],
         out: NDArray[np.uint8],
@@ -94,13 +95,13 @@ class ToLabels:
         if probabilities.shape[0] > LARGEST + 1:
             raise Unusable("output-unknown-label", f"the network tells {probabilities.shape[0]} classes apart")
         if kept is not None:
-            kept.array, kept.affine = probabilities.half().cpu().numpy(), LPS_TO_RAS @ model_affine
+            kept.array, kept.affine = probabilities.half().cpu().numpy(), LPS_TO_RAS @ inversion.affine
         of_voxels = None if doubt is None or self._ending.goes_on else entropy.of_softmax(probabilities)
-        self._mend(probabilities, model_affine)
+        self._mend(probabilities, inversion.affine)
         if doubt is not None and of_voxels is not None:
             doubt |= entropy.means(of_voxels, probabilities, membership.parts(self.card))
         shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
-        label_map(probabilities, model_affine, shape, ras, out)
+        label_map(probabilities, inversion, shape, ras, out)
         if self._ending.goes_on:
             labels = MetaTensor(torch.from_numpy(out).permute(2, 1, 0)[None].float(), affine=torch.as_tensor(ras))
             out[:] = labels_of(self._ending.of_labels(labels, output), ras, out.shape, self.card)
@@ -108,7 +109,7 @@ class ToLabels:
     def _reached(
         self,
         probabilities: torch.Tensor,
-        model_affine: NDArray[np.float64],
+        inversion: Inversion,
         output: dict[str, Any],
         ras: NDArray[np.float64],
         out: NDArray[np.uint8],
@@ -120,16 +121,16 @@ class ToLabels:
         assert threshold is not None
         if kept is not None:
             every = overlapping.background_and(probabilities)
-            kept.array, kept.affine = every.half().cpu().numpy(), LPS_TO_RAS @ model_affine
+            kept.array, kept.affine = every.half().cpu().numpy(), LPS_TO_RAS @ inversion.affine
         of_voxels = None
         if doubt is not None and not self._ending.goes_on:
             of_voxels = overlapping.Doubt(probabilities, threshold)
         if self._mends:
-            overlapping.mend(probabilities, model_affine, self.card, threshold)
+            overlapping.mend(probabilities, inversion.affine, self.card, threshold)
         if doubt is not None and of_voxels is not None:
             doubt |= of_voxels.means(probabilities, sorted(segment.value for segment in self.card.segment))
         shape: tuple[int, int, int] = (out.shape[0], out.shape[1], out.shape[2])
-        bit_map(probabilities, threshold, model_affine, shape, ras, out)
+        bit_map(probabilities, threshold, inversion, shape, ras, out)
         if self._ending.goes_on:
             masks = membership.unpacked(out, len(probabilities)).transpose(0, 3, 2, 1)
             image = MetaTensor(torch.from_numpy(masks.astype(np.float32)), affine=torch.as_tensor(ras))

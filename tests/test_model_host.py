@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from models import card, client, restore
 from models.card import CardError
 from models.clean import absorb_small_components, fill_holes, one_class_per_core
+from models.inversion import Inversion
 from models.network import LPS_TO_RAS, Network, Unusable
 from models.wire import Receiver, SharedArray, send
 from node.errors import Failed
@@ -209,7 +210,7 @@ def test_restoring_equals_interpolating_every_channel_and_comparing(turn: str) -
     to_ras = LPS_TO_RAS @ affine(turn)
     shape = (20, 36, 40)
     found = np.empty(shape, np.uint8)
-    restore.label_map(probabilities, model, shape, to_ras, found)
+    restore.label_map(probabilities, Inversion(model, np.zeros((3, 2), np.int64), ()), shape, to_ras, found)
     k, j, i = np.mgrid[: shape[0], : shape[1], : shape[2]]
     world = to_ras @ np.stack([i.ravel(), j.ravel(), k.ravel(), np.ones(i.size)])
     at = (np.linalg.inv(model) @ world)[:3]

@@ -127,7 +127,6 @@ class Shape:
         beside: what else the data list holds.
         stock: ids that have to be set before MONAI itself can run it here, and their values.
         stock_network: MONAI cannot load these weights by itself: it is given the network.
-        rounds: where there is no probability of anything, MONAI's rounding errors decide.
         flat: images in two dimensions, not volumes.
         colour: red, green and blue.
         refused: part of the sentence with which it is refused, when it is loaded; or a code, when it has run.
@@ -146,7 +145,6 @@ class Shape:
     beside: dict[str, Any] = field(default_factory=dict)
     stock: dict[str, Any] = field(default_factory=dict)
     stock_network: bool = False
-    rounds: bool = False
     flat: bool = False
     colour: bool = False
     refused: str = ""

@@ -19,14 +19,14 @@ def crop(**more: Any) -> dict[str, Any]:
 
 @shape
 def cropped_to_the_foreground() -> Shape:
-    made = Shape(rounds=True)
+    made = Shape()
     made.preprocessing.insert(5, crop())
     return made
 
 
 @shape
 def cropped_and_padded_to_a_multiple() -> Shape:
-    made = Shape(rounds=True)
+    made = Shape()
     made.preprocessing.insert(5, crop(k_divisible=8, allow_smaller=True))
     made.preprocessing.append({"_target_": "SpatialPadd", "keys": "image", "spatial_size": [24, 24, 24]})
     return made
