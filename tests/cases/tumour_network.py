@@ -189,7 +189,8 @@ def _trained(cases: list[dict[str, Any]], steps: int) -> Mapping[str, Tensor]:
         (dice(given, label) + entropy(given, label)).backward()
         optimizer.step()
         schedule.step()
-    return network.state_dict()
+    learnt: Mapping[str, Tensor] = network.state_dict()
+    return learnt
 
 
 def _untaught() -> SegResNet:
