@@ -246,8 +246,10 @@ def test_a_worker_killed_at_any_step_of_a_job_leaves_every_result_to_arrive_once
     assert all(one == many[0] for many in copies.values() for one in many), "sent twice, but not the same"
     assert sum(pacs.calls.values()) == (4 if place == "sent-before-row" else 3)
     # its last attempt: on a busy machine the short lease may have run out once before
-    last = outcomes_of(node, killed, JobKind.DELIVER if place in SENDING else JobKind.SEGMENT)[-1]
-    assert last == ("done" if place in ("after-results-commit", "after-delivery-commit") else "lost")
+    kind = JobKind.DELIVER if place in SENDING else JobKind.SEGMENT
+    committed = place in ("after-results-commit", "after-delivery-commit")
+    assert outcomes_of(node, killed, kind)[-1] == ("done" if committed else "lost")
+    assert bool(outcomes_of(node, second, kind)) is not committed, "what was committed is not done again"
     node.close()
 
 
