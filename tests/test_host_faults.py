@@ -133,7 +133,8 @@ def test_a_running_node_outlives_them_all(start_node: Callable[..., RunningNode]
     faulty(home / "models", tmp_path)
     file = tmp_path / "planimeter.toml"
     file.write_text(
-        f'[node]\nhome = "{home}"\n[receive]\nquiet_seconds = 0\nreserve_gb = 0\n'
+        # with less quiet than this, a busy machine settles a study before all its images have arrived
+        f'[node]\nhome = "{home}"\n[receive]\nquiet_seconds = 2\nreserve_gb = 0\n'
         "[work]\nworkers = 1\nattempts = 2\njob_minutes = 0.5\n"
         '[[route]]\nname = "all"\nnetworks = ["faulty"]\n'
     )

@@ -39,7 +39,7 @@ nothing about glioma. A real one pushes tissue aside, bleeds, enhances in parts,
 has seen; real T2 and contrast-enhanced T1 are no sums of other series; real series must be registered and freed of
 the skull before a brats network reads them, which this node does not do. What is shown is that a bundle of that shape
 runs as it is, finds each of its series, and that three segments that overlap come back whole and where the
-network put them; it puts the core and the rim too wide, for so short a training does not tell them apart.
+network put them.
 """
 FOUND = ((255, 160, 40), (90, 255, 120), (90, 170, 255))
 
@@ -129,7 +129,7 @@ def _pictures(
         Picture(
             "series",
             "The four series that were sent, and the three segments that came back.",
-            drawing.sheet("What came back, on each of the four series", below, series, 2, WINDOW),
+            drawing.sheet("What came back, on four series", below, series, 2, WINDOW),
         ),
         Picture(
             "truth",
