@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from config.settings import SettingsError
+
 from .options import peer_of, settings_of
 
 
@@ -17,6 +19,8 @@ def doctor(options: argparse.Namespace) -> int:
     from .operations.doctor.line import Wish
     from .operations.doctor.visit import visit
 
+    if not options.timeout > 0:
+        raise SettingsError("--timeout is a number of seconds above 0")
     settings = settings_of(options)
     target = peer_of(settings, options.peer)
     files = (options.ca_file, options.certificate, options.key)

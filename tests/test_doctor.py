@@ -331,6 +331,13 @@ def test_a_refused_n_action_and_a_refused_query_are_told_with_their_status(pacs:
     assert verdict.deliverable
 
 
+def test_what_is_said_of_an_instance_that_nobody_has_is_not_said_of_the_service(pacs: FakePacs) -> None:
+    pacs.action_status = 0x0112
+    found, verdict = look(pacs.port, pacs.ae_title)
+    assert service(found, custody.NAME).works is None
+    assert "`commitment = true` will show it" in text(verdict, Mark.NOTE)
+
+
 def test_a_report_on_the_same_association_is_heard_and_nothing_is_kept(pacs: FakePacs) -> None:
     pacs.commits = "same"
     found, _ = look(pacs.port, pacs.ae_title)
@@ -361,6 +368,9 @@ def test_programs_get_json_and_an_exit_status(
     assert said["problem"]["code"] == "port-closed"
     assert doctor(tmp_path, "nobody") == 1
     assert "neither a [[peer]] nor AET@HOST:PORT" in capsys.readouterr().err
+    assert doctor(tmp_path, "SEVENTEEN_LETTERS@127.0.0.1:104") == 1
+    assert "those have up to 16 characters" in capsys.readouterr().err
+    assert doctor(tmp_path, "PACS@127.0.0.1:104", "--timeout", "0") == 1
 
 
 def test_a_peer_of_the_configuration_is_judged_by_what_it_is_to_get(

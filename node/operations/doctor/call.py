@@ -15,7 +15,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from pynetdicom.sop_class import Verification
 
-from ...errors import NodeError, Unavailable
+from ...errors import Unavailable
 from ...inbound.peers import printable
 from ...outbound.target import Target
 from . import line
@@ -26,6 +26,7 @@ TLS_ALERT = 0x15
 #: PS3.8 9.3.4: result, source and reason of a rejection
 CALLED_UNKNOWN, CALLING_UNKNOWN = (1, 1, 7), (1, 1, 3)
 TRANSIENT = 2
+WHO_CLOSES = "it may take only callers that it knows by address, or it is no DICOM port"
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 #: PS3.7 D.3.3.1
 IMPLICIT = "1.2.840.10008.1.2"
@@ -81,19 +82,21 @@ def associated(
     Raises:
         Unavailable: with a code of `operations.md`, and what to do.
     """
-    line.connect(call.target.host, call.target.port, call.seconds).close()
     _config.LOG_HANDLER_LEVEL = "none"
     ae = AE(call.ae_title)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = call.seconds
-    assoc = ae.associate(
-        call.target.host,
-        call.target.port,
-        contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
-        ae_title=call.who,
-        ext_neg=list(roles),
-        tls_args=(call.tls, call.target.host) if call.tls else None,
-        evt_handlers=list(handlers),
-    )
+    try:
+        assoc = ae.associate(
+            call.target.host,
+            call.target.port,
+            contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
+            ae_title=call.who,
+            ext_neg=list(roles),
+            tls_args=(call.tls, call.target.host) if call.tls else None,
+            evt_handlers=list(handlers),
+        )
+    except OSError:  # the name does not resolve
+        raise why_silent(call) from None
     if assoc.is_rejected:
         raise _rejected(call, assoc.acceptor.primitive)
     if not (assoc.is_established or assoc.rejected_contexts):
@@ -128,8 +131,8 @@ def _rejected(call: Call, primitive: Any) -> Unavailable:
     return Unavailable("rejected", f"{call.who} at {call.where} rejects our association ({why}): {todo}")
 
 
-def why_silent(call: Call) -> NodeError:
-    """Why there was neither yes nor no to an association: asked once more, by hand."""
+def why_silent(call: Call) -> Unavailable:
+    """Why there was neither yes nor no to an association: asked once more, by hand, from the host name on."""
     try:
         answer = line.exchange(call.target.host, call.target.port, call.seconds, _request(call), call.tls)
     except Unavailable as error:
@@ -140,16 +143,13 @@ def why_silent(call: Call) -> NodeError:
     except ssl.SSLError as error:
         return _alerted(call, error)
     except OSError as error:
-        return Unavailable("closed", f"{call.where} ends the connection ({error.strerror}): {_WHO_CLOSES}")
+        return Unavailable("closed", f"{call.where} ends the connection ({error.strerror}): {WHO_CLOSES}")
     return _of_answer(call, answer)
-
-
-_WHO_CLOSES = "it may take only callers that it knows by address, or it is no DICOM port"
 
 
 def _of_answer(call: Call, answer: bytes) -> Unavailable:
     if not answer:
-        return Unavailable("closed", f"{call.where} ends the connection without an answer: {_WHO_CLOSES}")
+        return Unavailable("closed", f"{call.where} ends the connection without an answer: {WHO_CLOSES}")
     if answer[0] == ABORTED and answer[1:2] == b"\0":
         said = f"{call.who} at {call.where} aborts our association without a reason"
         return Unavailable("aborted", f"{said}: its log may say why; it may not know our AE title {call.ae_title}")

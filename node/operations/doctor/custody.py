@@ -20,6 +20,8 @@ from .service import Service
 
 NAME = "storage commitment"
 SUCCESS = 0x0000
+#: what may be meant of the instance that nobody has, and not of the service
+OF_THE_INSTANCE = frozenset({0x0110, 0x0112, 0x0115})
 #: how long a report on the same association is waited for
 HERE_SECONDS = 1.0
 
@@ -61,6 +63,9 @@ def _asked(call: Call, assoc: Any, answered: threading.Event) -> Service:
     status = response.get("Status")
     if status is None:
         return call.unanswered(NAME, began)
+    if status in OF_THE_INSTANCE:
+        said = f"N-ACTION about an instance that nobody has is answered {named(int(status))}: of its own it may say yes"
+        return Service(NAME, None, said, int(status))
     if status != SUCCESS and not 0xB000 <= status <= 0xBFFF:
         return Service(NAME, False, f"accepted, but N-ACTION is refused: {named(int(status))}", int(status))
     here = answered.wait(min(HERE_SECONDS, call.seconds))

@@ -189,6 +189,9 @@ def _custody(found: Examination, asked: Service, image: Service) -> Iterator[Sai
     if asked.works:
         todo = "" if is_on else ": `commitment = true` uses it"
         yield Said(Mark.GOOD, f"{who} answers storage commitment{todo}")
+    elif asked.works is None:
+        todo = "the deliveries will show it" if is_on else "`commitment = true` will show it"
+        yield Said(Mark.NOTE, f"{who}, storage commitment: {asked.said}; {todo}")
     elif is_on and image.works:
         yield Said(Mark.NOTE, f"{who}, storage commitment: {asked.said}; C-FIND of each object takes its place")
     elif is_on:
