@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .peers import Destination, Peer
+from .peers import Destination, Peer, Query
 from .settings import Settings
 
 
 def defaults() -> dict[str, Any]:
-    """`section.key` -> its default; of a peer `peer.key` and `peer.destination.key`. None where there is none."""
+    """`section.key` -> its default, None where there is none; of a peer `peer.key`, `peer.query.key` and so on."""
     parts = {name: field.annotation for name, field in Settings.model_fields.items()}
-    parts |= {"peer": Peer, "peer.destination": Destination}
+    parts |= {"peer": Peer, "peer.destination": Destination, "peer.query": Query}
     return dict(_keys(parts))
 
 

@@ -231,7 +231,7 @@ def test_what_is_proposed_is_what_the_page_says(listening: tuple[Target, Pairs],
     with scu.connect(target, "PLANIMETER", parcels, 10):
         pass
     assert heard == pairs(table(part("### SENDER"), "transfer syntaxes proposed"))
-    said = pairs(table(part("### COMMITTER and DOCTOR"), "transfer syntaxes proposed"))
+    said = pairs(table(part("### COMMITTER, FETCHER and DOCTOR"), "transfer syntaxes proposed"))
     heard.clear()
     scu.echo(target, "PLANIMETER", 10)
     with pytest.raises(NodeError):

@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 GET = sop_class.StudyRootQueryRetrieveInformationModelGet
 #: PS3.8 9.3.2.2: a presentation context ID is odd and one byte; one context is that of C-GET
-MOST_CONTEXTS = 127
+MOST_CONTEXTS = 126
+CONTEXTS = [(GET, syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)]
 SUCCESS, OUT_OF_RESOURCES, MISMATCH, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xA900, 0xC000
 
 
@@ -59,7 +60,7 @@ def retrieve(
     assoc = associate(
         pacs.target,
         ae_title,
-        [(GET, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]), *storage],
+        [*CONTEXTS, *storage],
         limits.timeout_seconds,
         handlers=[(evt.EVT_C_STORE, taking.store)],
         roles=[build_role(uid, scp_role=True) for uid in classes],

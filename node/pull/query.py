@@ -29,6 +29,8 @@ STUDY_KEYS = (
     "ModalitiesInStudy",
     "NumberOfStudyRelatedInstances",
 )
+#: what a search for studies may ask to be matched
+MATCHED = ("StudyInstanceUID", "PatientID", "AccessionNumber", "StudyDate", "ModalitiesInStudy")
 SERIES_KEYS = ("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances")
 #: PS3.4 C.2.2.2: these would match more than was meant
 WILD = re.compile(r"[*?\\\x00-\x1f]")
@@ -131,14 +133,8 @@ class Wish:
         days = "-".join(f"{day:%Y%m%d}" for day in (self.since, self.until) if day) if self.since else ""
         if self.since == self.until and self.since:
             days = f"{self.since:%Y%m%d}"
-        matching = {
-            "StudyInstanceUID": self.study_uid,
-            "PatientID": self.patient_id,
-            "AccessionNumber": self.accession,
-            "StudyDate": days,
-            "ModalitiesInStudy": self.modality,
-        }
-        return Query("STUDY", {key: value for key, value in matching.items() if value}, STUDY_KEYS)
+        matching = zip(MATCHED, (self.study_uid, self.patient_id, self.accession, days, self.modality), strict=True)
+        return Query("STUDY", {key: value for key, value in matching if value}, STUDY_KEYS)
 
     def is_met_by(self, study: StudyFound) -> bool:
         """Whether an answer proves to be what was asked for.

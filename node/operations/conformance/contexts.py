@@ -14,6 +14,8 @@ from ...inbound import syntaxes
 from ...inbound.kinds import kind_of
 from ...objects.written import REFUSALS, REJECTION_NOTES, WRITTEN, Written, name_of
 from ...outbound import commitment, find, scu
+from ...pull import find as pull_find
+from ...pull import get, move
 from ..doctor import query
 from .tables import table
 
@@ -62,9 +64,12 @@ def asked() -> list[Offer]:
     return [
         Offer(Verification, (ImplicitVRLittleEndian,), "`planimeter check`, `planimeter doctor`"),
         *_grouped(commitment.CONTEXTS, "a destination with `commitment = true`, `planimeter doctor`"),
-        *_grouped(find.CONTEXTS, "where storage commitment is not answered, `planimeter doctor`"),
-        *_grouped(query.MOVES, "`planimeter doctor` alone: a study that nobody has"),
-        *_grouped(query.GETS, "`planimeter doctor` alone: negotiated, never used"),
+        *_grouped(
+            (*find.CONTEXTS, *pull_find.CONTEXTS),
+            "where storage commitment is not answered, a peer with `query`, `planimeter doctor`",
+        ),
+        *_grouped((*query.MOVES, *move.CONTEXTS), '`retrieve = "move"`; `planimeter doctor`: a study that nobody has'),
+        *_grouped((*query.GETS, *get.CONTEXTS), '`retrieve = "get"`; `planimeter doctor`: negotiated, never used'),
     ]
 
 
@@ -80,9 +85,9 @@ def _when(one: Written) -> str:
 
 
 def _grouped(contexts: Iterable[tuple[str, UID]], when: str) -> Iterator[Offer]:
-    by_class: dict[str, list[UID]] = {}
+    by_class: dict[str, dict[UID, None]] = {}
     for sop_class, syntax in contexts:
-        by_class.setdefault(sop_class, []).append(syntax)
+        by_class.setdefault(sop_class, {})[syntax] = None
     for sop_class, those in by_class.items():
         yield Offer(UID(sop_class), tuple(those), when)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
 
+from pydicom.datadict import dictionary_description
 from pynetdicom import AE, PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from ... import __version__
@@ -15,6 +16,7 @@ from ...objects.rejection import Title
 from ...objects.reports.codes import SCHEME, scheme_identified
 from ...objects.written import name_of
 from ...outbound.statuses import KNOWN, Answer, meaning
+from ...pull.query import MATCHED, SERIES_KEYS, STUDY_KEYS
 from . import contents, contexts
 from .tables import rows, table
 
@@ -46,6 +48,18 @@ KEYS = {
     "peer.destination.commitment": "it is asked for storage commitment, and may report",
     "peer.destination.rejection_notes": "it gets rejection notes on replaced results",
     "peer.destination.refusals": "it is told what was not processed",
+    "peer.query.host": "where studies are asked for by C-FIND",
+    "peer.query.port": "its port",
+    "peer.query.url": "or by QIDO-RS",
+    "peer.query.retrieve": "how they come: C-MOVE to us, C-GET, or WADO-RS",
+    "peer.query.counts": "it is asked how many images an arriving study has",
+    "peer.query.complete_minutes": "so long a study waits for what it has",
+    "fetch.window": "hours in which days are fetched",
+    "fetch.timeout_seconds": "for an answer",
+    "fetch.silent_seconds": "without a sign of life of a retrieval",
+    "fetch.study_minutes": "for one study",
+    "fetch.most_matches": "answers to a query; then it is cancelled",
+    "fetch.most_images": "objects of one study",
 }
 DONE = {Answer.DELIVERED: "delivered", Answer.RETRY: "sent again later", Answer.DEAD: "a dead letter"}
 #: where a status stands for a range
@@ -71,6 +85,9 @@ def statement(defaults: Mapping[str, object]) -> str:
         storage_classes=contexts.storage_classes(),
         sent=contexts.offers(contexts.sent()),
         asked=contexts.offers(contexts.asked()),
+        study_matched=_names(MATCHED),
+        study_keys=_names(STUDY_KEYS),
+        series_keys=_names(SERIES_KEYS),
         store_statuses=_store_statuses(),
         configuration=table(["key", "default", ""], [(f"`{key}`", _shown(defaults[key]), KEYS[key]) for key in KEYS]),
         single_sets=_sets(),
@@ -90,7 +107,7 @@ def _overview() -> str:
     provided = [name_of(uid) for uid in syntaxes.uids(syntaxes.verification())]
     lines = [(name, "yes", "yes" if name in provided else "") for name in used]
     storage = ("every storage SOP class in the list of the RECEIVER", "", "yes")
-    web = [("DICOMweb STOW-RS", "yes", ""), ("DICOMweb QIDO-RS, one search", "yes", "")]
+    web = [(f"DICOMweb {one}", "yes", "") for one in ("STOW-RS", "QIDO-RS", "WADO-RS")]
     return table(["service", "user (SCU)", "provider (SCP)"], [*lines, storage, *web])
 
 
@@ -103,6 +120,10 @@ def _store_statuses() -> str:
 def _meant(status: int) -> str:
     """The sentence of the status without its number."""
     return meaning(status)[1].removeprefix(f"0x{status:04X} ") or "success"
+
+
+def _names(keywords: Iterable[str]) -> str:
+    return ", ".join(dictionary_description(keyword) for keyword in keywords)
 
 
 def _sets() -> str:
