@@ -44,11 +44,16 @@ EXIT_HUNG = 70
 
 @dataclass
 class Worker:
-    """One worker process."""
+    """One worker process.
+
+    Attributes:
+        poll_seconds: after so long each loop looks for what others made; for what this worker made it looks at once.
+    """
 
     node: Node
     name: str
     stopping: threading.Event = field(default_factory=threading.Event)
+    poll_seconds: float = POLL_SECONDS
     _held: dict[int, Claim] = field(default_factory=dict)
     _news: dict[str, threading.Event] = field(default_factory=lambda: {one: threading.Event() for one in LOOPS})
 
@@ -73,8 +78,10 @@ class Worker:
 
     def _loop(self, activity: str, kinds: tuple[JobKind, ...]) -> None:
         rescued = 0.0
-        while not self.stopping.is_set():
+        while True:
             self._news[activity].clear()  # before it looks: what comes after that is news
+            if self.stopping.is_set():
+                return
             try:
                 if time.monotonic() - rescued > RESCUE_SECONDS:
                     rescued = time.monotonic()
@@ -86,7 +93,7 @@ class Worker:
                 self.stopping.wait(1)
                 continue
             if claim is None:
-                self._news[activity].wait(POLL_SECONDS)
+                self._news[activity].wait(self.poll_seconds)
             else:
                 self.attempt(claim)
                 self._tell()

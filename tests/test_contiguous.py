@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_what_follows_gets_the_same_to_the_last_bit_and_goes_back_the_same_way()
 
 def test_an_image_that_will_not_be_resampled_is_left_as_it_is() -> None:
     (step,) = [one for one in _with(chain()).transforms if isinstance(one, Contiguous)]
-    same = {"image": image(3.0)}
+    same: dict[Hashable, Any] = {"image": image(3.0)}
     assert step(same)["image"] is same["image"]
     assert step({"image": image(1.5)})["image"].is_contiguous()
 

@@ -22,7 +22,7 @@ from pynetdicom import AE
 from config.settings import load
 from db.job_states import JobKind
 from db.tables import attempt, instance, job
-from node import failpoints
+from node import failpoints, schedule
 from node.app import Node, open_node
 from node.operations.status import overview
 from node.operations.sweep import sweep_home
@@ -316,6 +316,25 @@ def test_a_worker_that_was_frozen_cannot_spoil_what_another_did_meanwhile(
     assert set(pacs.calls.values()) == {1}
     assert len(pacs.calls) == 3
     assert len(list((node.archive.home / "results").rglob("*.dcm"))) == 5, "each form once, whoever wrote it"
+    node.close()
+
+
+def test_what_one_loop_of_a_worker_made_another_does_not_wait_for(
+    tmp_path: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts
+) -> None:
+    node = open_node(load(config(tmp_path, pacs, "")), threshold_hosts.address)
+    take_in(node, small_series())
+    schedule.settle(node)
+    worker = Worker(node, "prompt", poll_seconds=3600)
+    thread = threading.Thread(target=worker.run, args=(10,))
+    thread.start()
+    try:
+        wait_until("the results are sent", lambda: only_study(node)["state"] == "done")
+    finally:
+        worker.stopping.set()
+        thread.join(30)
+    assert not thread.is_alive(), "nor does it sleep on when it is to stop"
+    assert len(pacs.calls) == 3
     node.close()
 
 

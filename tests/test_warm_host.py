@@ -39,7 +39,7 @@ def test_for_the_second_study_no_weights_file_is_opened(tmp_path: Path) -> None:
         process = subprocess.Popen([*traced, *host], pass_fds=[theirs])
         os.close(theirs)
         try:
-            wait_until("the host listens", lambda: address.exists() or process.poll() is not None, 120)
+            wait_until("the host listens", lambda: address.exists() or process.poll() is not None, 300)
             assert np.unique(answered(address, seed=0)).size > 1
             first_answer = time.time()
             assert np.unique(answered(address, seed=1)).size > 1
@@ -60,7 +60,7 @@ def answered(address: Path, seed: int) -> NDArray[np.uint8]:
     volume += np.random.default_rng(seed).normal(0, 5, volume.shape).astype(np.float32)
     channel = SharedArray.of(volume)
     try:
-        answer = client.segment(address, [channel], np.diag([1.5, 1.5, 3.0, 1.0]), limit_seconds=60)
+        answer = client.segment(address, [channel], np.diag([1.5, 1.5, 3.0, 1.0]), limit_seconds=300)
     finally:
         channel.close()
     assert answer.seconds["start"] > 0, "what is neither the bundle's preprocessing nor its forward passes is told"
