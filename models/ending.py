@@ -27,7 +27,9 @@ from .inversion import Inversion, followed, outermost, uncropped
 from .stand_ins import LABELS, Saved
 
 #: logits that softmax is taken of at a time: vector units round the last few of a part otherwise than the others
-SLAB_VALUES = 64_000_000
+SLAB_VALUES = 32_000_000
+#: the same of half precision, which has lost these digits and is there because memory is short
+HALF_SLAB_VALUES = 8_000_000
 
 
 class Ending:
@@ -179,7 +181,8 @@ def activated(logits: torch.Tensor, *, sigmoid: bool = False) -> torch.Tensor:
     """
     if logits.is_inference() or logits.dtype not in (torch.float32, torch.float16):
         logits = logits.clone().float()
-    step = max(1, SLAB_VALUES * logits.shape[1] // max(1, logits.numel()))
+    values = HALF_SLAB_VALUES if logits.dtype == torch.float16 else SLAB_VALUES
+    step = max(1, values * logits.shape[1] // max(1, logits.numel()))
     for first in range(0, logits.shape[1], step):
         try:
             made = _probabilities(logits[:, first : first + step].float(), sigmoid=sigmoid)
