@@ -203,7 +203,7 @@ def test_of_too_many_boxes_the_surest_are_kept_and_the_others_counted(tmp_path: 
 def test_nothing_is_found_in_nothing(tmp_path: Path) -> None:
     found, seconds = Network(card.read(detectors.bright(tmp_path))).find([NOISE * 0], AFFINE)
     assert found.boxes == ()
-    assert set(seconds) == {"preprocess", "forward", "postprocess", "inference"}
+    assert set(seconds) == {"preprocess", "forward", "postprocess", "inference", "start"}
 
 
 # ------------------------------------------------------------------------------------------------ classifiers

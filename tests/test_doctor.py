@@ -299,7 +299,7 @@ def test_a_query_with_many_answers_is_cancelled_and_a_deaf_peer_is_left() -> Non
         assert service(found, query.FIND).status == query.CANCELLED
     with archive(100_000, False, {}) as (port, asked):
         found, _ = look(port)
-        assert "does not heed C-CANCEL: left after 101" in service(found, query.FIND).said
+        assert "does not heed C-CANCEL: left after " in service(found, query.FIND).said
         assert asked[:2] == ["STUDY", "IMAGE"]
 
 

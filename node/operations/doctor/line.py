@@ -11,6 +11,11 @@ from typing import Any
 
 from ...errors import Unavailable
 
+#: for what a peer says of the certificate after a handshake
+ALERT_SECONDS = 0.5
+#: bytes of an A-ASSOCIATE-RJ or A-ABORT (PS3.8 9.3.4, 9.3.8)
+SHORTEST_ANSWER = 10
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -135,8 +140,34 @@ def exchange(host: str, port: int, seconds: float, request: bytes, tls: ssl.SSLC
     with connect(host, port, seconds) as plain:
         line = tls.wrap_socket(plain, server_hostname=host) if tls else plain
         with line:
+            unasked = _said_first(line, seconds) if tls else b""
             line.sendall(request)
-            return line.recv(64)
+            return _beginning(line, unasked)
+
+
+def _said_first(line: socket.socket, seconds: float) -> bytes:
+    """What comes before anything was sent: with TLS 1.3 the alert that a certificate of ours is wanted.
+
+    It comes after the handshake, and who writes meanwhile may never read it: the line is broken by then.
+    """
+    line.settimeout(min(seconds, ALERT_SECONDS))
+    try:
+        return line.recv(64)
+    except TimeoutError:
+        return b""
+    finally:
+        line.settimeout(seconds)
+
+
+def _beginning(line: socket.socket, came: bytes) -> bytes:
+    """As much as the shortest answer has; it may come in pieces. Less where the peer closes, or says no more."""
+    try:
+        while len(came) < SHORTEST_ANSWER and (more := line.recv(64)):
+            came += more
+    except TimeoutError:
+        if not came:
+            raise
+    return came
 
 
 def _handshake(host: str, port: int, seconds: float, tls: ssl.SSLContext) -> tuple[str, str, bytes, dict[str, Any]]:

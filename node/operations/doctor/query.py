@@ -27,6 +27,8 @@ SUCCESS, CANCELLED = 0x0000, 0xFE00
 MOVE_DESTINATION_UNKNOWN = 0xA801
 #: identifiers after which the query is cancelled, and after which a peer that goes on is left
 FEW, TOO_MANY = 3, 100
+#: what was under way when the query was cancelled has come by then
+HEED_SECONDS = 2.0
 MESSAGE_ID = 1
 
 _SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -81,7 +83,7 @@ def _studies(call: Call, assoc: Any, today: date) -> Service:
     query.StudyInstanceUID = ""
     began = time.monotonic()
     status, came = _find(assoc, query)
-    if came > TOO_MANY:
+    if came > TOO_MANY and status in find.PENDING:
         return Service(FIND, True, f"answers, and does not heed C-CANCEL: left after {came} identifiers", status)
     many = f"{came} studies" if came < FEW else f"at least {FEW} studies, then cancelled"
     return call.unanswered(FIND, began) if status is None else _of_find(FIND, status, f"answers: {many} of today")
@@ -102,7 +104,7 @@ def _one_object(call: Call, assoc: Any) -> Service:
 
 def _find(assoc: Any, query: Dataset) -> tuple[int | None, int]:
     """The last status (None: no answer), and how many identifiers came."""
-    came, status = 0, None
+    came, status, cancelled = 0, None, 0.0
     model = StudyRootQueryRetrieveInformationModelFind
     for response, _ in assoc.send_c_find(query, model, msg_id=MESSAGE_ID):
         status = response.get("Status")
@@ -111,7 +113,8 @@ def _find(assoc: Any, query: Dataset) -> tuple[int | None, int]:
         came += 1
         if came == FEW:
             assoc.send_c_cancel(MESSAGE_ID, query_model=model)
-        if came > TOO_MANY:
+            cancelled = time.monotonic()
+        if came > TOO_MANY and time.monotonic() - cancelled > HEED_SECONDS:
             assoc.abort()
             break
     return None if status is None else int(status), came
