@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,9 +100,8 @@ def gather(rows: Sequence[Row], archive: Archive, decoders: Decoders, also: Coll
         also: keywords of what is read beside `facts.KEYWORDS`: what routes ask for.
     """
     newest = {row["sop_uid"]: row for row in rows}
-    with _hashes(rows, archive) as sha256_of:
-        gathered = _headers(newest.values(), archive, also)
-        identities = _identities(rows, sha256_of, archive, decoders)
+    gathered = _headers(newest.values(), archive, also)
+    identities = _identities(rows, archive, decoders)
     known = {row["id"]: row["image_identity"] for row in rows} | {
         one.instance_id: one.image_identity for one in identities
     }
@@ -142,9 +139,7 @@ def _headers(newest: Iterable[Row], archive: Archive, also: Collection[str]) -> 
     return gathered
 
 
-def _identities(
-    rows: Sequence[Row], sha256_of: Callable[[Row], str], archive: Archive, decoders: Decoders
-) -> tuple[Identity, ...]:
+def _identities(rows: Sequence[Row], archive: Archive, decoders: Decoders) -> tuple[Identity, ...]:
     """Of the instances that have none yet: their own, or that of the revision before where they are the same image."""
     found: list[Identity] = []
     known: dict[int, str] = {}
@@ -152,23 +147,12 @@ def _identities(
     for row in rows:
         known[row["id"]] = row["image_identity"]
         if row["image_identity"] is None:
-            earlier, sha256 = before.get(row["sop_uid"]), sha256_of(row)
+            earlier, sha256 = before.get(row["sop_uid"]), _sha256(archive, row)
             same = earlier is not None and _same_image(archive, earlier, row, decoders)
             known[row["id"]] = known[earlier["id"]] if earlier is not None and same else sha256
             found.append(Identity(row["id"], sha256, known[row["id"]]))
         before[row["sop_uid"]] = row
     return tuple(found)
-
-
-@contextmanager
-def _hashes(rows: Sequence[Row], archive: Archive) -> Iterator[Callable[[Row], str]]:
-    """The SHA-256 of instances that have no identity yet, made in a thread of its own: hashing lets the others run."""
-    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
-        made = {row["id"]: pool.submit(_sha256, archive, row) for row in rows if row["image_identity"] is None}
-        try:
-            yield lambda row: made[row["id"]].result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _sha256(archive: Archive, row: Row) -> str:

@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from pydicom import dcmread
@@ -13,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
 from ..errors import Refused
 
@@ -204,7 +206,7 @@ def read(file: Path, *, whole: bool = False, also: Collection[str] = ()) -> Data
         Refused: `unreadable-header`.
     """
     try:
-        tags = None if whole else [*KEYWORDS, *ALSO_READ, *(keyword.split(".")[0] for keyword in also)]
+        tags = None if whole else _tags(tuple(also))
         ds = dcmread(file, stop_before_pixels=True, specific_tags=tags)
         ds.decode()  # every element now, where a broken one is caught
         for element in ds:
@@ -214,6 +216,12 @@ def read(file: Path, *, whole: bool = False, also: Collection[str] = ()) -> Data
             raise  # the disk's fault, not the image's
         raise Refused("unreadable-header", f"the header of an image cannot be read ({type(error).__name__})") from error
     return ds
+
+
+@cache
+def _tags(also: tuple[str, ...]) -> list[int | str]:
+    """Looked up once: pydicom would do so for every file."""
+    return [Tag(one) for one in (*KEYWORDS, *ALSO_READ, *(keyword.split(".")[0] for keyword in also))]
 
 
 def readable(header: Dataset) -> None:
