@@ -51,7 +51,7 @@ def main() -> None:
     if options.side:
         _serve(options)
         return
-    console = Console()
+    console = Console(width=150)  # a row has many columns
     console.print(f"{options.size} x {options.size} x {options.slices} voxels, {os.cpu_count()} cores")
     table = Table(title=f"Median of {options.runs} runs; the bundle's own pipeline first", title_justify="left")
     for column in ("classes", "forward", "before", "after", "all the rest", "ratio", "wanted", "peak MB", "ratio"):
