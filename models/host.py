@@ -267,8 +267,9 @@ def _segment(
 
 
 def _telling(connection: socket.socket) -> OnWindows:
-    """Say how far the network is, now and then; it stops where nobody listens any more (`Disconnected`)."""
-    said = time.monotonic()
+    """Say how far the network is, at its first windows, then now and then; it stops where nobody listens any more
+    (`Disconnected`)."""
+    said = -PROGRESS_SECONDS
 
     def told(done: int, of: int) -> None:
         nonlocal said

@@ -193,6 +193,8 @@ def test_attempts_are_bounded_and_then_the_object_is_dead(node: Node, pacs: Fake
 
 
 def test_a_pacs_that_is_away_uses_up_no_attempt_and_gets_everything_when_it_is_back(node: Node, pacs: FakePacs) -> None:
+    patient = dataclasses.replace(node.send, unreachable_retry_seconds=600)
+    node = dataclasses.replace(node, send=patient)
     pacs.stop()
     take_in(node, small_series())
     for _ in range(3):
