@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -19,10 +18,10 @@ from models.host import EXIT_FULL, EXIT_UNUSABLE_BUNDLE
 
 from .admission import Tenant
 from .errors import Failed
+from .nursery import START_SECONDS, Forked, Nursery
 
 logger = logging.getLogger(__name__)
 
-START_SECONDS = 180.0
 OUT_OF_MEMORY = "out-of-memory"
 
 
@@ -49,10 +48,9 @@ class Order:
     needs: int = 0
     instead: bool = False
 
-    def command(self, lifeline: int) -> list[str]:
+    def words(self) -> list[str]:
         """Its command line."""
-        words = [sys.executable, "-P", "-m", "models.host", str(self.folder), "--card", self.card_sha256]
-        words += ["--socket", str(self.address), "--device", self.device, "--lifeline", str(lifeline)]
+        words = [str(self.folder), "--card", self.card_sha256, "--socket", str(self.address), "--device", self.device]
         words += ["--most-bytes", str(self.most_bytes)]
         words += ["--instead"] if self.instead else []
         return words + (["--known", str(self.known)] if self.known else [])
@@ -68,7 +66,7 @@ class HostProcess:
     """
 
     order: Order
-    process: subprocess.Popen[bytes]
+    process: Forked
     lifeline: int
     title: str
     last_used: float = field(default_factory=time.time)
@@ -76,19 +74,22 @@ class HostProcess:
     _ending: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def start(cls, order: Order) -> HostProcess:
-        """Start one; it does not listen yet."""
+    def start(cls, order: Order, nursery: Nursery) -> HostProcess:
+        """Start one; it does not listen yet.
+
+        Raises:
+            Failed: `host-not-started`.
+        """
         with contextlib.suppress(FileNotFoundError):
             order.address.unlink()
         theirs, ours = os.pipe()
-        process = subprocess.Popen(
-            order.command(theirs),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs],
-            start_new_session=True,
-        )
-        os.close(theirs)
+        try:
+            process = nursery.start(order.words(), theirs)
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
         try:
             of = card.read(order.folder).card
             title = f"{of.name} {of.version}"

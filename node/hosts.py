@@ -23,7 +23,8 @@ from models.wire import Disconnected, Receiver, send
 from . import admission, warm
 from .admission import Limits, Tenant
 from .errors import Failed, NodeError, Unavailable
-from .host_process import OUT_OF_MEMORY, START_SECONDS, HostProcess, Order
+from .host_process import OUT_OF_MEMORY, HostProcess, Order
+from .nursery import START_SECONDS, Nursery
 
 __all__ = ["OUT_OF_MEMORY", "Hosts", "ask"]
 
@@ -48,12 +49,15 @@ class Hosts:
         device: "auto", "cpu", "cuda", ...
         limits: what they may take together.
         home: folder where it is kept what was learnt of their memory, and who is warm; None: nowhere.
+        nursery: that forks them, where somebody else has one; it does not end with these hosts.
     """
 
     folder: Path
     device: str
     limits: Limits = field(default_factory=Limits)
     home: Path | None = None
+    nursery: Nursery | None = None
+    _own: Nursery = field(default_factory=Nursery)
     _hosts: dict[str, HostProcess] = field(default_factory=dict)
     _starting: dict[str, threading.Lock] = field(default_factory=dict)
     _turned_away: dict[str, float] = field(default_factory=dict)
@@ -100,7 +104,7 @@ class Hosts:
         order = self._order(folder, card_sha256)
         self._make_room(order)
         while True:
-            self._hosts[card_sha256] = host = HostProcess.start(order)
+            self._hosts[card_sha256] = host = HostProcess.start(order, self.nursery or self._own)
             try:
                 host.wait_until_it_listens()
             except Failed as failed:
@@ -212,6 +216,7 @@ class Hosts:
             hosts, self._hosts = list(self._hosts.values()), {}
         for host in hosts:
             host.end()
+        self._own.stop()
         self._tell()
 
     def serve(self) -> Path:

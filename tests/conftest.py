@@ -19,6 +19,7 @@ from db import schema
 from db.database import Database, open_database, sqlite_url
 from node.app import Node, open_node
 from tests.fake_pacs import FakePacs
+from tests.nurseries import SHARED
 from tests.orthanc import Orthanc
 from tests.postgres import Postgres
 from tests.running import RunningNode
@@ -85,6 +86,10 @@ def pytest_collection_finish() -> None:
     """The libraries are a million objects, which every full collection of garbage would go through again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    SHARED.stop()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -30,6 +30,7 @@ from node.operations import retrain
 from node.operations.submit import take_file
 from tests import mini_bundle, tiny_training_bundle
 from tests.driving import jobs_of, take_in, work_off
+from tests.nurseries import SHARED
 from tests.returned import LUNG, Described, segmentation
 from tests.synthetic import as_files
 
@@ -275,7 +276,7 @@ def ward(home: Path, drawn: Sequence[Described], hosts: Path | None = None, **le
         hosts: where model hosts are; None: real ones, its own.
     """
     scratch = home.parent
-    ours = Hosts(scratch / "h", "cpu")
+    ours = Hosts(scratch / "h", "cpu", nursery=SHARED)
     settings = load(
         None,
         {

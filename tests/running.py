@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -104,18 +105,17 @@ class RunningNode:
             self._process = None
 
     def processes(self, role: str) -> list[int]:
-        """The pids of the children that play a role: receive, work, schedule; or `models.host`."""
+        """The pids of the children that play a role: receive, work, schedule; or of the hosts: `model host`."""
         assert self._process is not None
-        found = []
+        lines, parents = dict[int, bytes](), dict[int, int]()
         for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-                parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except (OSError, ValueError):
-                continue
-            if parent == self._process.pid and role.encode() in words:
-                found.append(int(folder.name))
-        return found
+            with contextlib.suppress(OSError, ValueError):
+                lines[int(folder.name)] = (folder / "cmdline").read_bytes()
+                parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        ours = {pid for pid, parent in parents.items() if parent == self._process.pid}
+        if role == "model host":  # children of the nursery
+            return [pid for pid, one in parents.items() if one in ours and b"planimeter model host: " in lines[pid]]
+        return [pid for pid in ours if role.encode() in lines[pid].split(b"\0")]
 
     def kill_child(self, role: str) -> int:
         """SIGKILL to one child; its pid."""

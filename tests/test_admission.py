@@ -25,6 +25,7 @@ from node.errors import Unavailable
 from node.hosts import Hosts, ask
 from node.supervisor import Supervisor
 from tests import mini_bundle
+from tests.nurseries import SHARED
 from tests.waiting import wait_until
 
 GB = 1_000_000_000
@@ -99,7 +100,9 @@ def test_no_more_are_loaded_at_the_start_than_may_stay(
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
     """Hosts of which one fits at a time."""
     with tempfile.TemporaryDirectory(prefix="pl-") as folder:
-        made = Hosts(Path(folder), "cpu", Limits(memory_bytes=900_000_000), tmp_path / "home" / warm.FOLDER)
+        made = Hosts(
+            Path(folder), "cpu", Limits(memory_bytes=900_000_000), tmp_path / "home" / warm.FOLDER, nursery=SHARED
+        )
         yield made
         made.stop()
 

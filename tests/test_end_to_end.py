@@ -201,9 +201,11 @@ def test_killed_processes_are_started_again_and_the_study_is_done(
 ) -> None:
     files = small_chest(tmp_path / "study")
     study_uid = dcmread(files[0]).StudyInstanceUID
-    node = start_node("--quiet-seconds", "1", *to(orthanc))
+    config = tmp_path / "planimeter.toml"
+    config.write_text("[hosts]\nat_start = true\n")
+    node = start_node("--quiet-seconds", "1", "--config", str(config), *to(orthanc))
     wait_until("the network is warm", lambda: "is warm" in node.log)
-    node.kill_child("models.host")
+    node.kill_child("model host")
     node.kill_child("receive")
     node.kill_child("schedule")
     wait_until("the receiver is back", lambda: node.log.count("listens on") == 2)
@@ -222,8 +224,8 @@ def test_sigterm_ends_everything_cleanly(start_node: Start, tmp_path: Path) -> N
     config = tmp_path / "planimeter.toml"
     config.write_text('[[route]]\nname = "chest"\nnetworks = ["ct_lungs"]\n')
     node = start_node("--quiet-seconds", "1", "--config", str(config))
-    wait_until("its network is being loaded, without a study", lambda: node.processes("models.host"))
-    pids = [pid for role in ("receive", "work", "schedule", "models.host") for pid in node.processes(role)]
+    wait_until("its network is being loaded, without a study", lambda: node.processes("model host"))
+    pids = [pid for role in ("receive", "work", "schedule", "model host") for pid in node.processes(role)]
     assert len(pids) == 5
     assert node.stop() == 0
     wait_until("nobody is left", lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))

@@ -17,6 +17,7 @@ from models.network import Network
 from models.wire import SharedArray
 from node.hosts import Hosts
 from tests import mini_bundle
+from tests.nurseries import SHARED
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 LABELS_ONLY: list[dict[str, Any]] = [
@@ -151,7 +152,7 @@ def test_the_host_answers_with_it_by_label_value(tmp_path: Path) -> None:
     volume = SharedArray.make((16, 24, 24), np.float32)
     volume.array[...] = two_boxes(-905)
     with tempfile.TemporaryDirectory(prefix="pl-") as folder:
-        hosts = Hosts(Path(folder), "cpu")
+        hosts = Hosts(Path(folder), "cpu", nursery=SHARED)
         try:
             address = hosts.address(str(bundle), card.read(bundle).card_sha256)
             answer = client.segment(address, [volume], AFFINE, limit_seconds=60)

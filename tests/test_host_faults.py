@@ -19,6 +19,7 @@ from node.hosts import Hosts
 from node.operations.status import overview
 from tests import mini_bundle
 from tests.driving import take_in, work_off
+from tests.nurseries import SHARED
 from tests.running import RunningNode
 from tests.synthetic import SPACING_MM, block
 from tests.waiting import wait_until
@@ -113,7 +114,7 @@ OUTCOMES = [
 
 def test_every_fault_has_its_outcome_and_the_next_study_is_done(node: Node, tmp_path: Path) -> None:
     faulty(node.archive.home / "models", tmp_path)
-    hosts = Hosts(tmp_path / "h", "cpu")
+    hosts = Hosts(tmp_path / "h", "cpu", nursery=SHARED)
     hosts.folder.mkdir()
     routes = (replace(node.routes[0], networks=("faulty",)),)
     policy = replace(node.work, job_seconds=20, attempts=2, backoff=Backoff(0.01, 0.01))

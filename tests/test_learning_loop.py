@@ -27,6 +27,7 @@ from node.operations.submit import take_file
 from node.operations.sweep import sweep_home
 from tests import loop_bundle
 from tests.driving import jobs_of, take_in, work_off
+from tests.nurseries import SHARED
 from tests.returned import LUNG, Described, segmentation
 from tests.synthetic import as_files
 
@@ -82,7 +83,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     (home / "learning").mkdir(parents=True, mode=0o700)
     (home / "learning" / "key").write_bytes(KEY.secret)
     loop_bundle.make(home / "models")
-    hosts = Hosts(tmp_path / "h", "cpu")
+    hosts = Hosts(tmp_path / "h", "cpu", nursery=SHARED)
     hosts.folder.mkdir()
     learning = {
         "train": True,

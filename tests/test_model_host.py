@@ -27,6 +27,7 @@ from models.wire import Receiver, SharedArray, send
 from node.errors import Failed
 from node.hosts import Hosts, ask
 from tests import mini_bundle
+from tests.nurseries import SHARED
 from tests.waiting import wait_until
 
 
@@ -34,7 +35,7 @@ from tests.waiting import wait_until
 def hosts() -> Iterator[Hosts]:
     """Of all tests here, as they are of all studies of a node: what one breaks must not hurt the next."""
     with tempfile.TemporaryDirectory(prefix="pl-") as folder:
-        made = Hosts(Path(folder), "cpu")
+        made = Hosts(Path(folder), "cpu", nursery=SHARED)
         yield made
         made.stop()
 

@@ -24,6 +24,7 @@ from node.operations import catalogue, labels, new_network, retrain, versions
 from node.operations.status import overview
 from tests import loop_bundle
 from tests.driving import jobs_of, take_in, work_off
+from tests.nurseries import SHARED
 from tests.test_learning_loop import KEY, SHARES, series, taught
 
 WALLS = """
@@ -77,7 +78,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     (home / "learning").mkdir(parents=True, mode=0o700)
     (home / "learning" / "key").write_bytes(KEY.secret)
     two_layers(home / "models")
-    hosts = Hosts(tmp_path / "h", "cpu")
+    hosts = Hosts(tmp_path / "h", "cpu", nursery=SHARED)
     hosts.folder.mkdir()
     learning = {
         "train": True,

@@ -30,6 +30,7 @@ from node.operations import installing
 from tests.mini_bundle import CARD
 from tests.nnunet_results import TUMOUR, Results, image, make
 from tests.nnunet_stock import CASES, KEPT, stock
+from tests.nurseries import SHARED
 
 #: another processor's sums may round a voxel on the border to its other side
 MOST_DIFFERENT = 0.001
@@ -125,7 +126,7 @@ def test_it_is_brought_installed_and_runs_in_a_model_host(
     wanted = segmented(bundle, channels, affine)
     sockets = tmp_path / "s"
     sockets.mkdir()
-    hosts = Hosts(sockets, "cpu")
+    hosts = Hosts(sockets, "cpu", nursery=SHARED)
     shared = SharedArray.of(channels[0])
     try:
         address = hosts.address(str(bundle.folder), bundle.card_sha256)

@@ -23,6 +23,7 @@ from node.hosts import Hosts
 from node.operations.status import bar
 from node.progress import Progress
 from tests import mini_bundle
+from tests.nurseries import SHARED
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -106,7 +107,7 @@ def test_passes_and_pictures_multiply_the_windows(tmp_path: Path) -> None:
 @pytest.fixture
 def hosts() -> Iterator[Hosts]:
     with tempfile.TemporaryDirectory(prefix="planimeter-") as folder:
-        made = Hosts(Path(folder), "cpu")
+        made = Hosts(Path(folder), "cpu", nursery=SHARED)
         yield made
         made.stop()
 

@@ -19,13 +19,14 @@ from node.app import Node
 from node.hosts import OUT_OF_MEMORY, Hosts
 from tests import mini_bundle
 from tests.driving import jobs_of, take_in, work_off
+from tests.nurseries import SHARED
 from tests.synthetic import small_series
 
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where all tests here ask for model hosts: one that is warm serves the same bundle in every home."""
-    made = Hosts(tmp_path_factory.mktemp("h"), "cpu")
+    made = Hosts(tmp_path_factory.mktemp("h"), "cpu", nursery=SHARED)
     yield made.serve()
     made.stop()
 

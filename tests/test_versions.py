@@ -39,6 +39,7 @@ from node.operations import audit, catalogue, versions
 from tests import mini_bundle
 from tests.driving import take_in, work_off
 from tests.fake_pacs import FakePacs
+from tests.nurseries import SHARED
 from tests.synthetic import small_series
 
 NAME = "thresholds"
@@ -335,7 +336,7 @@ def test_what_was_promoted_is_what_a_host_runs(on_disk: Networks) -> None:
     channel = SharedArray.make(volume.shape, np.float32)
     channel.array[...] = volume
     with tempfile.TemporaryDirectory(prefix="pl-") as folder:
-        hosts = Hosts(Path(folder), "cpu")
+        hosts = Hosts(Path(folder), "cpu", nursery=SHARED)
         try:
             address = hosts.address(str(bundle.folder), bundle.card_sha256)
             answer = client.segment(address, [channel], np.diag([2.0, 2.0, 2.0, 1.0]), limit_seconds=120)
