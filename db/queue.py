@@ -111,7 +111,7 @@ def _filtered(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     of_study = input_set.c.study_id == study.c.id
     sets = sa.select(sa.literal(1)).select_from(input_set).where(of_study)
     sent = sa.select(sa.literal(1)).select_from(input_set.join(dispatch)).where(of_study)
-    made = []
+    made: list[sa.ColumnElement[bool]] = []
     if wanted.network:
         made.append(sets.where(input_set.c.network == wanted.network).correlate(study).exists())
     if wanted.route:
