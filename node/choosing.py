@@ -35,7 +35,8 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
         for each in study.series:
             studies.note_facts(tx, study.series_ids[each.series_uid], each.facts(also))
         for each, verdicts in judged:
-            route_decisions.record(tx, study.series_ids[each.series_uid], [one.record() for one in verdicts])
+            said = [one.record() for one in verdicts]
+            route_decisions.record(tx, study.series_ids[each.series_uid], said, node.config_version)
         chosen = _record(tx, node, job.study_id, decision.choices)
         _set_aside(tx, node, job.study_id, chosen)
         chosen += notices.ask(tx, node, job.study_id, decision.unread)

@@ -192,6 +192,12 @@ def routes(options: argparse.Namespace) -> int:
     return route_commands.call(options)
 
 
+def config(options: argparse.Namespace) -> int:
+    from . import config_commands
+
+    return config_commands.call(options)
+
+
 def learn(options: argparse.Namespace) -> int:
     from . import learning_commands
 
@@ -222,6 +228,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "conformance": peers,
     "upgrade": upgrade,
     "routes": routes,
+    "config": config,
     "labels": learn,
     "patients": learn,
     "models": learn,

@@ -57,9 +57,21 @@ class Door:
 
 
 class Receiver:
-    """The SCP. `start` returns once it listens; `stop` lets running associations end their current message."""
+    """The SCP. `start` returns once it listens; `stop` lets running associations end their current message.
 
-    def __init__(self, door: Door, doorkeeper: Doorkeeper, inbox: Inbox, database: Database) -> None:
+    Args:
+        renewed: who may call by now; asked every second.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        doorkeeper: Doorkeeper,
+        inbox: Inbox,
+        database: Database,
+        renewed: Callable[[], Doorkeeper] | None = None,
+    ) -> None:
+        self._renewed = renewed or (lambda: doorkeeper)
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
         self.ledger = Ledger(database)
         self._paused = False
@@ -119,6 +131,7 @@ class Receiver:
                 self.ledger.flush()
                 with self._database.read() as tx:
                     self._paused = "receive" in pauses.paused(tx)
+                self._doorkeeper = self._renewed()
             except DatabaseUnreachable as error:
                 logger.warning("%s", error)
             except Exception:  # the edge of this thread: pausing and counting must go on

@@ -36,8 +36,7 @@ def run(node: Node, stopping: threading.Event) -> None:
     """Schedule until `stopping` is set."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node], misfire_grace_time=None)
-    if node.fetch.patience:
-        scheduler.add_job(ask_counts, "interval", seconds=COUNT_SECONDS, args=[node], misfire_grace_time=None)
+    scheduler.add_job(ask_counts, "interval", seconds=COUNT_SECONDS, args=[node], misfire_grace_time=None)
     if node.learning.train:
         scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
@@ -53,7 +52,7 @@ def _keep_settling(node: Node, stopping: threading.Event) -> None:
     while not stopping.wait(wait_seconds):
         wait_seconds = SETTLE_SECONDS
         try:
-            left = settle(node)
+            left = settle(node.fresh())
         except Exception:
             logger.exception("studies were not settled")  # the edge of the process: the next time may go well
             continue
@@ -85,6 +84,7 @@ def settle(node: Node) -> float | None:
 
 def ask_counts(node: Node) -> None:
     """How many images the PACS has of what is arriving."""
+    node = node.fresh()
     try:
         completeness.ask(node.database, node.fetch.pacs, node.ae_title, node.fetch.limits)
     except DatabaseUnreachable as error:

@@ -121,7 +121,7 @@ class Worker:
         self._held[claim.id] = claim
         with self._lease(claim):
             try:
-                STEPS[claim.kind](self.node, claim, stages)
+                STEPS[claim.kind](self.node.fresh(), claim, stages)
                 logger.info("%s done: job %s, %.1f s", claim.kind, claim.id, time.monotonic() - begun)
             except LostLease as error:
                 logger.warning("%s; what was made for it is discarded", error)

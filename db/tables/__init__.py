@@ -4,6 +4,7 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 """
 
 from .base import metadata
+from .configuration import config_version
 from .intake import caller, instance, patient, refusal, series, series_fact, study
 from .learning import (
     data_set,
@@ -17,6 +18,7 @@ from .learning import (
     training_run,
 )
 from .outcome import commitment, delivery, measurement, outage, result, verdict
+from .pulled import lacking_study, prior_fetch, reconciliation
 from .work import (
     attempt,
     dispatch,
@@ -37,6 +39,7 @@ __all__ = [
     "attempt",
     "caller",
     "commitment",
+    "config_version",
     "data_set",
     "data_set_member",
     "delivery",
@@ -49,6 +52,7 @@ __all__ = [
     "instance",
     "job",
     "label",
+    "lacking_study",
     "measurement",
     "metadata",
     "model_version",
@@ -58,6 +62,8 @@ __all__ = [
     "patient",
     "patient_trait",
     "pause",
+    "prior_fetch",
+    "reconciliation",
     "refusal",
     "release",
     "result",
