@@ -15,9 +15,10 @@ from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, fie
 from . import mistakes
 from .hours import Hours
 from .learning import LearningSection
-from .peers import AETitle, Peer, Section
+from .peers import Peer
 from .reloadable import RELOADABLE, part_of
 from .routes import Route
+from .sections import AETitle, Section
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
 
@@ -72,6 +73,7 @@ class WorkSection(Section):
     lease_seconds: Annotated[float, Field(gt=0)] = 10
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 3
     decode_processes: Annotated[int, Field(ge=0, le=64)] = 0
+    night: Hours = ""
 
     @model_validator(mode="after")
     def _lease_outlives_a_lost_beat(self) -> WorkSection:
@@ -97,6 +99,10 @@ class FetchSection(Section):
     study_minutes: Annotated[float, Field(gt=0)] = 60
     most_matches: Annotated[int, Field(ge=1, le=100_000)] = 1000
     most_images: Annotated[int, Field(ge=1)] = 20_000
+    reconcile: Annotated[str, StringConstraints(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$")] = ""
+    reconcile_days: Annotated[int, Field(ge=1, le=60)] = 1
+    reconcile_fetch: bool = False
+    prior_minutes: Annotated[float, Field(gt=0, le=120)] = 10
 
 
 class SendSection(Section):

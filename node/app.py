@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import time
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pydicom
 
+from config import hours
 from config.settings import Settings
 from db import identity, schema
 from db.database import Database, open_database, sqlite_url
@@ -24,6 +26,7 @@ from . import __version__
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
+from .operations.expecting import Expectation
 from .operations.routes import Route
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
@@ -46,6 +49,8 @@ class WorkPolicy:
     job_seconds: float
     ageing_seconds: float
     backoff: Backoff
+    night_wait: Callable[[time], float]
+    """from a time of the day until what runs at night may run"""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,8 @@ class Node:
     random: Random
     hosts: Path | None
     """where this machine's model hosts are asked for; None in a process that runs no network"""
+    expected: dict[str, Expectation]
+    """AE title of a peer that sends -> what belongs to its studies"""
     configuration: Configuration
     config_version: int | None
     """that the routes, targets and peers are of; None: of the settings that the process was started with"""
@@ -119,7 +126,19 @@ class Node:
         live = self.configuration.live()
         if live.version == self.config_version:
             return self
-        return replace(self, routes=live.routes, targets=live.targets, fetch=live.fetch, config_version=live.version)
+        return replace(
+            self,
+            routes=live.routes,
+            targets=live.targets,
+            fetch=live.fetch,
+            expected=live.expected,
+            config_version=live.version,
+        )
+
+    @property
+    def quiets(self) -> tuple[float, ...]:
+        """The quiet periods after which routes take a series alone, in seconds."""
+        return tuple(sorted({route.quiet_seconds for route in self.routes if route.per_series}))
 
     def close(self) -> None:
         self.decoders.close()
@@ -163,6 +182,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
             job_seconds=work.job_minutes * 60,
             ageing_seconds=work.ageing_minutes * 60,
             backoff=Backoff(5, 900),
+            night_wait=partial(hours.wait_seconds, work.night),
         ),
         send=SendPolicy(
             send.attempts,
@@ -177,6 +197,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         decoders=Decoders(work.decode_processes),
         random=Random(),  # noqa: S311 - jitter, not secrets
         hosts=hosts,
+        expected=live.expected,
         configuration=configuration,
         config_version=live.version,
     )

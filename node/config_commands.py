@@ -95,9 +95,9 @@ def _said(row: dict[str, Any], *, live: bool) -> dict[str, Any]:
 
 
 def differ(options: argparse.Namespace) -> int:
-    texts = [_text(options, version) for version in (options.first, options.second)]
-    names = [f"version {options.first}", f"version {options.second}" if options.second else "live"]
-    lines = unified_diff(*(text.splitlines(keepends=True) for text in texts), *names)
+    first, second = (_text(options, each).splitlines(keepends=True) for each in (options.first, options.second))
+    other = f"version {options.second}" if options.second else "live"
+    lines = unified_diff(first, second, f"version {options.first}", other)
     sys.stdout.writelines(lines)
     return 0
 

@@ -16,7 +16,9 @@ A step commits what it made together with the end of its job, or raises Refused,
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from db import (
@@ -33,6 +35,7 @@ from models.card import Bundle
 from models.client import Answer
 
 from . import (
+    awaiting,
     choosing,
     commitment,
     delivering,
@@ -55,6 +58,7 @@ from .failpoints import reach
 from .hosts import OUT_OF_MEMORY
 from .objects.ahead import Ahead
 from .objects.headers import repaired
+from .operations.routes import PRIORITIES
 from .operations.sweep import sweep_home
 from .prediction import predict, read
 from .progress import Progress
@@ -75,7 +79,8 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         members = input_sets.members(tx, job.input_set_id)
         study = studies.find(tx, input_set["study_uid"])
         superseded = input_sets.superseded(tx, job.input_set_id)
-        asked_again = job_orders.is_open(tx, JobKind.CHOOSE, input_set["study_uid"])
+        asked_again = job_orders.is_open(tx, JobKind.CHOOSE, input_set["study_uid"], but=awaiting.AWAITED)
+    _at_night(node, job)
     if asked_again:
         raise Unavailable("choosing", "what the networks read of its study is being chosen", CHOOSING_SECONDS)
     if why_not := _as_chosen(input_set, members, study, superseded=superseded):
@@ -96,7 +101,8 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         reach("predicted")
         with node.database.read() as tx:
             to = input_sets.live_destinations(tx, job.input_set_id)
-        done = making.finish(node, job, input_set, version, bundle, built, read_before, ahead, answer, to, stages)
+            routed = _as_routed(node, input_sets.live_objects(tx, job.input_set_id))
+        done = making.finish(routed, job, input_set, version, bundle, built, read_before, ahead, answer, to, stages)
     finally:
         built.close()
     reach("before-results-commit")
@@ -121,6 +127,26 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             node.archive.discard(path)
         raise
     reach("after-results-commit")
+
+
+def _at_night(node: Node, job: Claim) -> None:
+    """Raises:
+    Unavailable: nobody waits for it, and it is to run at other hours.
+    """
+    if job.priority < PRIORITIES["night"]:
+        return
+    if wait_seconds := node.work.night_wait(datetime.now().astimezone().time()):
+        raise Unavailable("outside-night", "it runs at night, see `night` in [work]", wait_seconds)
+
+
+def _as_routed(node: Node, objects: Mapping[str, tuple[set[str], bool]]) -> Node:
+    """The node as the routes of an input set have it: what they send to a destination goes before what that wants."""
+    targets = dict(node.targets)
+    for name, (kinds, its_own) in objects.items():
+        if kinds and name in targets:
+            wanted = frozenset(kinds) | (targets[name].objects if its_own else frozenset())
+            targets[name] = replace(targets[name], objects=wanted)
+    return replace(node, targets=targets)
 
 
 def _predicted(node: Node, job: Claim, bundle: Bundle, built: Channels, affine: Any, stages: Stages) -> Answer:

@@ -8,7 +8,7 @@ import pwd
 from pathlib import Path
 from typing import Any
 
-from config.routes import KEYWORDS, SEQUENCES
+from config.conditions import KEYWORDS, SEQUENCES
 from config.settings import Settings, SettingsError, load
 
 from .app import recall

@@ -16,10 +16,11 @@ from config.settings import Settings, SettingsError, reloaded
 from db import config_versions
 from db.database import Conflict, Database, DatabaseUnreachable, Row
 
-from .configured import doorkeeper, fetching_of, routes_of, targets_of
+from .configured import doorkeeper, expected_of, fetching_of, routes_of, targets_of
 from .errors import Refused
 from .inbound.peers import Doorkeeper
 from .networks import Networks
+from .operations.expecting import Expectation
 from .operations.routes import Route
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
@@ -41,6 +42,7 @@ class Live:
     targets: dict[str, Target]
     fetch: FetchPolicy
     doorkeeper: Doorkeeper
+    expected: dict[str, Expectation]
 
 
 class Configuration:
@@ -101,7 +103,9 @@ class Configuration:
         """The peers and routes of settings, as a node applies them."""
         targets = targets_of(settings)
         routes = routes_of(settings, self.networks, targets)
-        return Live(version, settings, routes, targets, fetching_of(settings), doorkeeper(settings))
+        return Live(
+            version, settings, routes, targets, fetching_of(settings), doorkeeper(settings), expected_of(settings)
+        )
 
     def tried(self, text: str, where: str) -> Settings:
         """The settings with the peers and routes of a text.

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from db import jobs, studies
+from db import firing, jobs, studies
 from db.database import DatabaseUnreachable
 from db.job_states import JobKind
 
@@ -61,25 +61,32 @@ def _keep_settling(node: Node, stopping: threading.Event) -> None:
 
 
 def settle(node: Node) -> float | None:
-    """Close the studies that are complete, each with its `choose` job. No PACS is asked here: that may take time.
+    """Close the studies that are complete, and fire the series that need not wait, each with its `choose` job.
+
+    No PACS is asked here: that may take time.
 
     Returns:
-        The seconds until the next one may be; None where no study is open, or it is a PACS that is waited for.
+        The seconds until the next one may be; None where nothing is on its way, or it is a PACS that is waited for.
     """
+    patience, quiets = node.fetch.patience, node.quiets
+    settled, fired = list[str](), list[str]()
     try:
         with node.database.read() as tx:
-            left = studies.due_in(tx, node.quiet_seconds)
-            if left is None or not studies.any_due(tx, node.quiet_seconds, node.fetch.patience):
-                return left or None
-        with node.database.write() as tx:
-            settled = studies.settle(tx, node.quiet_seconds, node.work.attempts, node.fetch.patience)
-            left = studies.due_in(tx, node.quiet_seconds)
+            study_due = studies.any_due(tx, node.quiet_seconds, patience)
+            series_due = firing.any_due(tx, quiets)
+        if study_due or series_due:
+            with node.database.write() as tx:
+                settled = studies.settle(tx, node.quiet_seconds, node.work.attempts, patience)
+                fired = firing.fire(tx, quiets, node.work.attempts)
+        with node.database.read() as tx:
+            left = studies.due_in(tx, node.quiet_seconds), firing.due_in(tx, quiets)
     except DatabaseUnreachable as error:
         logger.warning("%s", error)
         return None
-    if settled:
-        logger.info("%d studies settled", len(settled))
-    return left
+    if settled or fired:
+        logger.info("%d studies settled, %d series fired", len(settled), len(fired))
+    # a study whose time has come, and that stays open, waits for a PACS
+    return min((one for one in left if one), default=None)
 
 
 def ask_counts(node: Node) -> None:
