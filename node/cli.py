@@ -131,7 +131,15 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--priors", type=int, default=0, metavar="N", help="also so many earlier studies of the patient")
     fetch.add_argument("--list", action="store_true", help="only show what would come")
     fetch.add_argument("--now", action="store_true", help="with days: here and now, not as jobs")
-    add("check", "look at the configuration, the database, the disk, the GPU, the decoders and the destinations")
+    reconcile = add("reconcile", "which studies a PACS has of the last days that never came, or not whole")
+    reconcile.add_argument("--days", type=int, default=1, metavar="N", help="so many days before today; default: 1")
+    reconcile.add_argument("--from", metavar="PEER", dest="peer", help="only this [[peer]] with a `query`")
+    reconcile.add_argument("--modality", metavar="M", help="only studies that have this modality")
+    reconcile.add_argument(
+        "--fetch", action="store_true", help="have them fetched, by jobs within the hours of [fetch]"
+    )
+    reconcile.add_argument("--json", action="store_true", help="the same for programs, complete")
+    add("check", "look at the configuration, the database, the disk, the GPU, the decoders and the peers")
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
     route_arguments.add(commands, node)
     learning_arguments.add(commands, node)

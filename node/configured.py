@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import time
 from functools import partial
 
 from config import hours
@@ -65,6 +66,7 @@ def fetching_of(settings: Settings) -> FetchPolicy:
         settings.receive.port,
         partial(hours.wait_seconds, section.window),
         prior_seconds=section.prior_minutes * 60,
+        reconcile_at=time.fromisoformat(section.reconcile) if section.reconcile else None,
         reconcile_days=section.reconcile_days,
         reconcile_fetch=section.reconcile_fetch,
     )

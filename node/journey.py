@@ -8,6 +8,7 @@ explain   worker   -> a notice of what was refused, where it is wanted      noti
 deliver   worker   -> C-STORE or STOW-RS, a receipt per object            delivering, outbound
 commit    worker   -> storage commitment: the destination takes over       commitment, outbound
 fetch     worker   -> a study that is somewhere else, at night             fetching, pull
+reconcile worker   -> what a PACS has that never came                        reconciling, pull
 label     worker   -> what a person corrected, read as truth to learn from labelling, learning
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
@@ -45,6 +46,7 @@ from . import (
     making,
     notices,
     proving,
+    reconciling,
     rejections,
     shadowing,
     training,
@@ -253,4 +255,5 @@ STEPS: dict[JobKind, Step] = {
     JobKind.SHADOW: shadowing.shadow,
     JobKind.SWEEP: sweep,
     JobKind.FETCH: fetching.fetch,
+    JobKind.RECONCILE: reconciling.reconcile,
 }

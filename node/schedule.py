@@ -15,6 +15,7 @@ from db import firing, jobs, studies
 from db.database import DatabaseUnreachable
 from db.job_states import JobKind
 
+from . import reconciling
 from .app import Node
 from .operations import completeness, retrain
 from .operations.retrain import Terms
@@ -27,6 +28,7 @@ SOONEST_SECONDS = 0.05
 RESCUE_SECONDS = 5.0
 COUNT_SECONDS = 3.0
 TRAINING_SECONDS = 20.0
+RECONCILE_SECONDS = 30.0
 SWEEP_ATTEMPTS = 3
 #: after everything that a person waits for
 SWEEP_PRIORITY = 100
@@ -37,6 +39,8 @@ def run(node: Node, stopping: threading.Event) -> None:
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_counts, "interval", seconds=COUNT_SECONDS, args=[node], misfire_grace_time=None)
+    if node.fetch.reconcile_at is not None:
+        scheduler.add_job(ask_to_reconcile, "interval", seconds=RECONCILE_SECONDS, args=[node], misfire_grace_time=None)
     if node.learning.train:
         scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
@@ -94,6 +98,14 @@ def ask_counts(node: Node) -> None:
     node = node.fresh()
     try:
         completeness.ask(node.database, node.fetch.pacs, node.ae_title, node.fetch.limits)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
+
+
+def ask_to_reconcile(node: Node) -> None:
+    """What the PACS have that never came, once a day."""
+    try:
+        reconciling.ask(node.fresh(), datetime.now().astimezone())
     except DatabaseUnreachable as error:
         logger.warning("%s", error)
 

@@ -2,7 +2,7 @@
 
 It knows nothing of DICOM or networks; the steps are in `journey`. Four loops run side by side, so that a result
 that is there is not kept waiting by the next study: one works (choose, segment, label, sweep), one sends (deliver,
-commit), one learns (train, evaluate, shadow), one receives what has to be asked for (fetch).
+commit), one learns (train, evaluate, shadow), one receives what has to be asked for (fetch, reconcile).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOOPS: dict[str, tuple[JobKind, ...]] = {
     "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP),
     "send": (JobKind.DELIVER, JobKind.COMMIT),
     "learn": (JobKind.TRAIN, JobKind.EVALUATE, JobKind.SHADOW),
-    "receive": (JobKind.FETCH,),
+    "receive": (JobKind.FETCH, JobKind.RECONCILE),
 }
 POLL_SECONDS = 0.3
 RESCUE_SECONDS = 2.0

@@ -51,6 +51,7 @@ def check(
     listen: str,
     senders: Sequence[str],
     targets: Sequence[Target],
+    pacs: Sequence[Target],
     ae_title: str,
     routes: Mapping[str, Sequence[str]],
 ) -> int:
@@ -65,7 +66,8 @@ def check(
         lambda: _networks(home, routes, targets),
         lambda: _device(device),
         _decoders,
-        lambda: _destinations(targets, ae_title),
+        lambda: _answering("destination", targets, ae_title),
+        lambda: _answering("PACS to ask", pacs, ae_title),
     ]
     for part in parts:
         with console.status("checking"):
@@ -163,11 +165,11 @@ def _decoders() -> Iterator[Finding]:
     yield Finding("decoders", not lacking, f"no decoder for {', '.join(lacking)}" if lacking else said)
 
 
-def _destinations(targets: Sequence[Target], ae_title: str) -> Iterator[Finding]:
+def _answering(what: str, targets: Sequence[Target], ae_title: str) -> Iterator[Finding]:
     for target in targets:
         try:
             (stow if target.web else scu).echo(target, ae_title, ECHO_SECONDS)
         except NodeError as error:
-            yield Finding("destination", False, error.sentence)
+            yield Finding(what, False, error.sentence)
         else:
-            yield Finding("destination", True, f"{target.name} answers {'QIDO-RS' if target.web else 'C-ECHO'}")
+            yield Finding(what, True, f"{target.name} answers {'QIDO-RS' if target.web else 'C-ECHO'}")

@@ -59,7 +59,7 @@ def _ask_one(database: Database, finder: Asks, name: str, studies: list[Any]) ->
         images, of_series = None, dict[str, int]()
         if not silent:
             try:
-                images, of_series = _images(database, finder, row["study_uid"])
+                images, of_series = images_at(database, finder, row["study_uid"])
             except NodeError as error:
                 silent = True  # it need not be waited for twenty times
                 logger.warning("%s does not say how many images a study has: %s", name, error)
@@ -67,7 +67,7 @@ def _ask_one(database: Database, finder: Asks, name: str, studies: list[Any]) ->
             completeness.note(tx, row["id"], name, images, of_series)
 
 
-def _images(database: Database, finder: Asks, study_uid: str) -> tuple[int | None, dict[str, int]]:
+def images_at(database: Database, finder: Asks, study_uid: str) -> tuple[int | None, dict[str, int]]:
     """How many images the PACS has, without what this node made; None where it does not say, or has none.
 
     And how many of each series, where it says that.

@@ -69,6 +69,7 @@ class FetchPolicy:
         port: of our receiver, which a PACS has to know.
         wait_seconds: from a time of the day until jobs may fetch.
         prior_seconds: how long a study waits for an earlier one that is fetched.
+        reconcile_at: the time of the day when PACS are asked what never came; None: never.
         reconcile_days: so many days are gone through every day.
         reconcile_fetch: whether what never came is fetched then.
     """
@@ -78,6 +79,7 @@ class FetchPolicy:
     port: int
     wait_seconds: Callable[[time], float]
     prior_seconds: float = 600.0
+    reconcile_at: time | None = None
     reconcile_days: int = 1
     reconcile_fetch: bool = False
 
