@@ -19,6 +19,7 @@ from .peers import Peer
 from .reloadable import RELOADABLE, part_of
 from .routes import Route
 from .sections import AETitle, Section
+from .web import WebSection
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
 
@@ -138,6 +139,7 @@ class Settings(Section):
     send: SendSection = SendSection()
     fetch: FetchSection = FetchSection()
     learning: LearningSection = LearningSection()
+    web: WebSection = WebSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()
 

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from . import learning_arguments, route_arguments
+from . import learning_arguments, route_arguments, user_arguments
+from .subcommands import group
 
 EXIT_USAGE = 2
 
@@ -65,10 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=name)
         return command
 
-    add("run", "receive, work and schedule: the whole node, supervised; SIGTERM ends it cleanly")
+    run = add("run", "receive, work, schedule and show pages: the whole node, supervised; SIGTERM ends it cleanly")
+    run.add_argument("--no-web", action="store_true", help="without the pages, whatever `enabled` in [web] says")
     add("receive", "only receive, for several machines on one database", inner)
     add("work", "only work: workers and their model hosts", inner)
     add("schedule", "only schedule", inner)
+    add("web", "only the pages", inner)
     status = add("status", "what the node is doing: studies, jobs, deliveries, refused callers")
     status.add_argument("--json", action="store_true", help="the same for programs, complete")
     jobs = add("jobs", "the jobs, or with an ID the attempts of one")
@@ -142,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     add("check", "look at the configuration, the database, the disk, the GPU, the decoders and the peers")
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
     route_arguments.add(commands, node)
+    user_arguments.add(group(commands, "users", "who may use the pages, and as what"), node)
     learning_arguments.add(commands, node)
     demo = add("demo", "try it: a node, a toy PACS and a study, end to end")
     demo.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="a folder; default: a synthetic chest CT")

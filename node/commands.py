@@ -211,11 +211,18 @@ def learn(options: argparse.Namespace) -> int:
     return learning_commands.call(options)
 
 
+def users(options: argparse.Namespace) -> int:
+    from . import user_commands
+
+    return user_commands.call(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": process,
     "receive": process,
     "work": process,
     "schedule": process,
+    "web": process,
     "status": status,
     "jobs": jobs,
     "retry": retry,
@@ -237,6 +244,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "upgrade": upgrade,
     "routes": routes,
     "config": config,
+    "users": users,
     "labels": learn,
     "patients": learn,
     "models": learn,

@@ -7,7 +7,9 @@ process asks before its next job whether there is a newer one. What a job began 
 from __future__ import annotations
 
 import logging
+import re
 import threading
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -26,6 +28,11 @@ from .outbound.target import Target
 from .pull.pacs import FetchPolicy
 
 logger = logging.getLogger(__name__)
+
+#: a text that lies in no file
+WHERE = "the text"
+PLACE = re.compile(rf"{WHERE}(?::(\d+))?: (.*)")
+AT_LINE = re.compile(r"at line (\d+)")
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,32 @@ def known_networks(networks: Networks, wanted: Iterable[str]) -> None:
         raise Refused(
             "no-such-network", f"there is no network {', '.join(unknown)}; `planimeter models list` lists them"
         )
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is wrong with a text, and in which line; None where that cannot be said."""
+
+    line: int | None
+    sentence: str
+
+
+def examined(configuration: Configuration, text: str) -> tuple[Live | None, tuple[Mistake, ...]]:
+    """A text as it would be applied, or what is wrong with it."""
+    try:
+        if others := sorted(others_of(text)):
+            said = f"[{', '.join(others)}] needs a restart with a file; only [[peer]] and [[route]] are taken here"
+            return None, (Mistake(None, said),)
+    except tomllib.TOMLDecodeError as error:
+        found = AT_LINE.search(str(error))
+        return None, (Mistake(int(found[1]) if found else None, f"not valid TOML: {error}"),)
+    try:
+        return configuration.tried_with_networks(text, WHERE), ()
+    except Refused as refusal:
+        return None, (Mistake(None, refusal.sentence),)
+    except SettingsError as error:
+        places = [PLACE.fullmatch(line) for line in str(error).splitlines()]
+        return None, tuple(Mistake(int(one[1]) if one[1] else None, one[2]) for one in places if one)
 
 
 def note_file(database: Database, settings: Settings, who: str) -> int | None:

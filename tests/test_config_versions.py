@@ -212,7 +212,6 @@ def test_the_receiver_lets_in_whom_the_live_version_names(site: Site, monkeypatc
     scanner = '\n[[peer]]\nname = "ct"\nae_title = "{}"\naddress = "127.0.0.1"\nmay_send = true\n'
     site.write(scanner.format("CT_1"), route())
     with site.started() as node:
-        renewed = lambda: node.configuration.live().doorkeeper  # noqa: E731
         door = Door(
             ae_title="PLANIMETER",
             address="127.0.0.1",
@@ -222,7 +221,8 @@ def test_the_receiver_lets_in_whom_the_live_version_names(site: Site, monkeypatc
             max_pdu_bytes=65536,
             reserve_bytes=0,
         )
-        receiver = Receiver(door, renewed(), node.inbox, node.database, renewed)
+        receiver = Receiver(door, node.configuration.live().doorkeeper, node.inbox, node.database)
+        receiver.renewed = lambda: node.configuration.live().doorkeeper
         port = receiver.start()
         try:
             assert _echoes(port, "CT_1")
