@@ -107,7 +107,7 @@ def _page(request: Request, said: str, **values: Any) -> Response:
         "fine": False,
     }
     values = {**nothing, **values}
-    wrong = {one.line for one in values["mistakes"]}
+    wrong = {one.line for one in values["mistakes"] if one.line is not None}
     return render(
         request,
         "routes.html",
