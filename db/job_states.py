@@ -51,6 +51,7 @@ class JobKind(StrEnum):
     SWEEP = "sweep"
     FETCH = "fetch"
     RECONCILE = "reconcile"
+    PRIOR = "prior"
 
 
 class Outcome(StrEnum):

@@ -11,7 +11,7 @@ from db.database import Row
 from db.input_sets import Choice
 from db.job_states import Claim, JobState
 
-from . import awaiting, fetching, labelling, notices, rejections
+from . import awaiting, fetching, labelling, notices, prior_fetching, rejections
 from .app import Node
 from .attempt import Stages
 from .operations import routes
@@ -40,7 +40,9 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
         decision = decide(judged, node.networks, study, quiet)
     with node.database.write() as tx:
         _note(tx, node, study, judged, also)
-        chosen = _record(tx, node, row, rows if arriving else (), decision.choices)
+        choices = prior_fetching.unsent(tx, row, decision.choices)
+        chosen = _record(tx, node, row, rows if arriving else (), choices)
+        prior_fetching.ask(tx, node, row, choices)
         if quiet is not None:
             said = f"{len(quiet)} series were quiet; the study is still arriving"
             jobs.finish(tx, job, JobState.DONE, stages.report("fired", said))

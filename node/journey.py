@@ -8,6 +8,7 @@ explain   worker   -> a notice of what was refused, where it is wanted      noti
 deliver   worker   -> C-STORE or STOW-RS, a receipt per object            delivering, outbound
 commit    worker   -> storage commitment: the destination takes over       commitment, outbound
 fetch     worker   -> a study that is somewhere else, at night             fetching, pull
+prior     worker   -> an earlier study, to be compared with                prior_fetching, pull
 reconcile worker   -> what a PACS has that never came                        reconciling, pull
 label     worker   -> what a person corrected, read as truth to learn from labelling, learning
 
@@ -45,6 +46,7 @@ from . import (
     labelling,
     making,
     notices,
+    prior_fetching,
     proving,
     reconciling,
     rejections,
@@ -81,6 +83,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         members = input_sets.members(tx, job.input_set_id)
         study = studies.find(tx, input_set["study_uid"])
         superseded = input_sets.superseded(tx, job.input_set_id)
+        prior_fetching.await_prior(tx, node, job)
         asked_again = job_orders.is_open(tx, JobKind.CHOOSE, input_set["study_uid"], but=awaiting.AWAITED)
     _at_night(node, job)
     if asked_again:
@@ -256,4 +259,5 @@ STEPS: dict[JobKind, Step] = {
     JobKind.SWEEP: sweep,
     JobKind.FETCH: fetching.fetch,
     JobKind.RECONCILE: reconciling.reconcile,
+    JobKind.PRIOR: prior_fetching.prior,
 }

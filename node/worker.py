@@ -2,7 +2,7 @@
 
 It knows nothing of DICOM or networks; the steps are in `journey`. Four loops run side by side, so that a result
 that is there is not kept waiting by the next study: one works (choose, segment, label, sweep), one sends (deliver,
-commit), one learns (train, evaluate, shadow), one receives what has to be asked for (fetch, reconcile).
+commit), one learns (train, evaluate, shadow), one receives what has to be asked for (prior, fetch, reconcile).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOOPS: dict[str, tuple[JobKind, ...]] = {
     "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP),
     "send": (JobKind.DELIVER, JobKind.COMMIT),
     "learn": (JobKind.TRAIN, JobKind.EVALUATE, JobKind.SHADOW),
-    "receive": (JobKind.FETCH, JobKind.RECONCILE),
+    "receive": (JobKind.PRIOR, JobKind.FETCH, JobKind.RECONCILE),
 }
 POLL_SECONDS = 0.3
 RESCUE_SECONDS = 2.0
@@ -178,7 +178,7 @@ class Worker:
         limit_seconds = 4 * self.node.work.job_seconds + GRACE_SECONDS
         if claim.kind is JobKind.TRAIN:  # it has a limit of its own, and its cases are made before
             limit_seconds += 2 * 60 * self.node.learning.max_minutes
-        if claim.kind is JobKind.FETCH:
+        if claim.kind in (JobKind.FETCH, JobKind.PRIOR):
             limit_seconds += 2 * self.node.fetch.limits.study_seconds
         deadline = time.monotonic() + limit_seconds
         while not done.wait(self.node.work.heartbeat_seconds):

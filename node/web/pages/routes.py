@@ -30,6 +30,8 @@ DAY_SECONDS = 86_400.0
 MOST_DAYS = 92
 #: of a trial, on the page; the count is of all
 SHOWN_STUDIES = 100
+#: lines that are shown before and behind a mistake
+AROUND = 5
 MOST_BYTES, MOST_FILES = 1 << 30, 4000
 
 
@@ -113,7 +115,7 @@ def _page(request: Request, said: str, **values: Any) -> Response:
         "routes.html",
         422 if values["mistakes"] else 200,
         text=said,
-        lines=list(enumerate(said.splitlines(), 1)) if wrong else (),
+        lines=[(n, line) for n, line in enumerate(said.splitlines(), 1) if any(abs(n - at) <= AROUND for at in wrong)],
         wrong=wrong,
         versions=versions,
         live=versions[0]["id"] if versions else "",
