@@ -1,7 +1,7 @@
 """Where no earlier study of a patient is here, one is fetched to be compared with: the `prior` step.
 
-It is read like any other study, and nothing of it is sent anywhere. The study that asked for it waits, but not for long,
-and a stat study never does.
+It is read like any other study, and nothing of it is sent anywhere. The study that asked for it waits, but not for
+long, and a stat study never does.
 """
 
 from __future__ import annotations
