@@ -166,6 +166,7 @@ def check(options: argparse.Namespace) -> int:
         pacs=[one.target for one in fetching_of(settings).pacs.values()],
         ae_title=settings.node.ae_title,
         routes={route.name: route.networks for route in settings.route},
+        reloadable=settings.reloadable,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import UTC, datetime
+from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -76,21 +77,25 @@ def settle(node: Node) -> float | None:
     settled, fired = list[str](), list[str]()
     try:
         with node.database.read() as tx:
-            study_due = studies.any_due(tx, node.quiet_seconds, patience)
-            series_due = firing.any_due(tx, quiets)
-        if study_due or series_due:
+            due = studies.any_due(tx, node.quiet_seconds, patience) or firing.any_due(tx, quiets)
+            left = _due_in(tx, node)
+        if due:
             with node.database.write() as tx:
                 settled = studies.settle(tx, node.quiet_seconds, node.work.attempts, patience)
                 fired = firing.fire(tx, quiets, node.work.attempts)
-        with node.database.read() as tx:
-            left = studies.due_in(tx, node.quiet_seconds), firing.due_in(tx, quiets)
+                left = _due_in(tx, node)
     except DatabaseUnreachable as error:
         logger.warning("%s", error)
         return None
     if settled or fired:
         logger.info("%d studies settled, %d series fired", len(settled), len(fired))
-    # a study whose time has come, and that stays open, waits for a PACS
-    return min((one for one in left if one), default=None)
+    # a study whose time has come, and that is not due, waits for a PACS
+    return min((one for one in left if one or settled), default=None)
+
+
+def _due_in(tx: Any, node: Node) -> list[float]:
+    left = studies.due_in(tx, node.quiet_seconds), firing.due_in(tx, node.quiets)
+    return [one for one in left if one is not None]
 
 
 def ask_counts(node: Node) -> None:

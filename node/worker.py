@@ -119,33 +119,35 @@ class Worker:
         stages = Stages()
         begun = time.monotonic()
         self._held[claim.id] = claim
+        node = self.node
         with self._lease(claim):
             try:
-                STEPS[claim.kind](self.node.fresh(), claim, stages)
+                node = self.node.fresh()
+                STEPS[claim.kind](node, claim, stages)
                 logger.info("%s done: job %s, %.1f s", claim.kind, claim.id, time.monotonic() - begun)
             except LostLease as error:
                 logger.warning("%s; what was made for it is discarded", error)
             except Exception as error:  # noqa: BLE001 - the edge of the process
-                self._ended_badly(claim, stages, error)
+                self._ended_badly(node, claim, stages, error)
             finally:
                 self._held.pop(claim.id, None)
 
-    def _ended_badly(self, claim: Claim, stages: Stages, error: Exception) -> None:
+    def _ended_badly(self, node: Node, claim: Claim, stages: Stages, error: Exception) -> None:
         try:
             with self.node.database.write() as tx:
-                self._note(tx, claim, stages, error)
+                self._note(tx, node, claim, stages, error)
         except LostLease as lost:
             logger.warning("%s", lost)
         except DatabaseUnreachable as away:
             logger.warning("job %s: its end could not be noted, its lease runs out: %s", claim.id, away)
 
-    def _note(self, tx: Any, claim: Claim, stages: Stages, error: Exception) -> None:
+    def _note(self, tx: Any, node: Node, claim: Claim, stages: Stages, error: Exception) -> None:
         backoff = self.node.send.backoff if claim.kind in LOOPS["send"] else self.node.work.backoff
         if isinstance(error, Refused):
             logger.info("%s refused: job %s: %s", claim.kind, claim.id, error)
             state = jobs.finish(tx, claim, JobState.REFUSED, stages.report(error.code, error.sentence))
             if state is JobState.REFUSED:
-                gave_up(tx, self.node, claim, error.sentence)
+                gave_up(tx, node, claim, error.sentence)
         elif isinstance(error, (Unavailable, DatabaseUnreachable)):
             code, sentence, wait = _away(error)
             logger.info("%s waits: job %s: %s", claim.kind, claim.id, sentence)
@@ -159,7 +161,7 @@ class Worker:
             )
             logger.warning("%s failed: job %s, now %s: %s", claim.kind, claim.id, state, sentence)
             if state is JobState.DEAD:
-                gave_up(tx, self.node, claim, sentence)
+                gave_up(tx, node, claim, sentence)
 
     @contextlib.contextmanager
     def _lease(self, claim: Claim) -> Iterator[None]:

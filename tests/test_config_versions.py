@@ -267,6 +267,8 @@ def test_the_commands_of_a_site(site: Site, capfd: pytest.CaptureFixture[str]) -
     assert "workers" not in capfd.readouterr().out
     assert cli.main(["config", "list", *arguments]) == 0
     assert "tired" in capfd.readouterr().out
+    cli.main(["check", *arguments])
+    assert "other peers or routes than this file" in " ".join(capfd.readouterr().out.split())
     assert cli.main(["config", "show", "9", *arguments]) == 1
     assert "there is no version 9" in capfd.readouterr().err
     new.write_text("[[route]]\nname = 'r'\nnetworks = []\n")
