@@ -5,27 +5,29 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 
-def explained(error: ValidationError, whole: type[BaseModel], file: Path | None, data: Mapping[str, Any]) -> str:
+def explained(
+    error: ValidationError, whole: type[BaseModel], where: str, text: str | None, data: Mapping[str, Any]
+) -> str:
     """All mistakes, each in a line with its place and what was meant.
 
     Args:
         whole: what the settings are.
-        file: where they come from; None: not from a file.
+        where: they come from, such as a file.
+        text: that they were read from; None: from none.
         data: what was read there.
     """
     lines = []
     for item in error.errors(include_url=False):
-        where = ".".join(str(part) for part in item["loc"])
+        key = ".".join(str(part) for part in item["loc"])
         said = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             said = f"there is no such key{_meant(whole, item['loc'])}"
-        lines.append(f"{file or 'settings'}{_line(file, item['loc'], data)}: {where + ': ' if where else ''}{said}")
+        lines.append(f"{where}{_line(text, item['loc'], data)}: {key + ': ' if key else ''}{said}")
     return "\n".join(lines)
 
 
@@ -51,11 +53,11 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_model_of, getattr(annotation, "__args__", ()))), None)
 
 
-def _line(file: Path | None, loc: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
-    """`:line` of the key in the file, else of the nearest thing around it."""
-    if file is None or not loc:
+def _line(text: str | None, loc: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
+    """`:line` of the key in the text, else of the nearest thing around it."""
+    if text is None or not loc:
         return ""
-    text, section = file.read_text(encoding="utf-8"), str(loc[0])
+    section = str(loc[0])
     entry, way = (loc[1], loc[2:]) if len(loc) > 1 and isinstance(loc[1], int) else (None, loc[1:])
     tables = _tables(text, section)
     if (entry or 0) >= len(tables):

@@ -7,23 +7,13 @@ import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-# PS3.8 9.3.2: up to 16 characters of the default repertoire, no control characters, no backslash, not all spaces
-AETitle = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
-]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-Object = Literal["SEG", "SR", "SC", "PDF", "RTSTRUCT", "STL", "PM"]
-
-
-class Section(BaseModel):
-    """A part of the settings: immutable, and no key that is not known."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from .conditions import Expects
+from .sections import AETitle as AETitle
+from .sections import Name as Name
+from .sections import Object, Port
+from .sections import Section as Section
 
 
 class Service(Section):
@@ -88,6 +78,9 @@ class Query(Service):
 
     retrieve: Literal["move", "get", "wado", ""] = ""
     counts: bool = False
+    priors: bool = False
+    reconcile: bool = False
+    modalities: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,16}$")], ...] = ()
     complete_minutes: Annotated[float, Field(gt=0, le=1440)] = 30
 
     @property
@@ -110,6 +103,7 @@ class Peer(Section):
     address: str = ""
     may_send: bool = False
     may_send_labels: bool = False
+    expects: Expects | None = None
     destination: Destination | None = None
     query: Query | None = None
 
@@ -126,6 +120,12 @@ class Peer(Section):
     def _senders_have_an_address(self) -> Peer:
         if (self.may_send or self.may_send_labels) and not self.address:
             raise ValueError("a peer that may send needs `address`, the IP address or network it calls from")
+        return self
+
+    @model_validator(mode="after")
+    def _who_sends_is_expected_of(self) -> Peer:
+        if self.expects is not None and not self.may_send:
+            raise ValueError("`expects` is of the studies that a peer sends: it needs may_send = true")
         return self
 
     @model_validator(mode="after")

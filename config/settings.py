@@ -6,16 +6,19 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, field_validator, model_validator
 
 from . import mistakes
 from .hours import Hours
 from .learning import LearningSection
-from .peers import AETitle, Peer, Section
+from .peers import Peer
+from .reloadable import RELOADABLE, part_of
 from .routes import Route
+from .sections import AETitle, Section
 from .web import WebSection
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
@@ -71,6 +74,7 @@ class WorkSection(Section):
     lease_seconds: Annotated[float, Field(gt=0)] = 10
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 3
     decode_processes: Annotated[int, Field(ge=0, le=64)] = 0
+    night: Hours = ""
 
     @model_validator(mode="after")
     def _lease_outlives_a_lost_beat(self) -> WorkSection:
@@ -96,6 +100,10 @@ class FetchSection(Section):
     study_minutes: Annotated[float, Field(gt=0)] = 60
     most_matches: Annotated[int, Field(ge=1, le=100_000)] = 1000
     most_images: Annotated[int, Field(ge=1)] = 20_000
+    reconcile: Annotated[str, StringConstraints(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$")] = ""
+    reconcile_days: Annotated[int, Field(ge=1, le=60)] = 1
+    reconcile_fetch: bool = False
+    prior_minutes: Annotated[float, Field(gt=0, le=120)] = 10
 
 
 class SendSection(Section):
@@ -106,6 +114,18 @@ class SendSection(Section):
     longest_retry_seconds: Annotated[float, Field(gt=0)] = 900
     unreachable_retry_seconds: Annotated[float, Field(gt=0)] = 15
     timeout_seconds: Annotated[float, Field(gt=0)] = 60
+
+
+@dataclass(frozen=True)
+class Said:
+    """How settings were said, to say them again with other peers and routes; equal settings are equal however said."""
+
+    data: dict[str, Any] = field(default_factory=dict, compare=False)
+    text: str | None = field(default=None, compare=False)
+    where: str = field(default="settings", compare=False)
+    overrides: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    dicom: Mapping[str, Collection[str]] = field(default_factory=dict, compare=False)
+    also_to: tuple[str, ...] = field(default=(), compare=False)
 
 
 class Settings(Section):
@@ -142,6 +162,18 @@ class Settings(Section):
                     )
         return self
 
+    _said: Said = PrivateAttr(default_factory=Said)
+
+    @property
+    def said(self) -> Said:
+        """How they were said."""
+        return self._said
+
+    @property
+    def reloadable(self) -> str:
+        """The peers and routes as their file has them; empty where there is no file, or none in it."""
+        return part_of(self.said.text or "")
+
     @property
     def senders(self) -> tuple[Peer, ...]:
         """The peers that may store anything here."""
@@ -167,6 +199,7 @@ def load(
     file: Path | None = None,
     overrides: dict[str, Any] | None = None,
     dicom: Mapping[str, Collection[str]] | None = None,
+    also_to: tuple[str, ...] = (),
 ) -> Settings:
     """Read the settings.
 
@@ -174,31 +207,64 @@ def load(
         file: a TOML file, or None: the one that PLANIMETER_CONFIG names, else the defaults alone.
         overrides: `{section: {key: value}}` from the command line; these win. Lists (`peer`, `route`) are appended.
         dicom: the keywords that conditions may name (`routes.KEYWORDS`, `SEQUENCES`); None: they are not looked up.
+        also_to: names of peers that every route sends to.
 
     Raises:
         SettingsError: naming the file, the line where known, and the key.
     """
     if file is None and (named := os.environ.get("PLANIMETER_CONFIG")):
         file = Path(named)
-    data: dict[str, Any] = {}
-    if file is not None:
-        data = _read(file)
-    for section, values in (overrides or {}).items():
+    text = _text(file) if file is not None else None
+    where = str(file) if file is not None else "settings"
+    data = _parsed(text, where) if text is not None else {}
+    return _made(Said(data, text, where, overrides or {}, dicom or {}, also_to))
+
+
+def reloaded(settings: Settings, text: str, where: str) -> Settings:
+    """The same settings with the peers and routes of another text; what else it says is not looked at.
+
+    Args:
+        where: it comes from, for what is said of mistakes.
+
+    Raises:
+        SettingsError: as `load`.
+    """
+    before = settings.said
+    part = {key: value for key, value in _parsed(text, where).items() if key in RELOADABLE}
+    rest = {key: value for key, value in before.data.items() if key not in RELOADABLE}
+    return _made(replace(before, data=rest | part, text=text, where=where))
+
+
+def _made(said: Said) -> Settings:
+    data = dict(said.data)
+    for section, values in said.overrides.items():
         if isinstance(values, list):
             data[section] = [*data.get(section, []), *values]
         else:
             data[section] = {**data.get(section, {}), **values}
     try:
-        return Settings.model_validate(data, context=dict(dicom or {}))
+        made = Settings.model_validate(data, context=dict(said.dicom))
     except ValidationError as error:
-        raise SettingsError(mistakes.explained(error, Settings, file, data)) from None
+        raise SettingsError(mistakes.explained(error, Settings, said.where, said.text, data)) from None
+    routes = tuple(
+        route.model_copy(update={"destinations": (*route.destinations, *said.also_to)}) for route in made.route
+    )
+    made = made.model_copy(update={"route": routes}) if said.also_to else made
+    made._said = said
+    return made
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _text(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            return tomllib.load(stream)
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(f"{file}: not valid TOML: {error}") from None
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{where}: not valid TOML: {error}") from None

@@ -52,6 +52,8 @@ class Arrival:
     calling_ae: str
     address: str
     accession: str = ""
+    announced: int | None = None
+    """how many images its series has, as its header says"""
 
 
 def stored_path(tx: Connection, sop_uid: str, digest: str) -> str | None:
@@ -102,6 +104,7 @@ def record(tx: Connection, arrival: Arrival) -> Seen:
     )
     if arrival.kind is Kind.IMAGE:
         changed = before and (before[0].patient_id != patient_row or before[0].birth_date != arrival.birth_date)
+        _to_series(tx, series_row, arrival.announced)
         _image_came(tx, study_row, arrival.accession, "an image came again under another patient" if changed else None)
     return Seen.REVISION if before else Seen.NEW
 
@@ -114,6 +117,14 @@ def _image_came(tx: Connection, study_id: int, accession: str, held_because: str
     if held_because:
         values |= dict(state="held", held_because=held_because)
     tx.execute(sa.update(study).where(study.c.id == study_id).values(**values))
+
+
+def _to_series(tx: Connection, series_id: int, announced: int | None) -> None:
+    """The series is not quiet any more (`firing`)."""
+    values: dict[str, object] = dict(last_image=Clock(), fired_quiet=None)
+    if announced:
+        values["announced"] = sa.case((series.c.announced > announced, series.c.announced), else_=announced)
+    tx.execute(sa.update(series).where(series.c.id == series_id).values(**values))
 
 
 def _patient(tx: Connection, arrival: Arrival) -> int:

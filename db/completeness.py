@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from .arrivals import Kind
 from .database import Clock
-from .tables import instance, result, study
+from .tables import instance, result, series, study
 
 #: after an image, and between two questions about one study
 ASK_AFTER_SECONDS, ASK_EVERY_SECONDS = 3.0, 10.0
@@ -107,8 +107,17 @@ def ours(tx: Connection, series_uids: Sequence[str]) -> set[str]:
     return set(tx.execute(found).scalars())
 
 
-def note(tx: Connection, study_id: int, pacs: str, images: int | None) -> None:
-    """Keep what a PACS said, or that it said nothing (None)."""
+def note(
+    tx: Connection, study_id: int, pacs: str, images: int | None, of_series: Mapping[str, int] | None = None
+) -> None:
+    """Keep what a PACS said, or that it said nothing (None).
+
+    Args:
+        of_series: series UID -> how many images it has of it.
+    """
+    for series_uid, count in (of_series or {}).items():
+        mine = sa.and_(series.c.study_id == study_id, series.c.series_uid == series_uid)
+        tx.execute(sa.update(series).where(mine).values(pacs_images=count))
     same = sa.and_(study.c.pacs_images == images, study.c.pacs_name == pacs) if images is not None else sa.false()
     tx.execute(
         sa.update(study)

@@ -28,11 +28,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Dispatch:
-    """A route's word on where the results go; a route without destinations has one with an empty name."""
+    """A route's word on where the results go; a route without destinations has one with an empty name.
+
+    Attributes:
+        objects: the kinds that go there, "SEG SR"; empty: those that the destination wants.
+    """
 
     route: str
     mode: str
     destination: str
+    objects: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Choice:
     dispatches: tuple[Dispatch, ...]
     priority: int
     reads: tuple[Reads, ...] = ()
+    deadline_seconds: float | None = None
+    """from the last image until its results are delivered; None: no route says"""
 
 
 def record(tx: Connection, study_id: int, choice: Choice) -> tuple[int, bool]:
@@ -138,9 +145,14 @@ def _note_dispatches(tx: Connection, input_set_id: int, dispatches: Iterable[Dis
     for one in dispatches:
         tx.execute(
             insert(tx, dispatch)
-            .values(input_set_id=input_set_id, route=one.route, mode=one.mode, destination=one.destination)
-            .on_conflict_do_update(index_elements=["input_set_id", "route", "destination"], set_=dict(mode=one.mode))
+            .values(input_set_id=input_set_id, route=one.route, destination=one.destination, **_said_of(one))
+            .on_conflict_do_update(index_elements=["input_set_id", "route", "destination"], set_=_said_of(one))
         )
+
+
+def _said_of(one: Dispatch) -> dict[str, str | None]:
+    """What may be said anew of one route and destination."""
+    return {"mode": one.mode, "objects": one.objects or None}
 
 
 def ask(tx: Connection, input_set_id: int, study_id: int, max_attempts: int, priority: int) -> None:
@@ -225,6 +237,16 @@ def live_destinations(tx: Connection, input_set_id: int) -> list[str]:
         .order_by(dispatch.c.destination)
     )
     return [row.destination for row in rows]
+
+
+def live_objects(tx: Connection, input_set_id: int) -> dict[str, tuple[set[str], bool]]:
+    """Destination -> the kinds of object that live routes say to send there, and whether one leaves it to itself."""
+    live = sa.and_(dispatch.c.input_set_id == input_set_id, dispatch.c.mode == "live", dispatch.c.destination != "")
+    found: dict[str, tuple[set[str], bool]] = {}
+    for row in tx.execute(sa.select(dispatch.c.destination, dispatch.c.objects).where(live)):
+        kinds, its_own = found.get(row.destination, (set(), False))
+        found[row.destination] = kinds | set((row.objects or "").split()), its_own or row.objects is None
+    return found
 
 
 def of_study(tx: Connection, study_id: int, *, unread: bool = False) -> Sequence[RowMapping]:

@@ -71,9 +71,15 @@ def hurry(tx: Connection, kind: JobKind, subject: str) -> bool:
     return tx.execute(sa.update(job).where(waits).values(run_after=Clock())).rowcount > 0
 
 
-def is_open(tx: Connection, kind: JobKind, subject: str) -> bool:
-    """Whether a job of this kind waits or runs for the subject."""
+def is_open(tx: Connection, kind: JobKind, subject: str, but: str = "") -> bool:
+    """Whether a job of this kind waits or runs for the subject.
+
+    Args:
+        but: one that waits with this code does not count.
+    """
     found = sa.select(job.c.id).where(job.c.kind == kind, job.c.subject == subject, job.c.state.in_(OPEN))
+    if but:
+        found = found.where(sa.or_(job.c.state == JobState.RUNNING, sa.func.coalesce(job.c.code, "") != but))
     return tx.execute(found).first() is not None
 
 

@@ -50,6 +50,8 @@ class JobKind(StrEnum):
     SHADOW = "shadow"
     SWEEP = "sweep"
     FETCH = "fetch"
+    RECONCILE = "reconcile"
+    PRIOR = "prior"
 
 
 class Outcome(StrEnum):
@@ -83,6 +85,7 @@ class Claim:
     max_attempts: int
     first_claimed: float
     worker: str
+    priority: int = 0
     study_id: int | None = None
     input_set_id: int | None = None
     model_version_id: int | None = None

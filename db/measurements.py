@@ -56,7 +56,7 @@ def prior(tx: Connection, input_set_id: int, study_date: str) -> RowMapping | No
         .mappings()
         .one()
     )
-    person = _same_person(tx, mine["patient_id"])
+    person = same_person(tx, mine["patient_id"])
     if mine["slot"] or not person:
         return None
     newer = input_set.alias("newer")
@@ -78,7 +78,7 @@ def prior(tx: Connection, input_set_id: int, study_date: str) -> RowMapping | No
     )
 
 
-def _same_person(tx: Connection, patient_row: int) -> Sequence[int]:
+def same_person(tx: Connection, patient_row: int) -> Sequence[int]:
     """The rows that name a patient; none for images without a PatientID, which name nobody."""
     row = tx.execute(sa.select(patient).where(patient.c.id == patient_row)).mappings().one()
     if not row["patient_id"]:

@@ -12,16 +12,23 @@ from .database import Clock, insert
 from .tables import route_decision, series, study
 
 
-def record(tx: Connection, series_id: int, said: Sequence[Mapping[str, Any]]) -> None:
-    """Keep what every route said; a second choice of the same generation of its study takes the first one's place."""
+def record(
+    tx: Connection, series_id: int, said: Sequence[Mapping[str, Any]], config_version: int | None = None
+) -> None:
+    """Keep what every route said; a second choice of the same generation of its study takes the first one's place.
+
+    Args:
+        config_version: of the configuration whose routes these are.
+    """
     generation = sa.select(study.c.generation).join(series, series.c.study_id == study.c.id)
     row = dict(
         series_id=series_id,
         generation=tx.execute(generation.where(series.c.id == series_id)).scalar_one(),
         decided=Clock(),
         said=list(said),
+        config_version=config_version,
     )
-    again = {name: row[name] for name in ("decided", "said")}
+    again = {name: row[name] for name in ("decided", "said", "config_version")}
     tx.execute(
         insert(tx, route_decision)
         .values(row)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import completeness, jobs
+from . import completeness, job_orders, jobs
 from .database import Clock
 from .job_states import JobKind
 from .tables import series, series_fact, study
@@ -60,6 +60,7 @@ def close(tx: Connection, study_uid: str, because: str, max_attempts: int) -> bo
     if row is None or row.last_image is None:
         return False
     _close(tx, row.id, study_uid, because, max_attempts)
+    tx.execute(sa.update(study).where(study.c.id == row.id).values(forced=study.c.generation))
     return True
 
 
@@ -76,11 +77,37 @@ def _close(tx: Connection, study_id: int, study_uid: str, because: str, max_atte
         )
     )
     jobs.enqueue(tx, JobKind.CHOOSE, study_uid, max_attempts=max_attempts, study_id=study_id)
+    job_orders.hurry(tx, JobKind.CHOOSE, study_uid)  # it may wait for a series that is here now
 
 
 def find(tx: Connection, study_uid: str) -> RowMapping | None:
     """The study's row, or None."""
     return tx.execute(sa.select(study).where(study.c.study_uid == study_uid)).mappings().one_or_none()
+
+
+def by_id(tx: Connection, study_id: int) -> RowMapping:
+    """The study's row."""
+    return tx.execute(sa.select(study).where(study.c.id == study_id)).mappings().one()
+
+
+def is_arriving(row: RowMapping, *, waits: bool) -> bool:
+    """Whether only what need not wait is to be chosen from a study: it settles later, and is chosen from as a whole.
+
+    Args:
+        waits: a study that has settled may wait for more series; then it has not been chosen from as a whole.
+    """
+    waits = waits and row["forced"] != row["generation"]
+    return bool(row["state"] == "open" and (waits or row["generation"] == row["chosen"]))
+
+
+def note_chosen(tx: Connection, study_id: int, generation: int) -> None:
+    """A study was chosen from as a whole."""
+    tx.execute(sa.update(study).where(study.c.id == study_id, study.c.chosen < generation).values(chosen=generation))
+
+
+def hold(tx: Connection, study_id: int, because: str) -> None:
+    """A person has to decide about a study."""
+    tx.execute(sa.update(study).where(study.c.id == study_id).values(state="held", held_because=because))
 
 
 def closed_since(tx: Connection, since: float) -> Sequence[RowMapping]:

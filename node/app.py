@@ -7,13 +7,15 @@ import logging
 import secrets
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import time
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pydicom
 
+from config import hours
 from config.settings import Settings
 from db import identity, schema
 from db.database import Database, open_database, sqlite_url
@@ -21,13 +23,14 @@ from db.job_states import Backoff
 from models.card import SHIPPED
 
 from . import __version__
-from .configured import fetching_of, routes_of, targets_of
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
+from .operations.expecting import Expectation
 from .operations.routes import Route
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
+from .reloading import Configuration, note_file
 from .study.archive import Archive
 from .study.decode import Decoders
 
@@ -46,6 +49,8 @@ class WorkPolicy:
     job_seconds: float
     ageing_seconds: float
     backoff: Backoff
+    night_wait: Callable[[time], float]
+    """from a time of the day until what runs at night may run"""
 
 
 @dataclass(frozen=True)
@@ -111,28 +116,54 @@ class Node:
     random: Random
     hosts: Path | None
     """where this machine's model hosts are asked for; None in a process that runs no network"""
+    expected: dict[str, Expectation]
+    """AE title of a peer that sends -> what belongs to its studies"""
+    configuration: Configuration
+    config_version: int | None
+    """that the routes, targets and peers are of; None: of the settings that the process was started with"""
+
+    def fresh(self) -> Node:
+        """This node with the routes and peers that are live now; asked before every job, and kept while it lasts."""
+        live = self.configuration.live()
+        if live.version == self.config_version:
+            return self
+        return replace(
+            self,
+            routes=live.routes,
+            targets=live.targets,
+            fetch=live.fetch,
+            expected=live.expected,
+            config_version=live.version,
+        )
+
+    @property
+    def quiets(self) -> tuple[float, ...]:
+        """The quiet periods after which routes take a series alone, in seconds."""
+        return tuple(sorted({route.quiet_seconds for route in self.routes if route.per_series}))
 
     def close(self) -> None:
         self.decoders.close()
         self.database.dispose()
 
 
-def open_node(settings: Settings, hosts: Path | None = None) -> Node:
+def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str = "") -> Node:
     """Open the home folder and the database, and wire everything up.
+
+    Args:
+        started_by: who starts the node: what its file says anew of peers and routes is live from now on.
 
     Raises:
         DatabaseError: the database cannot be used.
+        SettingsError: the live version of the configuration cannot be used by this Planimeter.
         OSError: the home folder cannot be used.
     """
-    _quiet_libraries()
-    archive = Archive(settings.home)
-    archive.prepare()
-    database = open_database(database_url(settings))
-    schema.require(database)
+    archive, configuration = open_configuration(settings)
+    database, networks = configuration.database, configuration.networks
     with database.write() as tx:
         serial = identity.serial(tx, secrets.token_hex(8))
-    networks = Networks((settings.home / "models", SHIPPED), database)
-    targets = targets_of(settings)
+    if started_by:
+        note_file(database, settings, started_by)
+    live = configuration.live()
     work, send = settings.work, settings.send
     return Node(
         ae_title=settings.node.ae_title,
@@ -143,8 +174,8 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
         database=database,
         inbox=Inbox(archive, database, work.attempts),
         networks=networks,
-        routes=routes_of(settings, networks, targets),
-        targets=targets,
+        routes=live.routes,
+        targets=live.targets,
         work=WorkPolicy(
             attempts=work.attempts,
             lease_seconds=work.lease_seconds,
@@ -152,6 +183,7 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
             job_seconds=work.job_minutes * 60,
             ageing_seconds=work.ageing_minutes * 60,
             backoff=Backoff(5, 900),
+            night_wait=partial(hours.wait_seconds, work.night),
         ),
         send=SendPolicy(
             send.attempts,
@@ -159,14 +191,32 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
             send.timeout_seconds,
             Backoff(send.first_retry_seconds, send.longest_retry_seconds),
         ),
-        fetch=fetching_of(settings),
+        fetch=live.fetch,
         learning=_learning(settings),
         quiet_seconds=settings.receive.quiet_seconds,
         device=work.device,
         decoders=Decoders(work.decode_processes),
         random=Random(),  # noqa: S311 - jitter, not secrets
         hosts=hosts,
+        expected=live.expected,
+        configuration=configuration,
+        config_version=live.version,
     )
+
+
+def open_configuration(settings: Settings) -> tuple[Archive, Configuration]:
+    """Open the home folder and the database, and whatever is live; also where no node could work with that.
+
+    Raises:
+        DatabaseError, OSError: as `open_node`.
+    """
+    _quiet_libraries()
+    archive = Archive(settings.home)
+    archive.prepare()
+    database = open_database(database_url(settings))
+    schema.require(database)
+    networks = Networks((settings.home / "models", SHIPPED), database)
+    return archive, Configuration(settings, database, networks)
 
 
 def _learning(settings: Settings) -> LearningPolicy:

@@ -6,37 +6,48 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from db import arrivals, input_sets, jobs, refusals, route_decisions, studies, upstreams
+from db import arrivals, deadlines, firing, input_sets, jobs, refusals, route_decisions, studies, upstreams
+from db.database import Row
 from db.input_sets import Choice
 from db.job_states import Claim, JobState
 
-from . import fetching, labelling, notices, rejections
+from . import awaiting, fetching, labelling, notices, prior_fetching, rejections
 from .app import Node
 from .attempt import Stages
 from .operations import routes
 from .operations.decide import decide
+from .operations.routes import Judged
 from .study import candidates, series
+from .study.candidates import Candidates
 
 
 def choose(node: Node, job: Claim, stages: Stages) -> None:
-    """Decide which networks read what of a study."""
+    """Decide which networks read what of a study; of one that is still arriving, what of it need not wait."""
     assert job.study_id is not None
     with node.database.read() as tx:
-        rows = arrivals.images(tx, job.study_id)
+        row = studies.by_id(tx, job.study_id)
+        arriving = studies.is_arriving(row, waits=awaiting.anything(node))
+        quiet = firing.quiet(tx, job.study_id) if arriving else None
+        rows = [one for one in arrivals.images(tx, job.study_id) if quiet is None or one["series_uid"] in quiet]
     with stages("headers"):
-        also = routes.keywords(node.routes)
+        also = routes.keywords(node.routes, node.expected.values())
         study = candidates.gather(rows, node.archive, node.decoders, also)
     with stages("choose"):
-        judged = routes.judge(node.routes, study.series, datetime.now().astimezone().time())
-        decision = decide(judged, node.networks, study)
+        at = datetime.now().astimezone().time()
+        judged = routes.judge(node.routes, study.series, at)
+        if quiet is None:
+            awaiting.whole(node, row, judged, at)
+        decision = decide(judged, node.networks, study, quiet)
     with node.database.write() as tx:
-        for one in study.identities:
-            arrivals.note_identity(tx, one.instance_id, one.sha256, one.image_identity)
-        for each in study.series:
-            studies.note_facts(tx, study.series_ids[each.series_uid], each.facts(also))
-        for each, verdicts in judged:
-            route_decisions.record(tx, study.series_ids[each.series_uid], [one.record() for one in verdicts])
-        chosen = _record(tx, node, job.study_id, decision.choices)
+        _note(tx, node, study, judged, also)
+        choices = prior_fetching.unsent(tx, row, decision.choices)
+        chosen = _record(tx, node, row, rows if arriving else (), choices)
+        prior_fetching.ask(tx, node, row, choices)
+        if quiet is not None:
+            said = f"{len(quiet)} series were quiet; the study is still arriving"
+            jobs.finish(tx, job, JobState.DONE, stages.report("fired", said))
+            return
+        studies.note_chosen(tx, job.study_id, row["generation"])
         _set_aside(tx, node, job.study_id, chosen)
         chosen += notices.ask(tx, node, job.study_id, decision.unread)
         input_sets.forget_dispatches(tx, job.study_id, chosen)
@@ -50,18 +61,38 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
             jobs.finish(tx, job, JobState.REFUSED, stages.report(decision.refused[0].code, sentence))
 
 
-def _record(tx: Any, node: Node, study_id: int, choices: Sequence[Choice]) -> list[int]:
-    """Write the choices, and ask for what is new; the ids of the input sets."""
+def _note(tx: Any, node: Node, study: Candidates, judged: Sequence[Judged], also: Sequence[str]) -> None:
+    """Keep what was found out about the images, and what the routes say of them."""
+    for one in study.identities:
+        arrivals.note_identity(tx, one.instance_id, one.sha256, one.image_identity)
+    for each in study.series:
+        studies.note_facts(tx, study.series_ids[each.series_uid], each.facts(also))
+    for each, verdicts in judged:
+        said = [one.record() for one in verdicts]
+        route_decisions.record(tx, study.series_ids[each.series_uid], said, node.config_version)
+
+
+def _record(tx: Any, node: Node, study: Row, rows: Sequence[Row], choices: Sequence[Choice]) -> list[int]:
+    """Write the choices, and ask for what is new; the ids of the input sets.
+
+    Args:
+        study: its row.
+        rows: of the images whose last one a deadline counts from; none: from the last one of the study.
+    """
     made: dict[tuple[str, str], int] = {}
-    least = fetching.priority(tx, node, study_id)
+    least = fetching.priority(tx, node, study["id"])
+    arrived = {one["sop_uid"]: one["arrived"] for one in rows}
     for choice in choices:
-        input_set_id, new = input_sets.record(tx, study_id, choice)
+        input_set_id, new = input_sets.record(tx, study["id"], choice)
         made[choice.network, choice.slot] = input_set_id
         links = {one.channel: made[one.network, one.slot] for one in choice.reads}
         if upstreams.note(tx, input_set_id, links) or new:
-            input_sets.ask(tx, input_set_id, study_id, node.work.attempts, max(choice.priority, least))
+            input_sets.ask(tx, input_set_id, study["id"], node.work.attempts, max(choice.priority, least))
         else:
             upstreams.hurry(tx, input_set_id, max(choice.priority, least))  # it may wait for this very decision
+        last = max(arrived[one.sop_uid] for one in choice.members) if rows else study["last_image"]
+        seconds = choice.deadline_seconds
+        deadlines.note(tx, input_set_id, last + seconds if seconds is not None else None, new=new)
     return list(made.values())
 
 

@@ -11,7 +11,7 @@ from db.database import DatabaseError
 from models.card import CardError
 
 from .app import Node, database_url, open_node
-from .configured import targets_of
+from .configured import fetching_of, targets_of
 from .errors import NodeError
 from .operations.terminal import print_json
 from .options import settings_of, target_of, who
@@ -145,6 +145,12 @@ def fetch(options: argparse.Namespace) -> int:
     return fetch_commands.call(options, _node(options))
 
 
+def reconcile(options: argparse.Namespace) -> int:
+    from . import fetch_commands
+
+    return fetch_commands.reconcile(options, _node(options))
+
+
 def check(options: argparse.Namespace) -> int:
     from .operations import checks
 
@@ -157,8 +163,10 @@ def check(options: argparse.Namespace) -> int:
         listen=f"{settings.listen}:{settings.receive.port}",
         senders=[peer.name for peer in settings.senders],
         targets=list(targets_of(settings).values()),
+        pacs=[one.target for one in fetching_of(settings).pacs.values()],
         ae_title=settings.node.ae_title,
         routes={route.name: route.networks for route in settings.route},
+        reloadable=settings.reloadable,
     )
 
 
@@ -190,6 +198,12 @@ def routes(options: argparse.Namespace) -> int:
     from . import route_commands
 
     return route_commands.call(options)
+
+
+def config(options: argparse.Namespace) -> int:
+    from . import config_commands
+
+    return config_commands.call(options)
 
 
 def learn(options: argparse.Namespace) -> int:
@@ -224,11 +238,13 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "submit": submit,
     "send": send,
     "fetch": fetch,
+    "reconcile": reconcile,
     "check": check,
     "doctor": peers,
     "conformance": peers,
     "upgrade": upgrade,
     "routes": routes,
+    "config": config,
     "users": users,
     "labels": learn,
     "patients": learn,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import time
 from functools import partial
 
 from config import hours
+from config.conditions import Condition as ConditionSettings
+from config.conditions import Expects
 from config.peers import Destination, Peer, Query, Service
-from config.routes import Condition as ConditionSettings
 from config.routes import Route as RouteSettings
 from config.settings import Settings
 
@@ -15,6 +17,7 @@ from .inbound.peers import Doorkeeper, KnownPeer
 from .networks import Networks
 from .operations import conditions
 from .operations.conditions import CALLING_AE_TITLE, Condition
+from .operations.expecting import Expectation, ExpectedSeries
 from .operations.routes import PRIORITIES, Route
 from .outbound.target import Target, Web
 from .pull.pacs import FetchPolicy, Limits, Pacs
@@ -57,23 +60,43 @@ def fetching_of(settings: Settings) -> FetchPolicy:
         reserve_bytes=int(settings.receive.reserve_gb * 1e9),
     )
     pacs = {peer.name: _pacs(peer, peer.query) for peer in settings.peer if peer.query}
-    return FetchPolicy(pacs, limits, settings.receive.port, partial(hours.wait_seconds, section.window))
+    return FetchPolicy(
+        pacs,
+        limits,
+        settings.receive.port,
+        partial(hours.wait_seconds, section.window),
+        prior_seconds=section.prior_minutes * 60,
+        reconcile_at=time.fromisoformat(section.reconcile) if section.reconcile else None,
+        reconcile_days=section.reconcile_days,
+        reconcile_fetch=section.reconcile_fetch,
+    )
 
 
 def _pacs(peer: Peer, asked: Query) -> Pacs:
     target = Target(peer.name, peer.ae_title, asked.host, asked.port or 0, web=_web(asked))
-    return Pacs(peer.name, target, asked.way, asked.counts, asked.complete_minutes * 60, peer.may_send_labels)
+    return Pacs(
+        peer.name,
+        target,
+        asked.way,
+        asked.counts,
+        asked.complete_minutes * 60,
+        peer.may_send_labels,
+        priors=asked.priors,
+        reconcile=asked.reconcile,
+        modalities=asked.modalities,
+    )
 
 
 def routes_of(settings: Settings, networks: Networks, targets: dict[str, Target]) -> tuple[Route, ...]:
     """The configured routes; without any, one that offers everything to every network and destination."""
     if not settings.route:
         everything = RouteSettings(name="everything", networks=tuple(networks.names()), destinations=tuple(targets))
-        return (_route(everything),)
-    return tuple(_route(route) for route in settings.route)
+        return (_route(everything, settings.receive.quiet_seconds),)
+    return tuple(_route(route, settings.receive.quiet_seconds) for route in settings.route)
 
 
-def _route(route: RouteSettings) -> Route:
+def _route(route: RouteSettings, quiet_seconds: float) -> Route:
+    objects = route.objects or {}
     return Route(
         name=route.name,
         when=tuple(map(_condition, route.when)),
@@ -82,7 +105,25 @@ def _route(route: RouteSettings) -> Route:
         destinations=route.destinations,
         priority=PRIORITIES[route.priority],
         live=route.mode == "live",
+        objects=objects if isinstance(objects, dict) else dict.fromkeys(route.destinations, objects),
+        deadline_seconds=route.deadline_minutes * 60 if route.deadline_minutes is not None else None,
+        per_series=route.per == "series",
+        quiet_seconds=quiet_seconds if route.quiet_seconds is None else route.quiet_seconds,
+        expects=_expectation(f"route {route.name}", route.expects),
     )
+
+
+def expected_of(settings: Settings) -> dict[str, Expectation]:
+    """AE title of a peer that sends -> what belongs to its studies."""
+    made = {peer.ae_title: _expectation(f"peer {peer.name}", peer.expects) for peer in settings.peer}
+    return {ae_title: one for ae_title, one in made.items() if one is not None}
+
+
+def _expectation(whose: str, said: Expects | None) -> Expectation | None:
+    if said is None:
+        return None
+    series = tuple(ExpectedSeries(tuple(map(_condition, one.when)), one.at_least) for one in said.series)
+    return Expectation(whose, series, said.wait_minutes * 60, hold=said.otherwise == "hold")
 
 
 def _condition(said: ConditionSettings) -> Condition:

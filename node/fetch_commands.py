@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from datetime import date, datetime
 
-from . import fetching
+from . import answers, fetching
 from .app import Node
 from .errors import Refused
 from .operations.fetch import Fetcher, chosen, days_of
@@ -38,6 +38,27 @@ def call(options: argparse.Namespace, node: Node) -> int:
     if options.priors:
         raise Refused("bad-query", "--priors goes with --accession, --patient or --study")
     return fetcher.later(wish, node.database, node.work.attempts, node.fetch.wait_seconds(moment.time()))
+
+
+def reconcile(options: argparse.Namespace, node: Node) -> int:
+    """What PACS have of the last days that never came; the exit status."""
+    from .operations import reconcile as going_through
+
+    now = datetime.now().astimezone()
+    days = going_through.days_before(now.date(), options.days)
+    found = going_through.Reconciled()
+    for pacs in going_through.asked_of(node.fetch, options.peer):
+        modalities = [options.modality.strip().upper()] if options.modality else pacs.modalities
+        found += going_through.reconcile(node.database, pacs, node.ae_title, node.fetch.limits, days, modalities)
+    asked = 0
+    if options.fetch:
+        wait_seconds = node.fetch.wait_seconds(now.time())
+        asked = going_through.fetch(node.database, found.lacking, node.work.attempts, wait_seconds)
+    listed = [going_through.record(one) for one in found.lacking]
+    answers.show(options, {"lacking": listed}, lambda: going_through.print_lacking(found.lacking))
+    if not options.json:
+        answers.say(found.sentence + (f"; {asked} are fetched, one after the other" if options.fetch else ""))
+    return 0
 
 
 def _days(options: argparse.Namespace, today: date) -> tuple[date, date] | None:

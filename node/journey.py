@@ -8,6 +8,8 @@ explain   worker   -> a notice of what was refused, where it is wanted      noti
 deliver   worker   -> C-STORE or STOW-RS, a receipt per object            delivering, outbound
 commit    worker   -> storage commitment: the destination takes over       commitment, outbound
 fetch     worker   -> a study that is somewhere else, at night             fetching, pull
+prior     worker   -> an earlier study, to be compared with                prior_fetching, pull
+reconcile worker   -> what a PACS has that never came                        reconciling, pull
 label     worker   -> what a person corrected, read as truth to learn from labelling, learning
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
@@ -16,7 +18,9 @@ A step commits what it made together with the end of its job, or raises Refused,
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from db import (
@@ -33,6 +37,7 @@ from models.card import Bundle
 from models.client import Answer
 
 from . import (
+    awaiting,
     choosing,
     commitment,
     delivering,
@@ -41,7 +46,9 @@ from . import (
     labelling,
     making,
     notices,
+    prior_fetching,
     proving,
+    reconciling,
     rejections,
     shadowing,
     training,
@@ -55,6 +62,7 @@ from .failpoints import reach
 from .hosts import OUT_OF_MEMORY
 from .objects.ahead import Ahead
 from .objects.headers import repaired
+from .operations.routes import PRIORITIES
 from .operations.sweep import sweep_home
 from .prediction import predict, read
 from .progress import Progress
@@ -75,7 +83,9 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         members = input_sets.members(tx, job.input_set_id)
         study = studies.find(tx, input_set["study_uid"])
         superseded = input_sets.superseded(tx, job.input_set_id)
-        asked_again = job_orders.is_open(tx, JobKind.CHOOSE, input_set["study_uid"])
+        prior_fetching.await_prior(tx, node, job)
+        asked_again = job_orders.is_open(tx, JobKind.CHOOSE, input_set["study_uid"], but=awaiting.AWAITED)
+    _at_night(node, job)
     if asked_again:
         raise Unavailable("choosing", "what the networks read of its study is being chosen", CHOOSING_SECONDS)
     if why_not := _as_chosen(input_set, members, study, superseded=superseded):
@@ -96,7 +106,8 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         reach("predicted")
         with node.database.read() as tx:
             to = input_sets.live_destinations(tx, job.input_set_id)
-        done = making.finish(node, job, input_set, version, bundle, built, read_before, ahead, answer, to, stages)
+            routed = _as_routed(node, input_sets.live_objects(tx, job.input_set_id))
+        done = making.finish(routed, job, input_set, version, bundle, built, read_before, ahead, answer, to, stages)
     finally:
         built.close()
     reach("before-results-commit")
@@ -121,6 +132,26 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             node.archive.discard(path)
         raise
     reach("after-results-commit")
+
+
+def _at_night(node: Node, job: Claim) -> None:
+    """Raises:
+    Unavailable: nobody waits for it, and it is to run at other hours.
+    """
+    if job.priority < PRIORITIES["night"]:
+        return
+    if wait_seconds := node.work.night_wait(datetime.now().astimezone().time()):
+        raise Unavailable("outside-night", "it runs at night, see `night` in [work]", wait_seconds)
+
+
+def _as_routed(node: Node, objects: Mapping[str, tuple[set[str], bool]]) -> Node:
+    """The node as the routes of an input set have it: what they send to a destination goes before what that wants."""
+    targets = dict(node.targets)
+    for name, (kinds, its_own) in objects.items():
+        if kinds and name in targets:
+            wanted = frozenset(kinds) | (targets[name].objects if its_own else frozenset())
+            targets[name] = replace(targets[name], objects=wanted)
+    return replace(node, targets=targets)
 
 
 def _predicted(node: Node, job: Claim, bundle: Bundle, built: Channels, affine: Any, stages: Stages) -> Answer:
@@ -227,4 +258,6 @@ STEPS: dict[JobKind, Step] = {
     JobKind.SHADOW: shadowing.shadow,
     JobKind.SWEEP: sweep,
     JobKind.FETCH: fetching.fetch,
+    JobKind.RECONCILE: reconciling.reconcile,
+    JobKind.PRIOR: prior_fetching.prior,
 }

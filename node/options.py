@@ -8,7 +8,7 @@ import pwd
 from pathlib import Path
 from typing import Any
 
-from config.routes import KEYWORDS, SEQUENCES
+from config.conditions import KEYWORDS, SEQUENCES
 from config.settings import Settings, SettingsError, load
 
 from .app import recall
@@ -84,10 +84,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         peers.append({"name": name, "ae_title": ae_title, "destination": {"host": host, "port": port}})
     if peers:
         overrides["peer"] = peers
-    settings = load(options.config, overrides, dicom_keywords())
-    added = [peer["name"] for peer in peers]
-    routes = tuple(route.model_copy(update={"destinations": (*route.destinations, *added)}) for route in settings.route)
-    return settings.model_copy(update={"route": routes})
+    return load(options.config, overrides, dicom_keywords(), tuple(peer["name"] for peer in peers))
 
 
 def dicom_keywords() -> dict[str, frozenset[str]]:

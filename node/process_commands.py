@@ -10,7 +10,7 @@ from collections.abc import Callable
 from config.settings import Settings
 
 from .app import Node, open_node, remember
-from .options import same_options, settings_of
+from .options import same_options, settings_of, who
 
 EXIT_FAILED = 1
 
@@ -113,7 +113,7 @@ def _workers(settings: Settings) -> list[str]:
 
 
 def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
-    node = open_node(settings)
+    node = open_node(settings, started_by=who())
     remember(settings.home, options.config, options.database)
     return node
 
@@ -127,7 +127,7 @@ def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]
     node = _prepare(options, settings)
     same = same_options(options)
     commands = {name: [name.split("-")[0], *same] for name in names}
-    senders = [peer.name for peer in settings.senders]
+    senders = [peer.name for peer in node.configuration.live().settings.senders]
     roles.supervise(
         settings, node, commands, lambda facts: announce.ready(node.ae_title, facts, senders, sorted(node.targets))
     )

@@ -60,6 +60,7 @@ class Receiver:
     """The SCP. `start` returns once it listens; `stop` lets running associations end their current message."""
 
     def __init__(self, door: Door, doorkeeper: Doorkeeper, inbox: Inbox, database: Database) -> None:
+        self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
         self.ledger = Ledger(database)
         self._paused = False
@@ -119,6 +120,7 @@ class Receiver:
                 self.ledger.flush()
                 with self._database.read() as tx:
                     self._paused = "receive" in pauses.paused(tx)
+                self._doorkeeper = self.renewed()
             except DatabaseUnreachable as error:
                 logger.warning("%s", error)
             except Exception:  # the edge of this thread: pausing and counting must go on

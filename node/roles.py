@@ -16,7 +16,6 @@ from . import schedule as scheduling
 from .admission import Limits
 from .app import Node, open_node
 from .child import Child
-from .configured import doorkeeper
 from .receiver import Door, Receiver
 from .supervisor import Supervisor
 from .worker import Worker
@@ -29,16 +28,18 @@ WORKER_GRACE_SECONDS = 15.0
 def receive(settings: Settings, child: Child) -> None:
     """The C-STORE SCP."""
     node = open_node(settings)
+    live = node.configuration.live()
     door = Door(
         ae_title=settings.node.ae_title,
-        address=settings.listen,
+        address=live.settings.listen,
         port=settings.receive.port,
         associations=settings.receive.associations,
         idle_seconds=settings.receive.idle_seconds,
         max_pdu_bytes=settings.receive.max_pdu_bytes,
         reserve_bytes=int(settings.receive.reserve_gb * 1e9),
     )
-    receiver = Receiver(door, doorkeeper(settings), node.inbox, node.database)
+    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database)
+    receiver.renewed = lambda: node.configuration.live().doorkeeper
     port = receiver.start()
     logger.info("%s listens on %s:%s", door.ae_title, door.address, port)
     child.ready(address=door.address, port=port)

@@ -14,7 +14,9 @@ from . import answers
 from .app import Node
 from .configured import routes_of, targets_of
 from .errors import Refused
+from .operations.routes import Route
 from .options import dicom_keywords
+from .reloading import known_networks
 
 DAY_SECONDS = 86_400.0
 
@@ -24,13 +26,14 @@ def try_routes(options: argparse.Namespace) -> int:
 
     at = _time_of(options.at)
     with closing(answers.node_of(options)) as node:
-        also, aside = routes.keywords(node.routes), list[str]()
+        every = node.routes if options.file is None else _routes_of(node, options.file)
+        also, aside = routes.keywords(every), list[str]()
         study = route_trial.of_study(node.database, node.archive, node.decoders, options.what, also)
         if study is not None:
             found = {options.what: study}
         else:
             found, aside = route_trial.of_path(Path(options.what), options.calling, also)
-        tried = [route_trial.trial(node.routes, node.networks, uid, one, at) for uid, one in found.items()]
+        tried = [route_trial.trial(every, node.networks, uid, one, at) for uid, one in found.items()]
     return answers.show(options, {"studies": tried}, partial(route_trial.print_trial, tried, aside))
 
 
@@ -52,24 +55,27 @@ def show_decisions(options: argparse.Namespace) -> int:
 
 
 def replay_routes(options: argparse.Namespace) -> int:
-    from config.settings import load
-
     from .operations import replay
 
     with closing(answers.node_of(options)) as node:
-        settings = load(options.file, None, dicom_keywords())
-        after = routes_of(settings, node.networks, targets_of(settings))
-        _known_networks(node, {name for route in after for name in route.networks})
+        after = _routes_of(node, options.file)
         since = clock.time() - options.days * DAY_SECONDS
         found = replay.replay(node.database, node.archive, node.routes, after, since)
     return answers.show(options, found, partial(replay.print_replay, found))
 
 
-def _known_networks(node: Node, wanted: set[str]) -> None:
-    if unknown := sorted(wanted - set(node.networks.names())):
-        raise Refused(
-            "no-such-network", f"there is no network {', '.join(unknown)}; `planimeter models list` lists them"
-        )
+def _routes_of(node: Node, file: Path) -> tuple[Route, ...]:
+    """Those of another configuration.
+
+    Raises:
+        SettingsError, Refused: they cannot be used.
+    """
+    from config.settings import load
+
+    settings = load(file, None, dicom_keywords())
+    every = routes_of(settings, node.networks, targets_of(settings))
+    known_networks(node.networks, (name for route in every for name in route.networks))
+    return every
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import UTC, datetime
+from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from db import jobs, studies
+from db import firing, jobs, studies
 from db.database import DatabaseUnreachable
 from db.job_states import JobKind
 
+from . import reconciling
 from .app import Node
 from .operations import completeness, retrain
 from .operations.retrain import Terms
@@ -27,6 +29,7 @@ SOONEST_SECONDS = 0.05
 RESCUE_SECONDS = 5.0
 COUNT_SECONDS = 3.0
 TRAINING_SECONDS = 20.0
+RECONCILE_SECONDS = 30.0
 SWEEP_ATTEMPTS = 3
 #: after everything that a person waits for
 SWEEP_PRIORITY = 100
@@ -36,8 +39,9 @@ def run(node: Node, stopping: threading.Event) -> None:
     """Schedule until `stopping` is set."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node], misfire_grace_time=None)
-    if node.fetch.patience:
-        scheduler.add_job(ask_counts, "interval", seconds=COUNT_SECONDS, args=[node], misfire_grace_time=None)
+    scheduler.add_job(ask_counts, "interval", seconds=COUNT_SECONDS, args=[node], misfire_grace_time=None)
+    if node.fetch.reconcile_at is not None:
+        scheduler.add_job(ask_to_reconcile, "interval", seconds=RECONCILE_SECONDS, args=[node], misfire_grace_time=None)
     if node.learning.train:
         scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
@@ -53,7 +57,7 @@ def _keep_settling(node: Node, stopping: threading.Event) -> None:
     while not stopping.wait(wait_seconds):
         wait_seconds = SETTLE_SECONDS
         try:
-            left = settle(node)
+            left = settle(node.fresh())
         except Exception:
             logger.exception("studies were not settled")  # the edge of the process: the next time may go well
             continue
@@ -62,31 +66,51 @@ def _keep_settling(node: Node, stopping: threading.Event) -> None:
 
 
 def settle(node: Node) -> float | None:
-    """Close the studies that are complete, each with its `choose` job. No PACS is asked here: that may take time.
+    """Close the studies that are complete, and fire the series that need not wait, each with its `choose` job.
+
+    No PACS is asked here: that may take time.
 
     Returns:
-        The seconds until the next one may be; None where no study is open, or it is a PACS that is waited for.
+        The seconds until the next one may be; None where nothing is on its way, or it is a PACS that is waited for.
     """
+    patience, quiets = node.fetch.patience, node.quiets
+    settled, fired = list[str](), list[str]()
     try:
         with node.database.read() as tx:
-            left = studies.due_in(tx, node.quiet_seconds)
-            if left is None or not studies.any_due(tx, node.quiet_seconds, node.fetch.patience):
-                return left or None
-        with node.database.write() as tx:
-            settled = studies.settle(tx, node.quiet_seconds, node.work.attempts, node.fetch.patience)
-            left = studies.due_in(tx, node.quiet_seconds)
+            due = studies.any_due(tx, node.quiet_seconds, patience) or firing.any_due(tx, quiets)
+            left = _due_in(tx, node)
+        if due:
+            with node.database.write() as tx:
+                settled = studies.settle(tx, node.quiet_seconds, node.work.attempts, patience)
+                fired = firing.fire(tx, quiets, node.work.attempts)
+                left = _due_in(tx, node)
     except DatabaseUnreachable as error:
         logger.warning("%s", error)
         return None
-    if settled:
-        logger.info("%d studies settled", len(settled))
-    return left
+    if settled or fired:
+        logger.info("%d studies settled, %d series fired", len(settled), len(fired))
+    # a study whose time has come, and that is not due, waits for a PACS
+    return min((one for one in left if one or settled), default=None)
+
+
+def _due_in(tx: Any, node: Node) -> list[float]:
+    left = studies.due_in(tx, node.quiet_seconds), firing.due_in(tx, node.quiets)
+    return [one for one in left if one is not None]
 
 
 def ask_counts(node: Node) -> None:
     """How many images the PACS has of what is arriving."""
+    node = node.fresh()
     try:
         completeness.ask(node.database, node.fetch.pacs, node.ae_title, node.fetch.limits)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
+
+
+def ask_to_reconcile(node: Node) -> None:
+    """What the PACS have that never came, once a day."""
+    try:
+        reconciling.ask(node.fresh(), datetime.now().astimezone())
     except DatabaseUnreachable as error:
         logger.warning("%s", error)
 

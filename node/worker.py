@@ -2,7 +2,7 @@
 
 It knows nothing of DICOM or networks; the steps are in `journey`. Four loops run side by side, so that a result
 that is there is not kept waiting by the next study: one works (choose, segment, label, sweep), one sends (deliver,
-commit), one learns (train, evaluate, shadow), one receives what has to be asked for (fetch).
+commit), one learns (train, evaluate, shadow), one receives what has to be asked for (prior, fetch, reconcile).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOOPS: dict[str, tuple[JobKind, ...]] = {
     "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP),
     "send": (JobKind.DELIVER, JobKind.COMMIT),
     "learn": (JobKind.TRAIN, JobKind.EVALUATE, JobKind.SHADOW),
-    "receive": (JobKind.FETCH,),
+    "receive": (JobKind.PRIOR, JobKind.FETCH, JobKind.RECONCILE),
 }
 POLL_SECONDS = 0.3
 RESCUE_SECONDS = 2.0
@@ -119,33 +119,35 @@ class Worker:
         stages = Stages()
         begun = time.monotonic()
         self._held[claim.id] = claim
+        node = self.node
         with self._lease(claim):
             try:
-                STEPS[claim.kind](self.node, claim, stages)
+                node = self.node.fresh()
+                STEPS[claim.kind](node, claim, stages)
                 logger.info("%s done: job %s, %.1f s", claim.kind, claim.id, time.monotonic() - begun)
             except LostLease as error:
                 logger.warning("%s; what was made for it is discarded", error)
             except Exception as error:  # noqa: BLE001 - the edge of the process
-                self._ended_badly(claim, stages, error)
+                self._ended_badly(node, claim, stages, error)
             finally:
                 self._held.pop(claim.id, None)
 
-    def _ended_badly(self, claim: Claim, stages: Stages, error: Exception) -> None:
+    def _ended_badly(self, node: Node, claim: Claim, stages: Stages, error: Exception) -> None:
         try:
             with self.node.database.write() as tx:
-                self._note(tx, claim, stages, error)
+                self._note(tx, node, claim, stages, error)
         except LostLease as lost:
             logger.warning("%s", lost)
         except DatabaseUnreachable as away:
             logger.warning("job %s: its end could not be noted, its lease runs out: %s", claim.id, away)
 
-    def _note(self, tx: Any, claim: Claim, stages: Stages, error: Exception) -> None:
+    def _note(self, tx: Any, node: Node, claim: Claim, stages: Stages, error: Exception) -> None:
         backoff = self.node.send.backoff if claim.kind in LOOPS["send"] else self.node.work.backoff
         if isinstance(error, Refused):
             logger.info("%s refused: job %s: %s", claim.kind, claim.id, error)
             state = jobs.finish(tx, claim, JobState.REFUSED, stages.report(error.code, error.sentence))
             if state is JobState.REFUSED:
-                gave_up(tx, self.node, claim, error.sentence)
+                gave_up(tx, node, claim, error.sentence)
         elif isinstance(error, (Unavailable, DatabaseUnreachable)):
             code, sentence, wait = _away(error)
             logger.info("%s waits: job %s: %s", claim.kind, claim.id, sentence)
@@ -159,7 +161,7 @@ class Worker:
             )
             logger.warning("%s failed: job %s, now %s: %s", claim.kind, claim.id, state, sentence)
             if state is JobState.DEAD:
-                gave_up(tx, self.node, claim, sentence)
+                gave_up(tx, node, claim, sentence)
 
     @contextlib.contextmanager
     def _lease(self, claim: Claim) -> Iterator[None]:
@@ -178,7 +180,7 @@ class Worker:
         limit_seconds = 4 * self.node.work.job_seconds + GRACE_SECONDS
         if claim.kind is JobKind.TRAIN:  # it has a limit of its own, and its cases are made before
             limit_seconds += 2 * 60 * self.node.learning.max_minutes
-        if claim.kind is JobKind.FETCH:
+        if claim.kind in (JobKind.FETCH, JobKind.PRIOR):
             limit_seconds += 2 * self.node.fetch.limits.study_seconds
         deadline = time.monotonic() + limit_seconds
         while not done.wait(self.node.work.heartbeat_seconds):

@@ -37,9 +37,11 @@ KEYS = {
     "held": {"result", "study_uid", "reason"},
     "networks": {"network", "state", "device", "memory_mb", "peak_mb", "last_used"},
     "aside": {"network", "reason"},
+    "due": {"state", "study_uid", "network", "deadline", "minutes", "waits_for"},
+    "lacking": {"peer", "study_uid", "day", "modalities", "images", "here"},
 }
-#: without a supervisor, a result to look at and a network that lost its golden cases
-EMPTY = {"held", "networks", "aside"}
+#: without a supervisor, a result to look at, a network that lost its golden cases, deadlines and a PACS to go through
+EMPTY = {"held", "networks", "aside", "due", "lacking"}
 
 
 @pytest.fixture

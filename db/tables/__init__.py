@@ -5,6 +5,7 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 
 from .accounts import account, session, sign_in_delay
 from .base import metadata
+from .configuration import config_version
 from .intake import caller, instance, patient, refusal, series, series_fact, study
 from .learning import (
     data_set,
@@ -18,6 +19,7 @@ from .learning import (
     training_run,
 )
 from .outcome import commitment, delivery, measurement, outage, result, verdict
+from .pulled import lacking_study, prior_fetch, reconciliation
 from .work import (
     attempt,
     dispatch,
@@ -39,6 +41,7 @@ __all__ = [
     "attempt",
     "caller",
     "commitment",
+    "config_version",
     "data_set",
     "data_set_member",
     "delivery",
@@ -51,6 +54,7 @@ __all__ = [
     "instance",
     "job",
     "label",
+    "lacking_study",
     "measurement",
     "metadata",
     "model_version",
@@ -60,6 +64,8 @@ __all__ = [
     "patient",
     "patient_trait",
     "pause",
+    "prior_fetch",
+    "reconciliation",
     "refusal",
     "release",
     "result",

@@ -33,6 +33,9 @@ study = sa.Table(
     # none: no image has come yet; open: images are coming; closed: chosen from; held: a person must look
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
+    # the generation that was last chosen from as a whole, and the one that a person closed: it waits for no series
+    sa.Column("chosen", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("forced", sa.Integer),
     sa.Column("arrived", Time, nullable=False),
     sa.Column("last_image", Time),
     sa.Column("closed", Time),
@@ -56,6 +59,12 @@ series = sa.Table(
     sa.Column("modality", sa.Text, nullable=False),
     # what its first instance was; a series that mixes kinds is judged instance by instance
     sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("last_image", Time),
+    # the longest quiet period after which its routes were asked for it alone; empty since its last image
+    sa.Column("fired_quiet", sa.Double),
+    # how many images it has: as its own headers say, and as a PACS does
+    sa.Column("announced", sa.Integer),
+    sa.Column("pacs_images", sa.Integer),
     sa.UniqueConstraint("study_id", "series_uid"),
     one_of("kind", "image", "ours", "label", "other"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from .base import Time, id_column, metadata, one_of, reference
+from .base import Id, Time, id_column, metadata, one_of, reference
 
 input_set = sa.Table(
     "input_set",
@@ -17,6 +17,8 @@ input_set = sa.Table(
     sa.Column("members_hash", sa.Text, nullable=False),
     sa.Column("because", sa.Text, nullable=False),
     sa.Column("created", Time, nullable=False),
+    # by when its results are to be delivered; empty where no route says
+    sa.Column("deadline", Time),
     reference("supersedes", "input_set", nullable=True),
     # equal images are one input set, however often the study is chosen from
     sa.UniqueConstraint("study_id", "network", "slot", "members_hash"),
@@ -57,6 +59,8 @@ dispatch = sa.Table(
     sa.Column("route", sa.Text, nullable=False),
     sa.Column("mode", sa.Text, nullable=False),
     sa.Column("destination", sa.Text, nullable=False),
+    # the kinds of object that the route sends there, "SEG SR"; empty: those that the destination wants
+    sa.Column("objects", sa.Text),
     sa.UniqueConstraint("input_set_id", "route", "destination"),
     one_of("mode", "live", "silent"),
 )
@@ -71,6 +75,8 @@ route_decision = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("decided", Time, nullable=False),
     sa.Column("said", sa.JSON, nullable=False),
+    # the version of the configuration whose routes these were; empty: that of the command line alone
+    sa.Column("config_version", Id),
     sa.UniqueConstraint("series_id", "generation"),
 )
 

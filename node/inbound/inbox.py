@@ -31,7 +31,10 @@ from ..study.archive import Archive
 from .kinds import LABELS, kind_of
 from .whole import read_header
 
+#: elements that say how many images a series, or its acquisition, has
+ANNOUNCING = ("NumberOfSeriesRelatedInstances", "ImagesInAcquisition")
 KEYWORDS = (
+    *ANNOUNCING,
     "SpecificCharacterSet",
     "SOPClassUID",
     "SOPInstanceUID",
@@ -163,6 +166,7 @@ class Inbox:
             size=size,
             calling_ae=source.calling_ae,
             address=source.address,
+            announced=max((_count(header, keyword) for keyword in ANNOUNCING), default=0) or None,
         )
 
     def _is_ours(self, header: Dataset) -> bool:
@@ -234,6 +238,12 @@ def _digest(transfer_syntax: UID, data: memoryview) -> str:
 def _text(header: Dataset, keyword: str) -> str:
     """An element as text for a row; PostgreSQL has no NUL in text, and no header should."""
     return str(header.get(keyword) or "").replace("\0", "")
+
+
+def _count(header: Dataset, keyword: str) -> int:
+    """A number of images; 0 where there is none, or none that can be true."""
+    text = _text(header, keyword).strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
 
 
 def check_uids(header: Dataset, command: tuple[str, str] | None) -> None:

@@ -32,6 +32,7 @@ class Asked:
     because: str
     dispatches: tuple[Dispatch, ...]
     priority: int
+    deadline_seconds: float | None = None
 
 
 @dataclass
@@ -77,6 +78,7 @@ class Choices:
             dispatches=asked.dispatches,
             priority=asked.priority,
             reads=tuple(reads),
+            deadline_seconds=asked.deadline_seconds,
         )
         return [*before, made]
 
@@ -97,7 +99,7 @@ class Choices:
         same = next((one.slot for one in self.own.get(name, ()) if one.members_hash() == wanted), found.slot)
         silent = tuple({Dispatch(one.route, "silent", ""): None for one in asked.dispatches})
         because = f"for {network}, which reads its result"
-        ours = Asked(offered=asked.offered, because=because, dispatches=silent, priority=asked.priority)
+        ours = replace(asked, because=because, dispatches=silent)
         return self._planned(bundle, replace(found, slot=same), ours)
 
     def _put(self, planned: Sequence[Choice]) -> Choice:
@@ -114,4 +116,6 @@ def _both(one: Choice, other: Choice) -> Choice:
     where = {(each.route, each.destination): each for each in every}
     because = "; ".join(dict.fromkeys((*one.because.split("; "), *other.because.split("; "))))
     priority = min(one.priority, other.priority)
-    return replace(one, because=because, dispatches=tuple(where.values()), priority=priority)
+    deadlines = [each for each in (one.deadline_seconds, other.deadline_seconds) if each is not None]
+    soonest = min(deadlines, default=None)
+    return replace(one, because=because, dispatches=tuple(where.values()), priority=priority, deadline_seconds=soonest)

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from db import schema
-from db.database import DatabaseError, open_database, why_journal
+from db import config_versions, schema
+from db.database import Database, DatabaseError, open_database, why_journal
 from models import card, chain, membership
 from models.card import CardError
 
@@ -51,21 +51,28 @@ def check(
     listen: str,
     senders: Sequence[str],
     targets: Sequence[Target],
+    pacs: Sequence[Target],
     ae_title: str,
     routes: Mapping[str, Sequence[str]],
+    reloadable: str,
 ) -> int:
-    """Print what was found; the exit status: 0 when nothing is wrong."""
+    """Print what was found; the exit status: 0 when nothing is wrong.
+
+    Args:
+        reloadable: the peers and routes of the configuration, as they are written there.
+    """
     console = Console()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     wrong = 0
     parts: list[Callable[[], Iterator[Finding]]] = [
         lambda: _configuration(listen, senders, targets, routes),
         lambda: _home(home, reserve_gb),
-        lambda: _database(home, database_url),
+        lambda: _database(home, database_url, reloadable),
         lambda: _networks(home, routes, targets),
         lambda: _device(device),
         _decoders,
-        lambda: _destinations(targets, ae_title),
+        lambda: _answering("destination", targets, ae_title),
+        lambda: _answering("PACS to ask", pacs, ae_title),
     ]
     for part in parts:
         with console.status("checking"):
@@ -102,7 +109,7 @@ def _home(home: Path, reserve_gb: float) -> Iterator[Finding]:
         yield Finding("home", True, str(home) if home.exists() else f"{home}, made at the first start")
 
 
-def _database(home: Path, url: str) -> Iterator[Finding]:
+def _database(home: Path, url: str, reloadable: str) -> Iterator[Finding]:
     if url.startswith("sqlite") and not home.exists():
         yield Finding("database", True, f"SQLite, made at the first start; {why_journal()}")
         return
@@ -119,7 +126,19 @@ def _database(home: Path, url: str) -> Iterator[Finding]:
         yield Finding("database", False, f"{kind}: made by another version; back it up and run `planimeter upgrade`")
     else:
         yield Finding("database", True, kind)
+        if found:
+            yield from _live(database, reloadable)
     database.dispose()
+
+
+def _live(database: Database, reloadable: str) -> Iterator[Finding]:
+    """Whether what a node on this database goes by is what this configuration says."""
+    with database.read() as tx:
+        row = config_versions.live(tx)
+    if row is None or row["sha256"] == config_versions.sha256(reloadable):
+        return
+    said = f"version {row['id']} of {row['who']} is live, and has other peers or routes than this file"
+    yield Finding("configuration", None, f"{said}; `planimeter config show` prints them, `config apply` takes these")
 
 
 def _networks(home: Path, routes: Mapping[str, Sequence[str]], targets: Sequence[Target]) -> Iterator[Finding]:
@@ -163,11 +182,11 @@ def _decoders() -> Iterator[Finding]:
     yield Finding("decoders", not lacking, f"no decoder for {', '.join(lacking)}" if lacking else said)
 
 
-def _destinations(targets: Sequence[Target], ae_title: str) -> Iterator[Finding]:
+def _answering(what: str, targets: Sequence[Target], ae_title: str) -> Iterator[Finding]:
     for target in targets:
         try:
             (stow if target.web else scu).echo(target, ae_title, ECHO_SECONDS)
         except NodeError as error:
-            yield Finding("destination", False, error.sentence)
+            yield Finding(what, False, error.sentence)
         else:
-            yield Finding("destination", True, f"{target.name} answers {'QIDO-RS' if target.web else 'C-ECHO'}")
+            yield Finding(what, True, f"{target.name} answers {'QIDO-RS' if target.web else 'C-ECHO'}")

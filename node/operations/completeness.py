@@ -56,22 +56,25 @@ def ask(database: Database, pacs: Mapping[str, Pacs], ae_title: str, limits: Lim
 def _ask_one(database: Database, finder: Asks, name: str, studies: list[Any]) -> None:
     silent = False
     for row in studies:
-        images = None
+        images, of_series = None, dict[str, int]()
         if not silent:
             try:
-                images = _images(database, finder, row["study_uid"])
+                images, of_series = images_at(database, finder, row["study_uid"])
             except NodeError as error:
                 silent = True  # it need not be waited for twenty times
                 logger.warning("%s does not say how many images a study has: %s", name, error)
         with database.write() as tx:
-            completeness.note(tx, row["id"], name, images)
+            completeness.note(tx, row["id"], name, images, of_series)
 
 
-def _images(database: Database, finder: Asks, study_uid: str) -> int | None:
-    """How many images the PACS has, without what this node made; None where it does not say, or has none."""
+def images_at(database: Database, finder: Asks, study_uid: str) -> tuple[int | None, dict[str, int]]:
+    """How many images the PACS has, without what this node made; None where it does not say, or has none.
+
+    And how many of each series, where it says that.
+    """
     listed = [one for one in search.series(finder, study_uid) if one.modality not in NO_IMAGES]
     with database.read() as tx:
         ours = completeness.ours(tx, [one.series_uid for one in listed])
-    counts = [one.images for one in listed if one.series_uid not in ours]
-    known = [count for count in counts if count is not None]
-    return sum(known) or None if len(known) == len(counts) else None
+    theirs = [one for one in listed if one.series_uid not in ours]
+    known = {one.series_uid: one.images for one in theirs if one.images is not None}
+    return sum(known.values()) or None if len(known) == len(theirs) else None, known

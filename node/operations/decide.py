@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,11 +36,14 @@ class Decision:
     unread: tuple[Choice, ...] = ()
 
 
-def decide(judged: Sequence[Judged], networks: Networks, study: Candidates) -> Decision:
+def decide(
+    judged: Sequence[Judged], networks: Networks, study: Candidates, quiet: Mapping[str, float] | None = None
+) -> Decision:
     """What the networks read of a study.
 
     Args:
         judged: its series, with what the routes of this node say of each.
+        quiet: of a study that is still arriving, see `routes.early`: what of it need not wait. Nothing is refused then.
 
     Raises:
         Failed: nothing was chosen, and a network cannot be used until somebody mends it.
@@ -49,6 +52,8 @@ def decide(judged: Sequence[Judged], networks: Networks, study: Candidates) -> D
         sentence = f"the images of this study name {len(study.patients)} different patients"
         return Decision(refused=(Refused("ambiguous-patient", sentence),))
     offers = routes.offered(judged)
+    if quiet is not None:
+        offers = routes.early(offers, quiet)
     if not offers:
         return Decision(
             refused=(Refused("no-route", f"no route takes any series of this study: {_modalities(study)}"),)
@@ -138,6 +143,9 @@ def _asked(pick: Pick, by_route: ByRoute) -> Asked:
         because=f"route {', '.join(route.name for route in takers)}",
         dispatches=_dispatches(takers),
         priority=min(route.priority for route in takers),
+        deadline_seconds=min(
+            (one.deadline_seconds for one in takers if one.deadline_seconds is not None), default=None
+        ),
     )
 
 
@@ -158,7 +166,12 @@ def _unread(network: str, offered: Sequence[Series], refusal: Refused, by_route:
 
 def _dispatches(takers: Sequence[Route]) -> tuple[Dispatch, ...]:
     return tuple(
-        Dispatch(route.name, "live" if route.live else "silent", destination)
+        Dispatch(route.name, mode_of(route), destination, " ".join(route.objects.get(destination, ())))
         for route in takers
         for destination in route.destinations or ("",)
     )
+
+
+def mode_of(route: Route) -> str:
+    """As a dispatch keeps it."""
+    return "live" if route.live else "silent"

@@ -21,12 +21,14 @@ from ..study import facts
 from ..study.archive import Archive
 from . import routes
 from .conditions import Seen
+from .decide import mode_of
 from .route_trial import PRIORITIES
 from .routes import Route
 from .terminal import new_table, plain
 
-#: network, the series it is offered, destination, mode, priority
-Outcome = tuple[str, str, str, str, str]
+#: network, the series it is offered, destination, mode, priority, the objects that the route says, its deadline
+Outcome = tuple[str, str, str, str, str, str, str]
+KEYS = ("network", "series_uid", "destination", "mode", "priority", "objects", "deadline_minutes")
 
 
 def replay(
@@ -94,7 +96,7 @@ def _read(archive: Archive, images: Sequence[Row], keywords: Sequence[str]) -> d
 
 def _outcomes(every: Sequence[Route], seen: Mapping[str, Seen]) -> set[Outcome]:
     return {
-        (network, series_uid, destination, "live" if route.live else "silent", PRIORITIES[route.priority])
+        (network, series_uid, destination, mode_of(route), PRIORITIES[route.priority], *_promised(route, destination))
         for series_uid, one in seen.items()
         for route in every
         if route.judge(one).takes
@@ -103,8 +105,14 @@ def _outcomes(every: Sequence[Route], seen: Mapping[str, Seen]) -> set[Outcome]:
     }
 
 
+def _promised(route: Route, destination: str) -> tuple[str, str]:
+    """The objects that a route says, and its deadline in minutes; empty where it says nothing."""
+    minutes = f"{route.deadline_seconds / 60:g}" if route.deadline_seconds is not None else ""
+    return " ".join(route.objects.get(destination, ())), minutes
+
+
 def _said(outcome: Outcome) -> dict[str, str]:
-    return dict(zip(("network", "series_uid", "destination", "mode", "priority"), outcome, strict=True))
+    return dict(zip(KEYS, outcome, strict=True))
 
 
 def print_replay(replayed: dict[str, Any]) -> None:
@@ -123,4 +131,6 @@ def print_replay(replayed: dict[str, Any]) -> None:
 def _line(one: Mapping[str, str]) -> str:
     to = f" to {one['destination']}" if one["destination"] else ""
     silent = ", silent" if one["mode"] == "silent" else ""
-    return plain(f"{one['network']}{to} (series …{one['series_uid'][-8:]}, {one['priority']}{silent})")
+    objects = f", {one['objects']}" if one["objects"] else ""
+    within = f", within {one['deadline_minutes']} min" if one["deadline_minutes"] else ""
+    return plain(f"{one['network']}{to} (series …{one['series_uid'][-8:]}, {one['priority']}{silent}{objects}{within})")

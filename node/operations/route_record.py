@@ -31,6 +31,7 @@ def of_study(database: Database, study_uid: str) -> list[dict[str, Any]]:
         {
             "generation": row["generation"],
             "decided": datetime.fromtimestamp(row["decided"]).astimezone().isoformat(timespec="seconds"),
+            "config_version": row["config_version"],
             "series_uid": row["series_uid"],
             "number": f"…{row['series_uid'][-8:]}",
             "routes": row["said"],
@@ -46,5 +47,7 @@ def print_decisions(said: list[dict[str, Any]]) -> None:
         console.print("[dim]it was not chosen from yet[/]")
     for generation, of_it in groupby(said, key=lambda one: one["generation"]):
         listed = list(of_it)
-        console.print(f"[bold]Choice {generation}[/], {plain(listed[0]['decided'])}")
+        version = listed[0]["config_version"]
+        under = f", under configuration {version}" if version is not None else ""
+        console.print(f"[bold]Choice {generation}[/], {plain(listed[0]['decided'])}{under}")
         print_series(console, listed)

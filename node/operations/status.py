@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from pydicom.uid import UID
 from rich.console import Console
 
-from db import deliveries, pauses, refusals, results
+from db import deadlines, deliveries, pauses, reconciliations, refusals, results
 from db import overview as rows
 from db.database import Database
+from db.deadlines import Due
 from db.job_orders import CANCELLED
 from db.job_states import JobState
 from db.overview import StudyOverview
@@ -33,8 +35,12 @@ STYLES = {
     "failed": "bold red",
     "dead": "bold red",
     "held": "bold yellow",
+    "late": "bold red",
+    "due soon": "yellow",
 }
 BAR_LETTERS = 10
+#: what is to be delivered within that time is shown
+SOON_SECONDS = 600.0
 
 
 def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
@@ -47,6 +53,8 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
         sent = deliveries.listing(tx)
         held = results.held(tx)
         aside = proofs.set_aside(tx)
+        due = deadlines.due(tx, SOON_SECONDS)
+        lacking = reconciliations.lacking(tx)
     return {
         "studies": [_study(study, no_images.get(study.row["id"], set())) for study in studies],
         "jobs": [
@@ -90,7 +98,20 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
             for one in sent
         ],
         "aside": aside,
+        "due": [_due(one) for one in due],
+        "lacking": [asdict(one) for one in lacking],
         "held": [{"result": one["id"], "study_uid": one["study_uid"], "reason": one["reason"]} for one in held],
+    }
+
+
+def _due(one: Due) -> dict[str, Any]:
+    return {
+        "state": "late" if one.left_seconds < 0 else "due soon",
+        "study_uid": one.study_uid,
+        "network": one.network,
+        "deadline": datetime.fromtimestamp(one.deadline).astimezone().isoformat(timespec="seconds"),
+        "minutes": round(one.left_seconds / 60, 1),
+        "waits_for": one.waits_for,
     }
 
 
@@ -176,15 +197,19 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
     for one in everything["aside"]:
         console.print(f"[bold red]{plain(one['network'])} is off:[/] {plain(one['reason'])}")
     columns = {
+        "due": ("state", "minutes", "deadline", "network", "waits_for", "study_uid"),
         "studies": ("state", "images", "study_uid", "reason"),
         "jobs": ("id", "kind", "state", "progress", "attempts", "model", "study_uid", "reason"),
         "deliveries": ("result", "state", "kind", "options", "destination", "attempts", "reason"),
         "held": ("result", "study_uid", "reason"),
         "networks": ("network", "state", "device", "memory_mb", "peak_mb", "last_used"),
+        "lacking": ("day", "peer", "modalities", "images", "here", "study_uid"),
         "callers": ("address", "ae_title", "count", "last", "reason"),
     }
     titles = {
+        "due": "deadlines",
         "networks": "networks that are warm",
+        "lacking": "that a PACS has, and that never came, or not whole",
         "callers": "turned away at the door",
         "held": "held by the self-check: never sent",
     }

@@ -23,6 +23,9 @@ class Pacs:
         counts: whether it is asked how many images a study has before that counts as complete.
         complete_seconds: how long a quiet study waits for images that the PACS says to have.
         teaches: whether outlines among what it gives may become labels.
+        priors: whether it is asked for earlier studies, to compare with.
+        reconcile: whether it is asked every day what it has that never came.
+        modalities: of which; none named: of all.
     """
 
     name: str
@@ -31,6 +34,9 @@ class Pacs:
     counts: bool = False
     complete_seconds: float = 1800.0
     teaches: bool = False
+    priors: bool = False
+    reconcile: bool = False
+    modalities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +68,20 @@ class FetchPolicy:
         pacs: the peers that can be asked, by name.
         port: of our receiver, which a PACS has to know.
         wait_seconds: from a time of the day until jobs may fetch.
+        prior_seconds: how long a study waits for an earlier one that is fetched.
+        reconcile_at: the time of the day when PACS are asked what never came; None: never.
+        reconcile_days: so many days are gone through every day.
+        reconcile_fetch: whether what never came is fetched then.
     """
 
     pacs: Mapping[str, Pacs]
     limits: Limits
     port: int
     wait_seconds: Callable[[time], float]
+    prior_seconds: float = 600.0
+    reconcile_at: time | None = None
+    reconcile_days: int = 1
+    reconcile_fetch: bool = False
 
     @property
     def patience(self) -> dict[str, float]:

@@ -1,0 +1,146 @@
+"""Where no earlier study of a patient is here, one is fetched and compared with; it delays nothing that is urgent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pydicom.dataset import Dataset
+
+from db import measurements, prior_fetches
+from db.database import Clock
+from db.job_states import JobKind
+from db.tables import delivery, job, prior_fetch, result
+from node.app import Node
+from node.operations import control
+from tests.driving import jobs_of, take_in, work_off
+from tests.fake_archive import FakeArchive
+from tests.sites import REST, Site, route
+from tests.synthetic import small_series
+from tests.threshold_host import ThresholdHosts
+
+NOW, BEFORE = "1.2.826.20", "1.2.826.19"
+
+
+def study(uid: str, day: str, patient_id: str = "P1", modality: str = "CT") -> list[Dataset]:
+    images = small_series(study_uid=uid, series_uid=f"{uid}.1", patient_id=patient_id)
+    for ds in images:
+        ds.StudyDate, ds.StudyTime, ds.Modality = day, "101500", modality
+    return images
+
+
+@pytest.fixture
+def archive() -> Iterator[FakeArchive]:
+    with FakeArchive([*study(BEFORE, "20250301"), *study("1.2.826.21", "20250301", "P2")]) as made:
+        yield made
+
+
+@pytest.fixture
+def site(tmp_path: Path, migrated: Path, archive: FakeArchive) -> Site:
+    made = Site(tmp_path, migrated)
+    write(made, archive)
+    return made
+
+
+def write(site: Site, archive: FakeArchive, **keys: str) -> None:
+    query = f'query = {{ host = "127.0.0.1", port = {archive.port}, retrieve = "get", priors = true }}'
+    peer = f'\n[[peer]]\nname = "archive"\nae_title = "ARCHIVE"\n{query}\n'
+    site.write(peer, route(**keys), rest=REST)
+
+
+@pytest.fixture
+def node(site: Site) -> Iterator[Node]:
+    with site.started() as opened:
+        yield opened
+
+
+def states(node: Node, kind: JobKind) -> list[str]:
+    return [one["state"] for one in jobs_of(node, kind)]
+
+
+def hurry(node: Node) -> None:
+    with node.database.write() as tx:
+        tx.execute(sa.update(job).values(run_after=Clock()))
+
+
+def test_the_prior_is_fetched_read_first_compared_with_and_sent_nowhere(
+    site: Site, threshold_hosts: ThresholdHosts
+) -> None:
+    site.hosts = threshold_hosts.address
+    with site.started() as node:
+        take_in(node, study(NOW, "20260110"))
+        work_off(node, JobKind.CHOOSE)
+        work_off(node, JobKind.SEGMENT)
+        (waits,) = jobs_of(node, JobKind.SEGMENT)
+        assert waits["state"] == "waiting"
+        assert "prior-awaited" in waits["reason"]
+        work_off(node, JobKind.PRIOR)
+        work_off(node, JobKind.CHOOSE)
+        work_off(node, JobKind.SEGMENT)
+        assert sorted((one["study_uid"], one["state"]) for one in jobs_of(node, JobKind.SEGMENT)) == [
+            (BEFORE, "done"),
+            (NOW, "waiting"),
+        ]
+        hurry(node)
+        work_off(node, JobKind.SEGMENT)
+        assert states(node, JobKind.SEGMENT) == ["done", "done"]
+        with node.database.read() as tx:
+            prior = measurements.prior(tx, 1, "20260110101500")
+            of_set = sa.select(result.c.input_set_id).join(delivery, delivery.c.result_id == result.c.id)
+            sent = set(tx.execute(of_set).scalars())
+        assert prior is not None
+        assert prior["study_uid"] == BEFORE
+        assert sent == {1}, "nothing of the prior is sent"
+        assert len(jobs_of(node, JobKind.PRIOR)) == 1, "the prior asks for no prior of its own"
+        control.reprocess(node.database, BEFORE, "ann", 3)
+        with node.database.read() as tx:
+            assert not prior_fetches.is_prior(tx, BEFORE), "a person wants it now for itself"
+
+
+def test_a_patient_who_has_none_or_of_whom_one_is_here_is_not_waited_for(node: Node, archive: FakeArchive) -> None:
+    take_in(node, study(NOW, "20260110", "P9"))
+    work_off(node, JobKind.CHOOSE)
+    work_off(node, JobKind.PRIOR)
+    (asked,) = jobs_of(node, JobKind.PRIOR)
+    assert asked["reason"] == "fetched: archive has no earlier study of the patient with the same modality"
+    with node.database.read() as tx:
+        assert not prior_fetches.on_its_way(tx, 1, 600)
+    take_in(node, study("1.2.826.30", "20260111", "P9"))
+    work_off(node, JobKind.CHOOSE)
+    assert len(jobs_of(node, JobKind.PRIOR)) == 1
+    assert archive.retrievals == 0
+
+
+def test_another_patient_of_the_same_number_is_none(node: Node, archive: FakeArchive) -> None:
+    for ds in archive.objects:
+        ds.PatientBirthDate = "19550101"
+    take_in(node, study(NOW, "20260110"))
+    work_off(node, JobKind.CHOOSE)
+    work_off(node, JobKind.PRIOR)
+    assert archive.retrievals == 0
+
+
+def test_a_stat_study_asks_for_none_and_waits_for_none(site: Site, archive: FakeArchive) -> None:
+    write(site, archive, priority='"stat"')
+    with site.started() as node:
+        take_in(node, study(NOW, "20260110"))
+        work_off(node, JobKind.CHOOSE)
+        assert not jobs_of(node, JobKind.PRIOR)
+
+
+@pytest.mark.parametrize("fault", ["away", "slow"])
+def test_it_is_waited_for_a_while_only(node: Node, archive: FakeArchive, fault: str) -> None:
+    archive.find_status = 0xA700
+    take_in(node, study(NOW, "20260110"))
+    work_off(node, JobKind.CHOOSE)
+    work_off(node, JobKind.PRIOR)
+    assert states(node, JobKind.PRIOR) == ["waiting"]
+    with node.database.write() as tx:
+        assert prior_fetches.on_its_way(tx, 1, 600)
+        if fault == "away":
+            tx.execute(sa.update(job).where(job.c.kind == JobKind.PRIOR).values(state="dead"))
+        else:
+            tx.execute(sa.update(prior_fetch).values(asked=Clock() - 601))
+        assert not prior_fetches.on_its_way(tx, 1, 600)
