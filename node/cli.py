@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from . import learning_arguments, route_arguments
+from . import learning_arguments, route_arguments, storage_arguments
 from .subcommands import group
 
 EXIT_USAGE = 2
@@ -136,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
     route_arguments.add(group(commands, "routes", "which series goes where, and what would change if"), node)
     learning_arguments.add(commands, node)
+    storage_arguments.add(commands, node)
     demo = add("demo", "try it: a node, a toy PACS and a study, end to end")
     demo.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="a folder; default: a synthetic chest CT")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="for the results and the picture")

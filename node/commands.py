@@ -198,6 +198,12 @@ def learn(options: argparse.Namespace) -> int:
     return learning_commands.call(options)
 
 
+def keep(options: argparse.Namespace) -> int:
+    from . import storage_commands
+
+    return storage_commands.call(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": process,
     "receive": process,
@@ -227,5 +233,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "models": learn,
     "audit": learn,
     "retrain": learn,
+    "purge": keep,
     "demo": demo,
 }

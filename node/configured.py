@@ -15,6 +15,7 @@ from .inbound.peers import Doorkeeper, KnownPeer
 from .networks import Networks
 from .operations import conditions
 from .operations.conditions import CALLING_AE_TITLE, Condition
+from .operations.retention import Policy
 from .operations.routes import PRIORITIES, Route
 from .outbound.target import Target, Web
 from .pull.pacs import FetchPolicy, Limits, Pacs
@@ -54,7 +55,7 @@ def fetching_of(settings: Settings) -> FetchPolicy:
         study_seconds=section.study_minutes * 60,
         most_matches=section.most_matches,
         most_images=section.most_images,
-        reserve_bytes=int(settings.receive.reserve_gb * 1e9),
+        reserve_bytes=settings.receive.reserve_bytes,
     )
     pacs = {peer.name: _pacs(peer, peer.query) for peer in settings.peer if peer.query}
     return FetchPolicy(pacs, limits, settings.receive.port, partial(hours.wait_seconds, section.window))
@@ -63,6 +64,18 @@ def fetching_of(settings: Settings) -> FetchPolicy:
 def _pacs(peer: Peer, asked: Query) -> Pacs:
     target = Target(peer.name, peer.ae_title, asked.host, asked.port or 0, web=_web(asked))
     return Pacs(peer.name, target, asked.way, asked.counts, asked.complete_minutes * 60, peer.may_send_labels)
+
+
+def retention_of(settings: Settings) -> Policy:
+    """What is kept for how long."""
+    section = settings.retention
+    committing = frozenset(p.name for p in settings.peer if p.destination and p.destination.commitment)
+    return Policy(
+        **section.model_dump(exclude={"window"}),
+        wait_seconds=section.wait_seconds,
+        committing=committing,
+        refuse_bytes=settings.receive.refuse_bytes,
+    )
 
 
 def routes_of(settings: Settings, networks: Networks, targets: dict[str, Target]) -> tuple[Route, ...]:

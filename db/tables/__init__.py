@@ -17,6 +17,7 @@ from .learning import (
     training_run,
 )
 from .outcome import commitment, delivery, measurement, outage, result, verdict
+from .upkeep import doomed_file
 from .work import (
     attempt,
     dispatch,
@@ -41,6 +42,7 @@ __all__ = [
     "data_set_member",
     "delivery",
     "dispatch",
+    "doomed_file",
     "evaluation",
     "event",
     "input_member",
