@@ -17,6 +17,7 @@ from .learning import LearningSection
 from .peers import AETitle, Peer, Section
 from .retention import RetentionSection
 from .routes import Route
+from .web import WebSection
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
 
@@ -137,6 +138,7 @@ class Settings(Section):
     fetch: FetchSection = FetchSection()
     learning: LearningSection = LearningSection()
     retention: RetentionSection = RetentionSection()
+    web: WebSection = WebSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()
 
