@@ -138,7 +138,7 @@ class Receiver:
         elif self._paused and not (verdict.commits and _only_reports(assoc)):
             sentence = "receiving is paused; `planimeter resume receive` ends that"
             self._turn_away(assoc, (2, 3, 1), ae_title, "paused", sentence)
-        elif self._room.now() is not Room.ENOUGH and _would_send(assoc):
+        elif self._door.refuse_bytes and self._room.now() is not Room.ENOUGH and _would_send(assoc):
             self._turn_away(assoc, NO_ROOM, ae_title, "disk-scarce", self._room.sentence)
         elif verdict.commits or not verdict.may_send:
             offered = assoc.acceptor.supported_contexts if verdict.may_send else syntaxes.verification()

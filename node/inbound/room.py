@@ -1,4 +1,4 @@
-"""Whether there is room for what comes: two marks of free space, each with a way back, looked at once a second.
+"""Whether there is room for what comes: two marks of free space, each with a way back.
 
 Below the upper one nobody new is let in who would send; below the lower one nothing is taken at all. Between them
 ends well what has begun. A scanner that is told so keeps its queue and comes again.
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-LOOK_SECONDS = 1.0
+#: how long a look at the file system holds, however many objects come
+LOOK_SECONDS = 0.1
 #: so much more than the mark has to be free until it counts as room again
 BACK = 1.1
 #: files that can still be made; some file systems have no such limit and say 0 of 0
@@ -49,7 +50,7 @@ class Watermarks:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> Room:
-        """How much room there is, as of the last second."""
+        """How much room there is, as of a moment ago."""
         with self._lock:
             if self.clock() - self._looked >= LOOK_SECONDS:
                 self._look()
