@@ -25,6 +25,7 @@ from .configured import fetching_of, retention_of, routes_of, targets_of
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
+from .operations.at_rest import require_finished
 from .operations.retention import Policy
 from .operations.routes import Route
 from .outbound.target import Target
@@ -123,9 +124,11 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
 
     Raises:
         DatabaseError: the database cannot be used.
+        Refused: `restore-unfinished`.
         OSError: the home folder cannot be used.
     """
     _quiet_libraries()
+    require_finished(settings.home)
     archive = Archive(settings.home)
     archive.prepare()
     database = open_database(database_url(settings))

@@ -235,5 +235,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "audit": learn,
     "retrain": learn,
     "purge": keep,
+    "backup": keep,
+    "restore": keep,
     "demo": demo,
 }

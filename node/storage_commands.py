@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
 from .answers import node_of, say, show
-from .options import who
+from .app import remember
+from .errors import Refused
+from .options import settings_of, who
 
 
 def call(options: argparse.Namespace) -> int:
@@ -31,6 +34,48 @@ def purge(options: argparse.Namespace) -> int:
     return say(str(done))
 
 
+def backup(options: argparse.Namespace) -> int:
+    from .operations import backup as writing
+
+    with closing(node_of(options)) as node:
+        made = writing.backup(
+            node.database,
+            node.archive.home,
+            options.file,
+            originals=options.originals,
+            config=options.config,
+            committing=node.retention.committing,
+            node_version=node.version,
+            who=who(),
+        )
+    if str(options.file) == "-":
+        sys.stderr.write(f"{made}\n")
+        return 0
+    return say(str(made))
+
+
+def restore(options: argparse.Namespace) -> int:
+    from .operations import restore as reading
+
+    if not options.file.is_file():
+        raise Refused("no-such-file", f"{options.file}: there is no such file")
+    if options.check:
+        about, _ = reading.verify(options.file)
+        return say(f"whole: made {about.created} by Planimeter {about.node_version}, {about.files} files")
+    settings = settings_of(options)
+    done = reading.restore(options.file, settings.home, settings.database.url)
+    if settings.database.url:
+        remember(settings.home, options.config, settings.database.url)
+    said = f"{settings.home} is as it was on {done.about.created}"
+    if done.has_config:
+        said += f"; its configuration lies there as {reading.RESTORED_CONFIG}"
+    if done.older:
+        said += "; it was made by an older Planimeter: run `planimeter upgrade`"
+    return say(said)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "backup": backup,
     "purge": purge,
+    "restore": restore,
 }

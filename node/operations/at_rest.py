@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import Unavailable
+from ..errors import Refused, Unavailable
 
 FILE = "run/removing.lock"
 AGAIN_SECONDS = 60.0
+#: in a home folder whose rows may not be in their database: a restore was killed at its last step
+UNFINISHED = "restore-unfinished"
 
 
 @contextmanager
@@ -40,3 +42,13 @@ def undisturbed(home: Path, *, reading: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def require_finished(home: Path) -> None:
+    """Raises:
+    Refused: `restore-unfinished`: a restore was killed at its last step.
+    """
+    if (home / UNFINISHED).exists():
+        raise Refused(
+            "restore-unfinished", f"a restore was killed before it was done: remove {home}, and restore it again"
+        )
