@@ -236,6 +236,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "retrain": learn,
     "purge": keep,
     "backup": keep,
+    "erase": keep,
     "restore": keep,
     "demo": demo,
 }

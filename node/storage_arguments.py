@@ -26,6 +26,12 @@ def add(commands: Commands, node: ArgumentParser) -> None:
     restored = _command(commands, node, "restore", "a backup, into an empty home folder (--home) and an empty database")
     restored.add_argument("file", type=Path, metavar="FILE")
     restored.add_argument("--check", action="store_true", help="only verify the file, to the last byte")
+    erase = _command(commands, node, "erase", "erase a patient: all objects, results, masks and rows")
+    erase.add_argument("patient_id", metavar="PATIENT_ID")
+    erase.add_argument("--issuer", metavar="I", help="of the PatientID, where several have it")
+    erase.add_argument("--reason", default="", metavar="TEXT", help="kept in the record: do not name the patient")
+    erase.add_argument("--notes", action="store_true", help="first tell the destinations not to use the results")
+    erase.add_argument("--dry-run", action="store_true", help="only tell what there is")
 
 
 def _command(commands: Commands, node: ArgumentParser, name: str, text: str) -> ArgumentParser:

@@ -74,8 +74,24 @@ def restore(options: argparse.Namespace) -> int:
     return say(said)
 
 
+def erase(options: argparse.Namespace) -> int:
+    from .operations import erase as erasing
+
+    with closing(node_of(options)) as node:
+        named, key = (options.patient_id, options.issuer), node.learning.key
+        if options.dry_run:
+            erasing.print_found(erasing.look(node.database, *named, key), erased=False)
+            return 0
+        if options.notes:
+            return say(erasing.withdraw_first(node.database, *named, who(), node.send.attempts))
+        found = erasing.erase(node.archive, node.database, *named, options.reason, who(), key)
+    erasing.print_found(found, erased=True)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "backup": backup,
+    "erase": erase,
     "purge": purge,
     "restore": restore,
 }
