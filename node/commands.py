@@ -237,6 +237,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "purge": keep,
     "backup": keep,
     "erase": keep,
+    "resend": keep,
     "restore": keep,
     "demo": demo,
 }

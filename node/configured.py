@@ -75,6 +75,7 @@ def retention_of(settings: Settings) -> Policy:
         wait_seconds=section.wait_seconds,
         committing=committing,
         refuse_bytes=settings.receive.refuse_bytes,
+        reserve_bytes=settings.receive.reserve_bytes,
     )
 
 

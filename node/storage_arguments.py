@@ -32,6 +32,15 @@ def add(commands: Commands, node: ArgumentParser) -> None:
     erase.add_argument("--reason", default="", metavar="TEXT", help="kept in the record: do not name the patient")
     erase.add_argument("--notes", action="store_true", help="first tell the destinations not to use the results")
     erase.add_argument("--dry-run", action="store_true", help="only tell what there is")
+    again = _command(
+        commands, node, "resend", "send results that were sent before to another destination, such as a new PACS"
+    )
+    again.add_argument("--to", required=True, metavar="NAME", help="a [[peer]] that is a destination")
+    again.add_argument("--since", metavar="DAY", help="only what was made from this day on")
+    again.add_argument("--study", metavar="UID", help="only of this study")
+    again.add_argument("--network", metavar="N", help="only of this network")
+    again.add_argument("--originals", action="store_true", help="also the images of these studies, here and now")
+    again.add_argument("--dry-run", action="store_true", help="only tell how much it would be")
 
 
 def _command(commands: Commands, node: ArgumentParser, name: str, text: str) -> ArgumentParser:

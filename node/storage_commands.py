@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
+from db import resending
+
 from .answers import node_of, say, show
 from .app import remember
 from .errors import Refused
@@ -89,9 +91,32 @@ def erase(options: argparse.Namespace) -> int:
     return 0
 
 
+def resend(options: argparse.Namespace) -> int:
+    from .operations import resend as sending
+
+    with closing(node_of(options)) as node:
+        target = node.targets.get(options.to)
+        if target is None:
+            known = ", ".join(sorted(node.targets)) or "none"
+            raise Refused("unknown-destination", f"{options.to} is no [[peer]] with a `destination`; there is {known}")
+        since = sending.day(options.since) if options.since else None
+        which = dict(since=since, study_uid=options.study, network=options.network)
+        runs = sending.plan(node.database, target, **which)
+        if options.dry_run:
+            return say(f"{sending.said(runs)} would go to {target.name}")
+        status = say(sending.resend(node.database, target, runs, node.send.attempts))
+        if options.originals:
+            with node.database.read() as tx:
+                studies = {row["study_id"] for row in resending.standing(tx, **which)}
+            given = (node.archive, node.database, target, sorted(studies), node.ae_title, node.send.timeout_seconds)
+            status = sending.send_originals(*given)
+    return status
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "backup": backup,
     "erase": erase,
     "purge": purge,
+    "resend": resend,
     "restore": restore,
 }

@@ -39,7 +39,7 @@ class Policy:
     Attributes:
         wait_seconds: from a time of the day until things go by themselves.
         committing: the destinations that are asked for storage commitment.
-        refuse_bytes: below so much free space callers are turned away.
+        refuse_bytes, reserve_bytes: below so much free space callers are turned away, and objects.
     """
 
     originals_days: float = 0
@@ -52,6 +52,7 @@ class Policy:
     wait_seconds: Callable[[time], float] = lambda _: 0.0
     committing: frozenset[str] = frozenset()
     refuse_bytes: int = 0
+    reserve_bytes: int = 0
 
     @property
     def days(self) -> dict[What, float]:
