@@ -19,11 +19,12 @@ PER_PAGE = 50
 @needs(Role.APPROVER)
 def show(request: Request) -> Response:
     """The page; filtered and turned over by its address."""
-    which = {name: value for name in COLUMNS if (value := request.query_params.get(name, ""))}
+    asked = {name: request.query_params.get(name, "").replace("\0", "") for name in COLUMNS}
+    which = {name: value for name, value in asked.items() if value}
     before = request.query_params.get("before", "")
     number = int(before) if before.isascii() and before.isdecimal() and len(before) < 16 else None
     page = audit.page(node_of(request).database, number, PER_PAGE, **which)
-    return render(request, "audit.html", page=page, which={name: which.get(name, "") for name in COLUMNS})
+    return render(request, "audit.html", page=page, which=asked)
 
 
 @needs(Role.APPROVER)
