@@ -17,6 +17,7 @@ from .hours import Hours
 from .learning import LearningSection
 from .peers import Peer
 from .reloadable import RELOADABLE, part_of
+from .retention import RetentionSection
 from .routes import Route
 from .sections import AETitle, Section
 from .web import WebSection
@@ -49,6 +50,7 @@ class ReceiveSection(Section):
     listen: str = ""
     quiet_seconds: Annotated[float, Field(ge=0, le=86400)] = 60
     reserve_gb: Annotated[float, Field(ge=0)] = 5
+    refuse_gb: Annotated[float, Field(ge=0)] = 0
     associations: Annotated[int, Field(ge=1, le=500)] = 50
     idle_seconds: Annotated[float, Field(ge=5)] = 60
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=131072)] = 131072
@@ -61,6 +63,22 @@ class ReceiveSection(Section):
         except ValueError:
             raise ValueError(f"{value!r} is not an IP address") from None
         return value
+
+    @model_validator(mode="after")
+    def _the_upper_mark_is_above(self) -> ReceiveSection:
+        if self.refuse_gb and self.refuse_gb < self.reserve_gb:
+            raise ValueError("refuse_gb is less than reserve_gb: callers are turned away before objects are")
+        return self
+
+    @property
+    def refuse_bytes(self) -> int:
+        """Below so much free space new associations are rejected."""
+        return int((self.refuse_gb or 2 * self.reserve_gb) * 1e9)
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Below so much free space objects are refused too."""
+        return int(self.reserve_gb * 1e9)
 
 
 class WorkSection(Section):
@@ -139,6 +157,7 @@ class Settings(Section):
     send: SendSection = SendSection()
     fetch: FetchSection = FetchSection()
     learning: LearningSection = LearningSection()
+    retention: RetentionSection = RetentionSection()
     web: WebSection = WebSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from .database import Clock, insert
-from .tables import instance, patient, series, study
+from .tables import instance, label, patient, series, study
 
 
 class Kind(StrEnum):
@@ -56,10 +56,33 @@ class Arrival:
     """how many images its series has, as its header says"""
 
 
-def stored_path(tx: Connection, sop_uid: str, digest: str) -> str | None:
-    """Where the instance with this digest lies, or None."""
-    found = sa.select(instance.c.path).where(instance.c.sop_uid == sop_uid, instance.c.digest == digest)
-    return tx.execute(found).scalar()
+def stored(tx: Connection, sop_uid: str, digest: str) -> RowMapping | None:
+    """The row of the instance with this digest, or None."""
+    found = sa.select(instance).where(instance.c.sop_uid == sop_uid, instance.c.digest == digest)
+    return tx.execute(found).mappings().one_or_none()
+
+
+def came_back(tx: Connection, row: RowMapping, path: str) -> bool:
+    """The bytes of an instance whose file was given up, or lost, came again; False where another was quicker.
+
+    Its study starts nothing by that. What is kept for some days is kept for as long from now on.
+
+    Args:
+        row: as it was found.
+        path: of the new file.
+    """
+    as_found = sa.and_(instance.c.id == row["id"], instance.c.path == row["path"])
+    again = sa.update(instance).where(as_found).values(path=path, purged=None, arrived=Clock())
+    if not tx.execute(again).rowcount:
+        return False
+    tx.execute(sa.update(label).where(label.c.source_path == row["path"]).values(source_path=path))
+    newer = instance.alias("newer")
+    replaced = sa.exists().where(newer.c.sop_uid == instance.c.sop_uid, newer.c.revision > instance.c.revision)
+    of_study = sa.and_(instance.c.study_id == row["study_id"], instance.c.kind == Kind.IMAGE)
+    still_gone = sa.exists().where(of_study, instance.c.purged.is_not(None), ~replaced)
+    mine = sa.and_(study.c.id == row["study_id"], ~still_gone)
+    tx.execute(sa.update(study).where(mine).values(purged=None))
+    return True
 
 
 def has_path(tx: Connection, path: str) -> bool:

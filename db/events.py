@@ -106,6 +106,34 @@ def listing(tx: Connection, subject: str | None = None, limit: int | None = None
     return tx.execute(query).mappings().all()
 
 
+def last(tx: Connection, what: str) -> Row | None:
+    """The newest event of a kind, or None."""
+    query = sa.select(event).where(event.c.what == what).order_by(event.c.number.desc()).limit(1)
+    return tx.execute(query).mappings().one_or_none()
+
+
+def page(tx: Connection, *, before: int | None, limit: int, **which: str) -> Sequence[Row]:
+    """Some events, newest first.
+
+    Args:
+        before: only those with a smaller number.
+        which: what, who or subject that they have.
+    """
+    query = sa.select(event).order_by(event.c.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(event.c.number < before)
+    return tx.execute(query.where(*(event.c[name] == value for name, value in which.items()))).mappings().all()
+
+
+def kinds(tx: Connection) -> dict[str, list[str]]:
+    """What can be chosen by: the words of `what`, `who` and `subject` that there are."""
+    columns = {name: event.c[name] for name in ("what", "who", "subject")}
+    return {
+        name: list(tx.execute(sa.select(column).distinct().order_by(column)).scalars())
+        for name, column in columns.items()
+    }
+
+
 def every(tx: Connection) -> Iterator[Row]:
     """All events, oldest first; a page of them in memory at a time."""
     query, after = sa.select(event).order_by(event.c.number).limit(PAGE), None

@@ -23,7 +23,7 @@ def subject(peer: str, study_uid: str) -> str:
 def here(tx: Connection, study_uid: str, series_uid: str = "") -> int:
     """How many objects of a study, or of one series of it, are here, whatever they are."""
     of_study = sa.select(sa.func.count(sa.distinct(instance.c.sop_uid))).join(study, study.c.id == instance.c.study_id)
-    found = of_study.where(study.c.study_uid == study_uid)
+    found = of_study.where(study.c.study_uid == study_uid, instance.c.purged.is_(None))
     if series_uid:
         found = found.join(series, series.c.id == instance.c.series_id).where(series.c.series_uid == series_uid)
     return int(tx.execute(found).scalar_one())

@@ -52,6 +52,7 @@ class JobKind(StrEnum):
     FETCH = "fetch"
     RECONCILE = "reconcile"
     PRIOR = "prior"
+    PURGE = "purge"
 
 
 class Outcome(StrEnum):

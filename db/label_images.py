@@ -40,6 +40,7 @@ def candidates(tx: Connection, study_uid: str, patient_ids: Sequence[int], sop_u
         sa.select(input_set, study.c.study_uid, study.c.state.label("study_state"), study.c.held_because)
         .join(study, study.c.id == input_set.c.study_id)
         .where(input_set.c.slot != UNREAD, ~sa.exists().where(newer.c.supersedes == input_set.c.id))
+        .where(study.c.purged.is_(None))
         .where(
             sa.or_(
                 study.c.study_uid == study_uid,
@@ -59,7 +60,7 @@ def series_ids(tx: Connection, series_uids: Sequence[str]) -> list[int]:
 
 def holds(tx: Connection, sop_uids: Sequence[str], series_uids: Sequence[str]) -> bool:
     """Whether any of these images is here, or any image of these series."""
-    image = sa.select(instance.c.id).where(instance.c.kind == Kind.IMAGE).limit(1)
+    image = sa.select(instance.c.id).where(instance.c.kind == Kind.IMAGE, instance.c.purged.is_(None)).limit(1)
     by_uid = image.where(instance.c.sop_uid.in_(list(sop_uids)))
     by_series = image.where(instance.c.series_id.in_(series_ids(tx, series_uids)))
     return any(tx.execute(query).first() is not None for query in (by_uid, by_series))

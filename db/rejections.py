@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from . import input_sets
 from .database import Clock
 from .results import REJECTION, NewResult
-from .tables import delivery, result
+from .tables import delivery, input_set, result
 
 
 def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) -> Sequence[RowMapping]:
@@ -49,6 +49,17 @@ def holders(tx: Connection, input_set_id: int) -> list[str]:
         .order_by(delivery.c.destination)
     )
     return [row.destination for row in rows]
+
+
+def any_file(tx: Connection, input_set_id: int) -> str | None:
+    """The file of any result of the same study, or None where none is kept."""
+    of_study = sa.select(input_set.c.study_id).where(input_set.c.id == input_set_id).scalar_subquery()
+    found = (
+        sa.select(result.c.path)
+        .join(input_set, input_set.c.id == result.c.input_set_id)
+        .where(input_set.c.study_id == of_study, result.c.path.is_not(None))
+    )
+    return tx.execute(found.order_by(result.c.id.desc()).limit(1)).scalar()
 
 
 def record(

@@ -116,6 +116,8 @@ def record(
         known = by_uid(tx, one.sop_uid)
         if known is not None:
             ids.append(int(known["id"]))
+            if known["path"] is None:  # its bytes went by the years, and are there again
+                tx.execute(sa.update(result).where(result.c.id == ids[-1]).values(path=one.path))
             if not outdated and not fault and known["state"] == "superseded":
                 tx.execute(sa.update(result).where(result.c.id == ids[-1]).values(state="ready"))
             continue

@@ -26,7 +26,9 @@ from . import __version__
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
+from .operations.at_rest import require_finished
 from .operations.expecting import Expectation
+from .operations.retention import Policy
 from .operations.routes import Route
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
@@ -109,6 +111,7 @@ class Node:
     send: SendPolicy
     fetch: FetchPolicy
     learning: LearningPolicy
+    retention: Policy
     quiet_seconds: float
     device: str
     """where networks run and are trained: "auto", "cpu", "cuda", ..."""
@@ -155,6 +158,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
     Raises:
         DatabaseError: the database cannot be used.
         SettingsError: the live version of the configuration cannot be used by this Planimeter.
+        Refused: `restore-unfinished`.
         OSError: the home folder cannot be used.
     """
     archive, configuration = open_configuration(settings)
@@ -193,6 +197,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         ),
         fetch=live.fetch,
         learning=_learning(settings),
+        retention=retention_of(settings),
         quiet_seconds=settings.receive.quiet_seconds,
         device=work.device,
         decoders=Decoders(work.decode_processes),
@@ -208,9 +213,10 @@ def open_configuration(settings: Settings) -> tuple[Archive, Configuration]:
     """Open the home folder and the database, and whatever is live; also where no node could work with that.
 
     Raises:
-        DatabaseError, OSError: as `open_node`.
+        DatabaseError, Refused, OSError: as `open_node`.
     """
     _quiet_libraries()
+    require_finished(settings.home)
     archive = Archive(settings.home)
     archive.prepare()
     database = open_database(database_url(settings))

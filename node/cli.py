@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from . import learning_arguments, route_arguments, user_arguments
+from . import learning_arguments, route_arguments, storage_arguments, user_arguments
 from .subcommands import group
 
 EXIT_USAGE = 2
@@ -147,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     route_arguments.add(commands, node)
     user_arguments.add(group(commands, "users", "who may use the pages, and as what"), node)
     learning_arguments.add(commands, node)
+    storage_arguments.add(commands, node)
     demo = add("demo", "try it: a node, a toy PACS and a study, end to end")
     demo.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="a folder; default: a synthetic chest CT")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="for the results and the picture")

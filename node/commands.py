@@ -212,6 +212,12 @@ def learn(options: argparse.Namespace) -> int:
     return learning_commands.call(options)
 
 
+def keep(options: argparse.Namespace) -> int:
+    from . import storage_commands
+
+    return storage_commands.call(options)
+
+
 def users(options: argparse.Namespace) -> int:
     from . import user_commands
 
@@ -251,5 +257,10 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "models": learn,
     "audit": learn,
     "retrain": learn,
+    "purge": keep,
+    "backup": keep,
+    "erase": keep,
+    "resend": keep,
+    "restore": keep,
     "demo": demo,
 }

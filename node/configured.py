@@ -18,6 +18,7 @@ from .networks import Networks
 from .operations import conditions
 from .operations.conditions import CALLING_AE_TITLE, Condition
 from .operations.expecting import Expectation, ExpectedSeries
+from .operations.retention import Policy
 from .operations.routes import PRIORITIES, Route
 from .outbound.target import Target, Web
 from .pull.pacs import FetchPolicy, Limits, Pacs
@@ -57,7 +58,7 @@ def fetching_of(settings: Settings) -> FetchPolicy:
         study_seconds=section.study_minutes * 60,
         most_matches=section.most_matches,
         most_images=section.most_images,
-        reserve_bytes=int(settings.receive.reserve_gb * 1e9),
+        reserve_bytes=settings.receive.reserve_bytes,
     )
     pacs = {peer.name: _pacs(peer, peer.query) for peer in settings.peer if peer.query}
     return FetchPolicy(
@@ -84,6 +85,19 @@ def _pacs(peer: Peer, asked: Query) -> Pacs:
         priors=asked.priors,
         reconcile=asked.reconcile,
         modalities=asked.modalities,
+    )
+
+
+def retention_of(settings: Settings) -> Policy:
+    """What is kept for how long."""
+    section = settings.retention
+    committing = frozenset(p.name for p in settings.peer if p.destination and p.destination.commitment)
+    return Policy(
+        **section.model_dump(exclude={"window"}),
+        wait_seconds=section.wait_seconds,
+        committing=committing,
+        refuse_bytes=settings.receive.refuse_bytes,
+        reserve_bytes=settings.receive.reserve_bytes,
     )
 
 

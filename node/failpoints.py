@@ -34,6 +34,8 @@ LEARNING_NAMES = (
     "before-verdict-commit",
     "shadow-before-row",
 )
+#: of what removes files
+REMOVING_NAMES = ("given-up", "unlinked")
 
 
 def reach(name: str) -> None:
@@ -41,7 +43,7 @@ def reach(name: str) -> None:
     wanted = os.environ.get("PLANIMETER_FAILPOINT", "")
     if not wanted:
         return
-    assert name in (*NAMES, *LABEL_NAMES, *LEARNING_NAMES)
+    assert name in (*NAMES, *LABEL_NAMES, *LEARNING_NAMES, *REMOVING_NAMES)
     place, _, once = wanted.partition(":")
     if place != name:
         return

@@ -62,6 +62,8 @@ from .failpoints import reach
 from .hosts import OUT_OF_MEMORY
 from .objects.ahead import Ahead
 from .objects.headers import repaired
+from .operations import purge as removing
+from .operations.at_rest import undisturbed
 from .operations.routes import PRIORITIES
 from .operations.sweep import sweep_home
 from .prediction import predict, read
@@ -214,15 +216,23 @@ def _as_chosen(input_set: Any, members: Any, study: Any, *, superseded: bool) ->
     return ""
 
 
-# ------------------------------------------------------------------- sweep
+# ------------------------------------------------------------ sweep, purge
 
 
 def sweep(node: Node, job: Claim, stages: Stages) -> None:
     """Tidy the home folder after crashes: leftovers of the spool, files without a row."""
-    with stages("sweep"):
+    with stages("sweep"), undisturbed(node.archive.home):
         sweep_home(node.archive, node.database, node.inbox)
     with node.database.write() as tx:
         jobs.finish(tx, job, JobState.DONE, stages.report())
+
+
+def purge(node: Node, job: Claim, stages: Stages) -> None:
+    """Remove what is old enough by the configuration."""
+    with stages("purge"):
+        done = removing.purge(node.archive, node.database, node.retention, "planimeter")
+    with node.database.write() as tx:
+        jobs.finish(tx, job, JobState.DONE, stages.report(sentence=str(done)))
 
 
 Step = Callable[[Node, Claim, Stages], None]
@@ -257,6 +267,7 @@ STEPS: dict[JobKind, Step] = {
     JobKind.EVALUATE: evaluating.evaluate,
     JobKind.SHADOW: shadowing.shadow,
     JobKind.SWEEP: sweep,
+    JobKind.PURGE: purge,
     JobKind.FETCH: fetching.fetch,
     JobKind.RECONCILE: reconciling.reconcile,
     JobKind.PRIOR: prior_fetching.prior,

@@ -263,8 +263,10 @@ def _kept(
     missing = [form for form in asked if form not in known]
     if not missing:
         return known, (), fault
-    if known:  # a destination wants more of it than before: the times are those of the first attempt
-        first = next(iter(known.values())).content_time
+    first = keep.first_time(node.database, run.provenance, asked)
+    if (
+        first is not None
+    ):  # more of it is wanted than before, or its bytes went: the times are those of the first attempt
         run = dataclasses.replace(run, provenance=dataclasses.replace(run.provenance, content_time=first))
     with stages("objects"):
         made = make(run, asked)
@@ -275,6 +277,7 @@ def _kept(
         new = keep.write(
             node.archive, unwritten, run.provenance.content_time, run.provenance.run, run.provenance.revision
         )
+        keep.require_same(node.archive, node.database, new.values())
     return known | new, tuple(one.path for one in new.values()), fault
 
 

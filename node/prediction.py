@@ -21,7 +21,7 @@ from .errors import Failed, Refused, Unavailable
 from .hosts import OUT_OF_MEMORY, ask
 from .learning import sides
 from .study import channels, frames, volume
-from .study.archive import Archive
+from .study.archive import Archive, require_kept
 from .study.channels import Channels
 from .study.decode import Decoders
 from .upstream import Upstream
@@ -44,8 +44,9 @@ def read(
             whoever looks at the images alone.
 
     Raises:
-        Refused: with a code that says what the images are not.
+        Refused: with a code that says what the images are not; `images-purged`.
     """
+    require_kept(members)
     volumes: list[volume.Volume] = []
     rules = [rule for rule in bundle.card.input if upstreams is not None or not rule.network]
     of_channel = {one.channel: one for one in upstreams or ()}

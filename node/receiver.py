@@ -27,6 +27,7 @@ from .inbound import syntaxes
 from .inbound.inbox import Inbox, Source
 from .inbound.ledger import Ledger
 from .inbound.peers import Doorkeeper, Verdict, printable
+from .inbound.room import Room, Watermarks
 from .outbound import commitment
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ DATA_SET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 STATUS_OF = {"uid-mismatch": DATA_SET_MISMATCH}
 
+#: PS3.8 9.3.4: rejected-transient, by the presentation-related service provider, local limit exceeded
+NO_ROOM = (2, 3, 2)
 FIRST_BYTES_SECONDS = 10
 LONGEST_REQUEST = 1 << 20
 TURNED_AWAY_FLUSH_SECONDS = 1.0
@@ -54,6 +57,7 @@ class Door:
     idle_seconds: float
     max_pdu_bytes: int
     reserve_bytes: int
+    refuse_bytes: int = 0
 
 
 class Receiver:
@@ -63,6 +67,7 @@ class Receiver:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
         self.ledger = Ledger(database)
+        self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
         self._paused = False
         self._stopping = threading.Event()
         self._housekeeper = threading.Thread(target=self._keep_house, name="receiver housekeeping", daemon=True)
@@ -135,6 +140,8 @@ class Receiver:
         elif self._paused and not (verdict.commits and _only_reports(assoc)):
             sentence = "receiving is paused; `planimeter resume receive` ends that"
             self._turn_away(assoc, (2, 3, 1), ae_title, "paused", sentence)
+        elif self._door.refuse_bytes and self._room.now() is not Room.ENOUGH and _would_send(assoc):
+            self._turn_away(assoc, NO_ROOM, ae_title, "disk-scarce", self._room.sentence)
         elif verdict.commits or not verdict.may_send:
             offered = assoc.acceptor.supported_contexts if verdict.may_send else syntaxes.verification()
             assoc.acceptor.supported_contexts = offered + (syntaxes.commitment() if verdict.commits else [])
@@ -177,10 +184,8 @@ class Receiver:
         ae_title, address = str(assoc.requestor.ae_title).strip(), assoc.requestor.address
         source = Source(printable(ae_title), address, teaches=self._doorkeeper.teaches(address, ae_title))
         command = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
-        free = self._inbox.archive.free_bytes()
-        if free < self._door.reserve_bytes:
-            sentence = f"{free / 1e9:.1f} GB are free, the reserve is {self._door.reserve_bytes / 1e9:.1f} GB"
-            return self._not_now(source, "disk-reserve", sentence)
+        if self._room.now() is Room.NONE:
+            return self._not_now(source, "disk-reserve", self._room.sentence)
         if self._paused:
             return self._not_now(source, "paused", "receiving is paused")
         try:
@@ -218,8 +223,16 @@ class Receiver:
 
 def _only_reports(assoc: Any) -> bool:
     """Whether a caller proposes to report on storage commitment, and nothing that makes work."""
-    proposed = {context.abstract_syntax for context in assoc.requestor.primitive.presentation_context_definition_list}
-    return proposed - syntaxes.uids(syntaxes.verification()) == syntaxes.uids(syntaxes.commitment())
+    return _proposed(assoc) - syntaxes.uids(syntaxes.verification()) == syntaxes.uids(syntaxes.commitment())
+
+
+def _would_send(assoc: Any) -> bool:
+    """Whether a caller proposes anything but C-ECHO and reports on storage commitment, which need no room."""
+    return bool(_proposed(assoc) - syntaxes.uids(syntaxes.verification()) - syntaxes.uids(syntaxes.commitment()))
+
+
+def _proposed(assoc: Any) -> set[Any]:
+    return {context.abstract_syntax for context in assoc.requestor.primitive.presentation_context_definition_list}
 
 
 class _Server(ThreadedAssociationServer):

@@ -9,9 +9,10 @@ from db import deliveries, rejections, results
 from db.job_states import Claim
 
 from .app import Node
+from .errors import Refused
 from .objects import keep, rejection
 from .objects.forms import Form
-from .objects.rejection import Title
+from .objects.rejection import Rejected, Title
 from .objects.results import written
 from .outbound.target import Target
 
@@ -38,7 +39,7 @@ def _note(node: Node, job: Claim, target: Target, rejected: list[Any]) -> None:
     assert job.input_set_id is not None
     title = Title.WITHDRAWN if rejected[0]["state"] == "withdrawn" else Title.REPLACED
     ds = rejection.note(
-        [node.archive.at(row["path"]) for row in rejected],
+        _objects(node, rejected),
         title,
         target.name,
         node_version=node.version,
@@ -53,3 +54,21 @@ def _note(node: Node, job: Claim, target: Target, rejected: list[Any]) -> None:
         fresh = rejections.record(tx, job.input_set_id, target.name, made, rejected)
     if not fresh:
         node.archive.discard(made.path)
+
+
+def _objects(node: Node, rejected: list[Any]) -> list[Rejected]:
+    """What is rejected; where its bytes are not kept any more, with the patient of a report of the same study."""
+    kept = next((row["path"] for row in rejected if row["path"] is not None), None)
+    if kept is None:
+        with node.database.read() as tx:
+            kept = rejections.any_file(tx, rejected[0]["input_set_id"])
+    if kept is None:
+        said = "no object of its study is kept from which a rejection note could be made; reject it there by hand"
+        raise Refused("result-purged", said)
+    names = ("sop_class", "sop_uid", "series_uid")
+    return [
+        Rejected(node.archive.at(row["path"]))
+        if row["path"] is not None
+        else Rejected(node.archive.at(kept), *(row[name] for name in names))
+        for row in rejected
+    ]

@@ -36,7 +36,8 @@ def receive(settings: Settings, child: Child) -> None:
         associations=settings.receive.associations,
         idle_seconds=settings.receive.idle_seconds,
         max_pdu_bytes=settings.receive.max_pdu_bytes,
-        reserve_bytes=int(settings.receive.reserve_gb * 1e9),
+        reserve_bytes=settings.receive.reserve_bytes,
+        refuse_bytes=settings.receive.refuse_bytes,
     )
     receiver = Receiver(door, live.doorkeeper, node.inbox, node.database)
     receiver.renewed = lambda: node.configuration.live().doorkeeper

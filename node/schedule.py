@@ -30,9 +30,12 @@ RESCUE_SECONDS = 5.0
 COUNT_SECONDS = 3.0
 TRAINING_SECONDS = 20.0
 RECONCILE_SECONDS = 30.0
+DISK_SECONDS = 30.0
 SWEEP_ATTEMPTS = 3
 #: after everything that a person waits for
 SWEEP_PRIORITY = 100
+#: before everything
+FULL_PRIORITY = -100
 
 
 def run(node: Node, stopping: threading.Event) -> None:
@@ -44,6 +47,10 @@ def run(node: Node, stopping: threading.Event) -> None:
         scheduler.add_job(ask_to_reconcile, "interval", seconds=RECONCILE_SECONDS, args=[node], misfire_grace_time=None)
     if node.learning.train:
         scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
+    if node.retention.removes_anything:
+        scheduler.add_job(ask_for_purge, "cron", minute="*/10", args=[node], misfire_grace_time=600)
+    if node.retention.when_full:
+        scheduler.add_job(look_at_the_disk, "interval", seconds=DISK_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.start()
@@ -150,5 +157,29 @@ def ask_for_sweep(node: Node) -> None:
     try:
         with node.database.write() as tx:
             jobs.enqueue(tx, JobKind.SWEEP, "home", due=due, max_attempts=SWEEP_ATTEMPTS, priority=SWEEP_PRIORITY)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
+
+
+def ask_for_purge(node: Node, now: datetime | None = None) -> None:
+    """One purge per day, when its hours have come."""
+    here = now or datetime.now().astimezone()
+    if node.retention.wait_seconds(here.time()) > 0:
+        return
+    try:
+        with node.database.write() as tx:
+            due = here.strftime("%Y-%m-%d")
+            jobs.enqueue(tx, JobKind.PURGE, "home", due=due, max_attempts=SWEEP_ATTEMPTS, priority=SWEEP_PRIORITY)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
+
+
+def look_at_the_disk(node: Node) -> None:
+    """A purge at once, where callers are turned away for want of room: before all other jobs."""
+    if node.archive.free_bytes() >= node.retention.refuse_bytes:
+        return
+    try:
+        with node.database.write() as tx:
+            jobs.enqueue(tx, JobKind.PURGE, "home", max_attempts=SWEEP_ATTEMPTS, priority=FULL_PRIORITY)
     except DatabaseUnreachable as error:
         logger.warning("%s", error)

@@ -1,8 +1,9 @@
 """The working process: claims jobs, keeps their leases, and says how each attempt ended.
 
 It knows nothing of DICOM or networks; the steps are in `journey`. Four loops run side by side, so that a result
-that is there is not kept waiting by the next study: one works (choose, segment, label, sweep), one sends (deliver,
-commit), one learns (train, evaluate, shadow), one receives what has to be asked for (prior, fetch, reconcile).
+that is there is not kept waiting by the next study: one works (choose, segment, label, sweep, purge), one sends
+(deliver, commit), one learns (train, evaluate, shadow), one receives what has to be asked for (prior, fetch,
+reconcile).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .journey import STEPS, gave_up
 logger = logging.getLogger(__name__)
 
 LOOPS: dict[str, tuple[JobKind, ...]] = {
-    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP),
+    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP, JobKind.PURGE),
     "send": (JobKind.DELIVER, JobKind.COMMIT),
     "learn": (JobKind.TRAIN, JobKind.EVALUATE, JobKind.SHADOW),
     "receive": (JobKind.PRIOR, JobKind.FETCH, JobKind.RECONCILE),

@@ -188,7 +188,8 @@ def test_a_file_that_was_lost_is_made_good_by_the_next_sender(receiver: Any, nod
     file = node.archive.at(rows(node)[0]["path"])
     file.unlink()
     assert store(port, image) == [0x0000]
-    assert dcmread(file).SOPInstanceUID == image.SOPInstanceUID
+    (row,) = rows(node)
+    assert dcmread(node.archive.at(row["path"])).SOPInstanceUID == image.SOPInstanceUID
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])

@@ -20,6 +20,7 @@ from .learning import (
 )
 from .outcome import commitment, delivery, measurement, outage, result, verdict
 from .pulled import lacking_study, prior_fetch, reconciliation
+from .upkeep import doomed_file
 from .work import (
     attempt,
     dispatch,
@@ -46,6 +47,7 @@ __all__ = [
     "data_set_member",
     "delivery",
     "dispatch",
+    "doomed_file",
     "evaluation",
     "event",
     "input_member",

@@ -46,6 +46,8 @@ study = sa.Table(
     sa.Column("pacs_name", sa.Text),
     sa.Column("pacs_asked", Time),
     sa.Column("pacs_since", Time),
+    # since when images of it are not kept any more
+    sa.Column("purged", Time),
     one_of("state", "none", "open", "closed", "held"),
     sa.Index("ix_study_settling", "state", "last_image"),
 )
@@ -104,6 +106,8 @@ instance = sa.Table(
     sa.Column("calling_ae", sa.Text, nullable=False),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("arrived", Time, nullable=False),
+    # when its file was given up; the row stays, and gets a new file when the same bytes come again
+    sa.Column("purged", Time),
     # the same bytes are one row, whoever sends them and however often
     sa.UniqueConstraint("sop_uid", "digest"),
     sa.UniqueConstraint("sop_uid", "revision"),

@@ -106,9 +106,8 @@ class Inbox:
                     digest = _digest(transfer_syntax, body)
                     known, digest = self._known(header.SOPInstanceUID, digest, body)
                 if known is not None:
-                    if not self.archive.at(known).exists():
-                        self.archive.restore(spooled, stream.fileno(), known)
-                    self._teach_again(header.SOPClassUID, known, source)
+                    there = self._still_here(known, spooled, stream.fileno())
+                    self._teach_again(header.SOPClassUID, there, source)
                     return Seen.SAME
                 path = self.archive.keep(spooled, stream.fileno())
                 size = len(data)
@@ -121,14 +120,28 @@ class Inbox:
             self.archive.discard(path)
         return seen
 
-    def _known(self, sop_uid: str, digest: str, data: memoryview) -> tuple[str | None, str]:
-        """The path of the instance that has these very bytes, and a digest that is free for them otherwise."""
+    def _still_here(self, known: Any, spooled: Path, descriptor: int) -> str:
+        """The path of an instance that is known; one whose file was given up, or is lost, gets this one."""
+        if known["purged"] is None and self.archive.at(known["path"]).exists():
+            return str(known["path"])
+        path = self.archive.keep(spooled, descriptor)
+        with self.database.write() as tx:
+            if arrivals.came_back(tx, known, path):
+                return path
+            quicker = arrivals.stored(tx, known["sop_uid"], known["digest"])
+        self.archive.discard(path)
+        if quicker is None:
+            raise OSError("it was erased while it came again")
+        return str(quicker["path"])
+
+    def _known(self, sop_uid: str, digest: str, data: memoryview) -> tuple[Any, str]:
+        """The row of the instance that has these very bytes, and a digest that is free for them otherwise."""
         for number in range(16):
             marked = digest if not number else f"{digest}~{number}"
             with self.database.read() as tx:
-                path = arrivals.stored_path(tx, sop_uid, marked)
-            if path is None or self._equal(path, data):
-                return path, marked
+                row = arrivals.stored(tx, sop_uid, marked)
+            if row is None or self._equal(row["path"], data):
+                return row, marked
         raise Refused("digest-collision", "sixteen different objects with this SOP Instance UID have the same digest")
 
     def _equal(self, path: str, data: memoryview) -> bool:

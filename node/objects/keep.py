@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from db import results
 from db.database import Database
 from db.results import NewResult
 
+from ..errors import Refused
 from ..failpoints import reach
 from ..study.archive import Archive
 from .forms import Form
@@ -29,6 +30,29 @@ def known(database: Database, provenance: Provenance, forms: Sequence[Form]) -> 
                 found[form] = NewResult(**{name: row[name] for name in NewResult.__dataclass_fields__})
                 fault = fault or (row["reason"] or "" if row["state"] == "held" else "")
     return found, fault
+
+
+def first_time(database: Database, provenance: Provenance, forms: Sequence[Form]) -> float | None:
+    """The content time of the first attempt, where a result of it has a row; its file may be gone (promise 4)."""
+    with database.read() as tx:
+        rows = [results.by_uid(tx, provenance.result_uid(*form)) for form in forms]
+    return next((float(row["content_time"]) for row in rows if row is not None), None)
+
+
+def require_same(archive: Archive, database: Database, new: Iterable[NewResult]) -> None:
+    """What has a row is made again with the very bytes that it had.
+
+    Raises:
+        Refused: `result-purged`: it cannot be any more; what was written for it is removed.
+    """
+    new = list(new)
+    with database.read() as tx:
+        known = [(results.by_uid(tx, one.sop_uid), one) for one in new]
+    if any(row is not None and row["path"] is None and row["sha256"] != one.sha256 for row, one in known):
+        for one in new:
+            archive.discard(one.path)
+        said = "its bytes are not kept any more (retention), and what is made now is not the same"
+        raise Refused("result-purged", f"a result with this UID was made before; {said}")
 
 
 def write(

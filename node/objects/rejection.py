@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -28,8 +29,24 @@ class Title(Enum):
         return str(self.value[0])
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """A result that is not to be used; one without a file of its own names the patient as another one of its study."""
+
+    file: Path
+    sop_class: str = ""
+    sop_uid: str = ""
+    series_uid: str = ""
+
+    def header(self) -> Dataset:
+        ds = dcmread(self.file, stop_before_pixels=True)
+        if self.sop_uid:
+            ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = self.sop_class, self.sop_uid, self.series_uid
+        return ds
+
+
 def note(
-    rejected: Sequence[Path],
+    rejected: Sequence[Path | Rejected],
     title: Title,
     destination: str,
     *,
@@ -41,12 +58,12 @@ def note(
     """Write it.
 
     Args:
-        rejected: the files of results of one study that the destination holds.
+        rejected: the results of one study that the destination holds; or their files.
         title: why they are rejected.
         destination: that it goes to: each one is told what it holds.
         content_time: seconds since 1970.
     """
-    objects = [dcmread(file, stop_before_pixels=True) for file in rejected]
+    objects = [(one if isinstance(one, Rejected) else Rejected(one)).header() for one in rejected]
     sop_uid = derive(uid_root, "rejection", title.code, destination, *(str(ds.SOPInstanceUID) for ds in objects))
     meaning = title.value[1]
     observer = hd.sr.ObserverContext(

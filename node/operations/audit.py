@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -15,6 +16,11 @@ from db.events import Head
 
 from ..errors import Refused
 from .terminal import new_table, plain
+
+#: letters of an event's details that are shown without being asked for
+SHORT = 90
+#: events that are verified whenever the page is looked at
+READ_AT_ONCE = 2000
 
 
 def verify(database: Database, noted: str | None = None) -> str:
@@ -110,6 +116,77 @@ def listing(database: Database, subject: str | None = None, limit: int | None = 
         }
         for row in found
     ]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An event as it is shown; `short` is the beginning of its details."""
+
+    number: int
+    at: float
+    who: str
+    what: str
+    subject: str
+    short: str
+    details: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some of the record.
+
+    Attributes:
+        count, head: of all of it; None where it is empty.
+        choices: column -> what it has.
+        older: number of the last one shown, where there are older ones; else None.
+        verified: whether it is whole, as a sentence; "" where it is too long to be read with every look.
+        broken: that it is not.
+    """
+
+    events: list[Shown]
+    count: int
+    head: str | None
+    choices: dict[str, list[str]]
+    older: int | None
+    verified: str
+    broken: bool
+
+
+def page(database: Database, before: int | None, limit: int, **which: str) -> Page:
+    """Events for the page, newest first; `before` and `which` as in `db.events.page`."""
+    with database.read() as tx:
+        found = events.page(tx, before=before, limit=limit + 1, **which)
+        newest, choices = events.head(tx), events.kinds(tx)
+    shown = [_shown(row) for row in found[:limit]]
+    count = newest.number if newest else 0
+    verified, broken = _verified(database) if 0 < count <= READ_AT_ONCE else ("", False)
+    return Page(
+        events=shown,
+        count=count,
+        head=str(newest) if newest else None,
+        choices=choices,
+        older=shown[-1].number if len(found) > limit else None,
+        verified=verified,
+        broken=broken,
+    )
+
+
+def _verified(database: Database) -> tuple[str, bool]:
+    try:
+        return verify(database), False
+    except Refused as refusal:
+        return refusal.sentence, True
+
+
+def _shown(row: Row) -> Shown:
+    said = [(name, _plain(value)) for name, value in json.loads(row["details"]).items() if value not in (None, "")]
+    short = ", ".join(f"{name} {_short(value)}" for name, value in said)
+    cut = f"{short[:SHORT]}..." if len(short) > SHORT else short
+    return Shown(row["number"], row["at"], row["who"], row["what"], row["subject"], cut, said)
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def print_table(listed: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:

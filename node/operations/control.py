@@ -60,6 +60,7 @@ def close(database: Database, study_uid: str, who: str, attempts: int) -> str:
     with database.write() as tx:
         if _is_held(tx, study_uid):
             return _again(tx, study_uid, f"released by {who}", attempts)
+        _with_images(tx, study_uid)
         if not studies.close(tx, study_uid, f"closed by {who}", attempts):
             raise Refused("no-such-study", f"there is no study {study_uid} with images")
     return f"study {study_uid} is closed; what it goes through is chosen now"
@@ -73,6 +74,7 @@ def reprocess(database: Database, study_uid: str, who: str, attempts: int) -> st
 
 def _again(tx: Any, study_uid: str, because: str, attempts: int) -> str:
     was_held = _is_held(tx, study_uid)
+    _with_images(tx, study_uid)
     if not studies.close(tx, study_uid, because, attempts):
         raise Refused("no-such-study", f"there is no study {study_uid} with images")
     study = studies.find(tx, study_uid)
@@ -85,6 +87,16 @@ def _again(tx: Any, study_uid: str, because: str, attempts: int) -> str:
         input_sets.ask(tx, one["id"], study["id"], attempts, priority=2)
         job_orders.hurry(tx, JobKind.SEGMENT, str(one["id"]))
     return f"study {study_uid} is chosen from again; {len(current)} networks run again"
+
+
+def _with_images(tx: Any, study_uid: str) -> None:
+    found = studies.find(tx, study_uid)
+    if found is not None and found["purged"] is not None:
+        raise Refused(
+            "images-purged",
+            f"images of study {study_uid} are not kept any more (retention); fetch it (`planimeter fetch --study "
+            f"{study_uid}`), or let the PACS send it again, and then reprocess",
+        )
 
 
 def _is_held(tx: Any, study_uid: str) -> bool:

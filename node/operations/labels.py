@@ -138,7 +138,7 @@ def map_structures(
                 if one.get("number") == number:
                     one["given"] = value
         labels.note_mapping(tx, label_id, structures)
-        details = {"label": label_id, "sop_uid": row["source_uid"], "mapping": {f"#{n}": value for n, value in said}}
+        details = {"label": label_id, "mapping": {f"#{n}": value for n, value in said}}
         events.append(tx, who, "label-mapped", row["network"], details)
         labels.ask(tx, row["source_sha256"], attempts)
     names = ", ".join(f"#{number} is {classes.get(value, 'left out')}" for number, value in said)
@@ -175,7 +175,7 @@ def reject(database: Database, label_id: int, who: str, why: str, attempts: int 
         if row["state"] == "rejected":
             raise Refused("label-rejected", f"label {label_id} was rejected before: {row['sentence']}")
         labels.set_state(tx, label_id, "rejected", "label-rejected", f"rejected by {who}: {why.strip()}")
-        details = {"label": label_id, "sop_uid": row["source_uid"], "was": row["state"], "why": why.strip()}
+        details = {"label": label_id, "was": row["state"], "why": why.strip()}
         events.append(tx, who, "label-rejected", row["network"] or "no network", details)
         others = labels.line_up(tx, row["network"], row["input_set_id"]) if row["input_set_id"] else []
         for other in others:  # they may have been completed from it

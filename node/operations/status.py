@@ -26,6 +26,7 @@ STYLES = {
     "running": "blue",
     "sending": "magenta",
     "done": "green",
+    "purged": "dim",
     "delivered": "green",
     "committed": "green",
     "withdrawn": "yellow",
@@ -161,6 +162,10 @@ def state_of(study: StudyOverview, other_classes: set[str]) -> tuple[str, str | 
         return "sending", reasons
     if JobState.DEAD in in_state or study.deliveries.get("dead"):
         return "failed", reasons
+    if study.row["purged"] is not None:
+        on = datetime.fromtimestamp(study.row["purged"]).astimezone().strftime("%Y-%m-%d")
+        before = _without_more(study, in_state)
+        return "purged", f"{before}; its images are not kept any more since {on}"
     return _without_more(study, in_state), reasons
 
 

@@ -21,6 +21,7 @@ from ..errors import Refused
 from ..inbound.inbox import Inbox, Source
 from ..learning import cases, masks, versions
 from ..study.archive import Archive
+from . import purge
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ DAYS = 3
 def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_seconds: float = SETTLED_SECONDS) -> None:
     """Remove what crashes left in the spool and the results; take in again what they left in the store."""
     before = time.time() - settled_seconds
+    if given_up := purge.finish(archive, database):  # first: without its row a file would be taken in again
+        logger.info("removed %d files that had been given up", given_up)
     for leftover in archive.spool.iterdir():
         if leftover.stat().st_mtime < before:
             leftover.unlink()

@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from db.database import Row
+
+from ..errors import Refused
 
 SUFFIX = ".dcm"
 
@@ -83,18 +87,23 @@ class Archive:
         sync_folder(folder)
         return target.relative_to(self.home).as_posix()
 
-    def restore(self, spooled: Path, descriptor: int, path: str) -> None:
-        """Put a file back under the path that its row has."""
-        os.fdatasync(descriptor)
-        target = self.at(path)
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        spooled.rename(target)
-        sync_folder(target.parent)
-
     def discard(self, path: str) -> None:
         """Remove a file that no row names."""
         with suppress(FileNotFoundError):
             self.at(path).unlink()
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a folder that no row names, and the folders that it leaves empty."""
+        there = self.at(path)
+        if there.is_dir() and not there.is_symlink():
+            shutil.rmtree(there)
+        else:
+            self.discard(path)
+        kind, day = Path(path).parts[:2]
+        if kind in ("store", "results") and day < datetime.now(UTC).strftime("%Y-%m-%d"):  # nothing is put there now
+            with suppress(OSError):  # it is not empty
+                there.parent.rmdir()
+                there.parent.parent.rmdir()
 
     def recent(self, kind: str, days: int) -> Iterator[Path]:
         """The files that were published today or in the days before."""
@@ -110,3 +119,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_kept(rows: Iterable[Row]) -> None:
+    """Images are read only where all of them are kept.
+
+    Args:
+        rows: of instances.
+
+    Raises:
+        Refused: `images-purged`.
+    """
+    gone = sum(row["purged"] is not None for row in rows)
+    if gone:
+        raise Refused(
+            "images-purged",
+            f"{gone} images of it are not kept any more (retention); fetch or send the study again, then "
+            "`planimeter reprocess`",
+        )

@@ -14,7 +14,7 @@ from db.database import Row
 
 from ..errors import Refused
 from . import facts, frames, pixels
-from .archive import Archive
+from .archive import Archive, require_kept
 from .decode import Decoders
 from .facts import Image, Series, text
 
@@ -98,8 +98,12 @@ def gather(rows: Sequence[Row], archive: Archive, decoders: Decoders, also: Coll
     Args:
         rows: all revisions, those of one SOP instance together and in order (`db.arrivals.images`).
         also: keywords of what is read beside `facts.KEYWORDS`: what routes ask for.
+
+    Raises:
+        Refused: `images-purged`: what is left of the study must not be taken for all of it.
     """
     newest = {row["sop_uid"]: row for row in rows}
+    require_kept(newest.values())
     gathered = _headers(newest.values(), archive, also)
     identities = _identities(rows, archive, decoders)
     known = {row["id"]: row["image_identity"] for row in rows} | {
@@ -161,7 +165,12 @@ def _sha256(archive: Archive, row: Row) -> str:
 
 
 def _same_image(archive: Archive, one: Row, other: Row, decoders: Decoders) -> bool:
-    """Whether two revisions have equal geometry and pixels, whatever else differs, the transfer syntax included."""
+    """Whether two revisions have equal geometry and pixels, whatever else differs, the transfer syntax included.
+
+    Of one that is not kept any more nobody knows.
+    """
+    if one["purged"] is not None:
+        return False
     try:
         images = [pixels.read(archive.at(row["path"])) for row in (one, other)]
         for image in images:

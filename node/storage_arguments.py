@@ -1,0 +1,49 @@
+"""The commands of what is kept, as the command line spells them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from .subcommands import Commands, command
+
+
+def add(commands: Commands, node: ArgumentParser) -> None:
+    """Add them.
+
+    Args:
+        commands: of the whole command line.
+        node: the options that say which node is meant.
+    """
+    purge = _command(commands, node, "purge", "remove what [retention] of the configuration lets go")
+    purge.add_argument("--dry-run", action="store_true", help="only tell what would go and why, and what stays")
+    purge.add_argument("--json", action="store_true", help="with --dry-run: the same for programs, complete")
+    made = _command(
+        commands, node, "backup", "all rows, results, labels, networks and keys in one file, while the node runs"
+    )
+    made.add_argument("file", type=Path, metavar="FILE", help='a file that is not there; "-" is standard output')
+    made.add_argument("--originals", action="store_true", help="also the images of studies that are done")
+    restored = _command(commands, node, "restore", "a backup, into an empty home folder (--home) and an empty database")
+    restored.add_argument("file", type=Path, metavar="FILE")
+    restored.add_argument("--check", action="store_true", help="only verify the file, to the last byte")
+    erase = _command(commands, node, "erase", "erase a patient: all objects, results, masks and rows")
+    erase.add_argument("patient_id", metavar="PATIENT_ID")
+    erase.add_argument("--issuer", metavar="I", help="of the PatientID, where several have it")
+    erase.add_argument("--reason", default="", metavar="TEXT", help="kept in the record: do not name the patient")
+    erase.add_argument("--notes", action="store_true", help="first tell the destinations not to use the results")
+    erase.add_argument("--dry-run", action="store_true", help="only tell what there is")
+    again = _command(
+        commands, node, "resend", "send results that were sent before to another destination, such as a new PACS"
+    )
+    again.add_argument("--to", required=True, metavar="NAME", help="a [[peer]] that is a destination")
+    again.add_argument("--since", metavar="DAY", help="only what was made from this day on")
+    again.add_argument("--study", metavar="UID", help="only of this study")
+    again.add_argument("--network", metavar="N", help="only of this network")
+    again.add_argument("--originals", action="store_true", help="also the images of these studies, here and now")
+    again.add_argument("--dry-run", action="store_true", help="only tell how much it would be")
+
+
+def _command(commands: Commands, node: ArgumentParser, name: str, text: str) -> ArgumentParser:
+    made = command(commands, node, name, text)
+    made.set_defaults(command=name)
+    return made
