@@ -50,6 +50,7 @@ class JobKind(StrEnum):
     SHADOW = "shadow"
     SWEEP = "sweep"
     FETCH = "fetch"
+    WATCH = "watch"
 
 
 class Outcome(StrEnum):

@@ -21,11 +21,12 @@ from db.job_states import Backoff
 from models.card import SHIPPED
 
 from . import __version__
-from .configured import fetching_of, routes_of, targets_of
+from .configured import fetching_of, routes_of, targets_of, watching_of
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
 from .operations.routes import Route
+from .operations.watch.looking import Policy as WatchPolicy
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
 from .study.archive import Archive
@@ -103,6 +104,7 @@ class Node:
     send: SendPolicy
     fetch: FetchPolicy
     learning: LearningPolicy
+    watch: WatchPolicy
     quiet_seconds: float
     device: str
     """where networks run and are trained: "auto", "cpu", "cuda", ..."""
@@ -160,6 +162,7 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
         ),
         fetch=fetching_of(settings),
         learning=_learning(settings),
+        watch=watching_of(settings),
         quiet_seconds=settings.receive.quiet_seconds,
         device=work.device,
         decoders=Decoders(work.decode_processes),

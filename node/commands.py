@@ -227,5 +227,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "models": learn,
     "audit": learn,
     "retrain": learn,
+    "watch": learn,
     "demo": demo,
 }

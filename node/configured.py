@@ -16,6 +16,7 @@ from .networks import Networks
 from .operations import conditions
 from .operations.conditions import CALLING_AE_TITLE, Condition
 from .operations.routes import PRIORITIES, Route
+from .operations.watch.looking import Policy as WatchPolicy
 from .outbound.target import Target, Web
 from .pull.pacs import FetchPolicy, Limits, Pacs
 
@@ -58,6 +59,16 @@ def fetching_of(settings: Settings) -> FetchPolicy:
     )
     pacs = {peer.name: _pacs(peer, peer.query) for peer in settings.peer if peer.query}
     return FetchPolicy(pacs, limits, settings.receive.port, partial(hours.wait_seconds, section.window))
+
+
+def watching_of(settings: Settings) -> WatchPolicy:
+    """How networks are watched."""
+    section = settings.watch
+    return WatchPolicy(
+        reference_persons=section.reference_persons,
+        fewest_persons=section.fewest_persons,
+        accepted_days=section.accepted_days,
+    )
 
 
 def _pacs(peer: Peer, asked: Query) -> Pacs:

@@ -9,17 +9,20 @@ deliver   worker   -> C-STORE or STOW-RS, a receipt per object            delive
 commit    worker   -> storage commitment: the destination takes over       commitment, outbound
 fetch     worker   -> a study that is somewhere else, at night             fetching, pull
 label     worker   -> what a person corrected, read as truth to learn from labelling, learning
+watch     worker   -> whether what networks read has drifted, once a week   operations.watch
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from db import (
+    appearances,
     deliveries,
     input_sets,
     job_orders,
@@ -56,9 +59,13 @@ from .hosts import OUT_OF_MEMORY
 from .objects.ahead import Ahead
 from .objects.headers import repaired
 from .operations.sweep import sweep_home
+from .operations.watch import looking
 from .prediction import predict, read
 from .progress import Progress
+from .study import appearance
 from .study.channels import Channels
+
+logger = logging.getLogger(__name__)
 
 CHOOSING_SECONDS = 3.0
 #: a training has to have left the device within 45 s of being asked
@@ -91,6 +98,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         reach("volume-built")
         with stages("objects"):  # before the network runs: headers that cannot stand in a result are refused at once
             ahead = Ahead(repaired(built.first.headers, built.first.geometry))
+        looks = appearance.of(built.volumes, bundle.card.input)
         affine = built.first.geometry.affine
         answer = _predicted(node, job, bundle, built, affine, stages)
         reach("predicted")
@@ -107,6 +115,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             if not upstreams.was_read(tx, job.input_set_id, {one.channel: one.result["id"] for one in read_before}):
                 raise Unavailable("upstream-waiting", "a result that was read was replaced meanwhile", SHARED_SECONDS)
             making.commit(tx, node, job, input_set, version, done, outdated=outdated)
+            appearances.record(tx, job.input_set_id, looks)
             labelling.ask_again(tx, node, input_set["study_id"])
             upstreams.changed(tx, job.input_set_id, node.work.attempts)
             if done.fault:
@@ -194,6 +203,15 @@ def sweep(node: Node, job: Claim, stages: Stages) -> None:
         jobs.finish(tx, job, JobState.DONE, stages.report())
 
 
+def watch(node: Node, job: Claim, stages: Stages) -> None:
+    """Compare what each network read last week with its reference; what has drifted opens a review."""
+    with stages("drift"):
+        for said in looking.look_at_all(node.database, node.watch):
+            logger.warning("%s", said)
+    with node.database.write() as tx:
+        jobs.finish(tx, job, JobState.DONE, stages.report())
+
+
 Step = Callable[[Node, Claim, Stages], None]
 
 
@@ -227,4 +245,5 @@ STEPS: dict[JobKind, Step] = {
     JobKind.SHADOW: shadowing.shadow,
     JobKind.SWEEP: sweep,
     JobKind.FETCH: fetching.fetch,
+    JobKind.WATCH: watch,
 }

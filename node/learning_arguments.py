@@ -22,11 +22,25 @@ def add(commands: Commands, node: ArgumentParser) -> None:
         group(commands, "models", "the networks: their versions, which one is live, and who decided so"), node
     )
     _audit(group(commands, "audit", "the record of what was learnt, judged and decided"), node)
+    _watch(command(commands, node, "watch", "week by week: what networks found, what was corrected, what drifts"))
     retrain = command(commands, node, "retrain", "train a network on what came back, and judge the result")
     retrain.set_defaults(command="retrain")
     retrain.add_argument("network", metavar="NETWORK")
     retrain.add_argument("--now", action="store_true", help="do not wait for the window of `[learning]`")
     retrain.add_argument("--no-wait", action="store_true", help="do not follow it; the node works on it")
+
+
+def _watch(watch: ArgumentParser) -> None:
+    watch.set_defaults(command="watch")
+    watch.add_argument("network", nargs="?", metavar="NETWORK", help="only this one")
+    watch.add_argument("--json", action="store_true", help="the same for programs, complete")
+    watch.add_argument("--close", type=int, metavar="REVIEW", help="close a review that drift has opened")
+    watch.add_argument("--reason", default="", metavar="TEXT", help="with --close: kept with the decision")
+    watch.add_argument(
+        "--new-reference",
+        action="store_true",
+        help="with --close: the change is meant to stay; what is read from now on is the new reference",
+    )
 
 
 def _labels(labels: Commands, node: ArgumentParser) -> None:

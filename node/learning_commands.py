@@ -105,6 +105,20 @@ def retrain(options: argparse.Namespace) -> int:
     return follow.training(node.database, node.archive.home, options.network)
 
 
+# -------------------------------------------------------------------- watch
+
+
+def watch(options: argparse.Namespace) -> int:
+    from .operations.watch import looking
+    from .operations.watch import show as watching
+
+    node = node_of(options)
+    if options.close is not None:
+        return say(looking.close(node.database, options.close, who(), options.reason, renew=options.new_reference))
+    found = watching.watched(node.database, node.networks, node.watch, options.network)
+    return show(options, watching.as_values(found), partial(watching.print_tables, found))
+
+
 # -------------------------------------------------------------------- audit
 
 
@@ -141,4 +155,5 @@ COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("audit", "verify"): verify_record,
     ("audit", "head"): show_head,
     ("retrain", ""): retrain,
+    ("watch", ""): watch,
 }

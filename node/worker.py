@@ -29,7 +29,7 @@ from .journey import STEPS, gave_up
 logger = logging.getLogger(__name__)
 
 LOOPS: dict[str, tuple[JobKind, ...]] = {
-    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP),
+    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP, JobKind.WATCH),
     "send": (JobKind.DELIVER, JobKind.COMMIT),
     "learn": (JobKind.TRAIN, JobKind.EVALUATE, JobKind.SHADOW),
     "receive": (JobKind.FETCH,),

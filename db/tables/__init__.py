@@ -17,6 +17,7 @@ from .learning import (
     training_run,
 )
 from .outcome import commitment, delivery, measurement, outage, result, verdict
+from .watch import appearance, drift_look, inspection, review, trial
 from .work import (
     attempt,
     dispatch,
@@ -34,6 +35,7 @@ from .work import (
 )
 
 __all__ = [
+    "appearance",
     "attempt",
     "caller",
     "commitment",
@@ -41,11 +43,13 @@ __all__ = [
     "data_set_member",
     "delivery",
     "dispatch",
+    "drift_look",
     "evaluation",
     "event",
     "input_member",
     "input_set",
     "input_upstream",
+    "inspection",
     "instance",
     "job",
     "label",
@@ -61,6 +65,7 @@ __all__ = [
     "refusal",
     "release",
     "result",
+    "review",
     "route_decision",
     "series",
     "series_fact",
@@ -69,5 +74,6 @@ __all__ = [
     "study",
     "suspicion",
     "training_run",
+    "trial",
     "verdict",
 ]
