@@ -17,6 +17,7 @@ from .learning import LearningSection
 from .peers import AETitle, Peer, Section
 from .routes import Route
 from .watch import WatchSection
+from .web import WebSection
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
 
@@ -120,6 +121,7 @@ class Settings(Section):
     fetch: FetchSection = FetchSection()
     learning: LearningSection = LearningSection()
     watch: WatchSection = WatchSection()
+    web: WebSection = WebSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()
 
