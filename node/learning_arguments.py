@@ -27,6 +27,8 @@ def add(commands: Commands, node: ArgumentParser) -> None:
     retrain.set_defaults(command="retrain")
     retrain.add_argument("network", metavar="NETWORK")
     retrain.add_argument("--now", action="store_true", help="do not wait for the window of `[learning]`")
+    retrain.add_argument("--stop", action="store_true", help="stop the training that is under way; with --reason")
+    retrain.add_argument("--reason", default="", metavar="TEXT", help="with --stop: kept with the decision")
     retrain.add_argument("--no-wait", action="store_true", help="do not follow it; the node works on it")
 
 

@@ -98,6 +98,8 @@ def retrain(options: argparse.Namespace) -> int:
     from .operations import retrain as ordering
 
     node = node_of(options)
+    if options.stop:
+        return say(ordering.stop(node.database, options.network, who(), options.reason))
     wait_seconds = 0.0 if options.now else node.learning.wait_seconds(datetime.now().astimezone().time())
     say(ordering.ask(node.database, node.networks, options.network, node.work.attempts, who(), wait_seconds))
     if wait_seconds or options.no_wait:

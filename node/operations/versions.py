@@ -6,6 +6,7 @@ by it, and jobs that run finish with the version they began with.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from db import events, shadows, training_runs
@@ -61,11 +62,21 @@ def approve(database: Database, network: str, version: str, who: str, why: str, 
     return f"{_said(row)} is approved; `planimeter models promote {network} {version}` makes it live"
 
 
-def promote(networks: Networks, network: str, version: str, who: str, why: str, *, automatic: bool = False) -> str:
+def promote(
+    networks: Networks,
+    network: str,
+    version: str,
+    who: str,
+    why: str,
+    *,
+    automatic: bool = False,
+    two_persons: bool = False,
+) -> str:
     """Make a version live.
 
     Args:
         automatic: nobody approved it: the gate's verdict must say that it may be, and it must never have been live.
+        two_persons: who approved it may not be the one who makes it live.
 
     Raises:
         Refused: with what has to be done first.
@@ -76,6 +87,8 @@ def promote(networks: Networks, network: str, version: str, who: str, why: str, 
     with networks.database.read() as tx:
         row = _find(tx, network, version)
         _promotable(tx, row, automatic=automatic)
+        if two_persons:
+            _by_another_one(tx, row, who)
     networks.verified(row)
     if live is not None:
         networks.keep(live)  # what one goes back to must outlive its folder
@@ -151,6 +164,14 @@ def _promotable(tx: Any, row: Row, *, automatic: bool) -> None:
         raise Refused("not-approved", f"{_said(row)} is {row['state']}: {todo}")
     _proven(tx, row)
     _compared_with_the_live_one(tx, row)
+
+
+def _by_another_one(tx: Any, row: Row, who: str) -> None:
+    for event in events.listing(tx, row["network"]):
+        if event["what"] == VersionState.APPROVED and json.loads(event["details"])["model_version"] == row["id"]:
+            if event["who"] == who:
+                raise Refused("second-person", f"{who} approved {_said(row)}; another person has to make it live")
+            return
 
 
 def _automatic(tx: Any, row: Row) -> None:
