@@ -55,7 +55,8 @@ def cancel(tx: Connection, job_id: int, because: str) -> bool:
 def cancel_open(tx: Connection, kind: JobKind, subject: str, because: str) -> bool:
     """The same for the open job of a kind for a subject; False where there is none."""
     mine = sa.select(job.c.id).where(job.c.kind == kind, job.c.subject == subject, job.c.state.in_(OPEN))
-    return any([cancel(tx, job_id, because) for job_id in tx.execute(mine).scalars().all()])
+    found = tx.execute(mine).scalar()
+    return found is not None and cancel(tx, found, because)
 
 
 def due_in(tx: Connection, kind: JobKind, subject_prefix: str, seconds: float) -> int:

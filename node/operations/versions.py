@@ -40,11 +40,21 @@ def shadow(database: Database, network: str, version: str, who: str, why: str = 
     return f"{_said(row)} runs beside the live version from the next study on; nothing of it is sent"
 
 
-def approve(database: Database, network: str, version: str, who: str, why: str, shadow_studies: int = 0) -> str:
+def approve(
+    database: Database,
+    network: str,
+    version: str,
+    who: str,
+    why: str,
+    shadow_studies: int = 0,
+    *,
+    two_person: bool = False,
+) -> str:
     """Let a version go live when it is promoted. Who made its training begin is recorded beside who approved it.
 
     Args:
         shadow_studies: beside the live version on at least so many studies it has to have run before.
+        two_person: whoever made its training begin may not approve it.
     """
     _signed(who)
     if not why.strip():
@@ -58,6 +68,8 @@ def approve(database: Database, network: str, version: str, who: str, why: str, 
         _seen_enough(tx, row, shadow_studies)
         run = training_runs.of_candidate(tx, row["id"])
         begun_by = run["who"] if run is not None else None
+        if two_person and begun_by is not None:
+            _another(who, begun_by, f"asked for the training of {_said(row)}")
         rows.change_state(tx, row["id"], VersionState.APPROVED, who, why.strip(), training_begun_by=begun_by)
     return f"{_said(row)} is approved; `planimeter models promote {network} {version}` makes it live"
 
@@ -70,13 +82,13 @@ def promote(
     why: str,
     *,
     automatic: bool = False,
-    two_persons: bool = False,
+    two_person: bool = False,
 ) -> str:
     """Make a version live.
 
     Args:
         automatic: nobody approved it: the gate's verdict must say that it may be, and it must never have been live.
-        two_persons: who approved it may not be the one who makes it live.
+        two_person: whoever approved it may not make it live.
 
     Raises:
         Refused: with what has to be done first.
@@ -87,8 +99,6 @@ def promote(
     with networks.database.read() as tx:
         row = _find(tx, network, version)
         _promotable(tx, row, automatic=automatic)
-        if two_persons:
-            _by_another_one(tx, row, who)
     networks.verified(row)
     if live is not None:
         networks.keep(live)  # what one goes back to must outlive its folder
@@ -96,6 +106,8 @@ def promote(
         events.lock(tx)
         row = rows.find(tx, row["id"])
         _promotable(tx, row, automatic=automatic)
+        if two_person and (approver := _approver(tx, row)) is not None:
+            _another(who, approver, f"approved {_said(row)}")
         if automatic and row["state"] != VersionState.APPROVED:
             rows.change_state(tx, row["id"], VersionState.APPROVED, who, why, automatic=True)
         rows.make_live(tx, network, row["id"], who, why, "promote")
@@ -166,12 +178,17 @@ def _promotable(tx: Any, row: Row, *, automatic: bool) -> None:
     _compared_with_the_live_one(tx, row)
 
 
-def _by_another_one(tx: Any, row: Row, who: str) -> None:
+def _approver(tx: Any, row: Row) -> str | None:
+    """Who said so last."""
     for event in events.listing(tx, row["network"]):
-        if event["what"] == VersionState.APPROVED and json.loads(event["details"])["model_version"] == row["id"]:
-            if event["who"] == who:
-                raise Refused("second-person", f"{who} approved {_said(row)}; another person has to make it live")
-            return
+        if event["what"] == VersionState.APPROVED and json.loads(event["details"]).get("model_version") == row["id"]:
+            return str(event["who"])
+    return None
+
+
+def _another(who: str, other: str, did: str) -> None:
+    if who.strip().lower() == other.strip().lower():
+        raise Refused("same-person", f"{other} {did}: where two persons are wanted (`two_person`), another one decides")
 
 
 def _automatic(tx: Any, row: Row) -> None:

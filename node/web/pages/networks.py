@@ -39,9 +39,10 @@ def decide(request: Request, form: Form) -> Response:
     if what == "shadow":
         said = versions.shadow(node.database, name, version, who, why)
     elif what == "approve":
-        said = versions.approve(node.database, name, version, who, why, node.learning.shadow_studies)
+        studies, two_person = node.learning.shadow_studies, node.learning.two_person
+        said = versions.approve(node.database, name, version, who, why, studies, two_person=two_person)
     elif what == "promote":
-        said = versions.promote(node.networks, name, version, who, why, two_persons=True)
+        said = versions.promote(node.networks, name, version, who, why, two_person=node.learning.two_person)
     elif what == "rollback":
         said = versions.rollback(node.networks, name, who, why, version or None)
     elif what in ("enable", "disable"):

@@ -25,7 +25,7 @@ def show(request: Request) -> Response:
 @needs(Role.VIEWER)
 def rows(request: Request) -> Response:
     """What lives on that page."""
-    return fragment(request, "runs_rows.html", lambda: _all(request))
+    return fragment(request, "runs_rows.html", lambda: _all(request), from_rows=False)
 
 
 def _all(request: Request) -> Mapping[str, Any]:
@@ -42,8 +42,8 @@ def one(request: Request) -> Response:
 
 @needs(Role.VIEWER)
 def curves(request: Request) -> Response:
-    """What lives on its page: it is in a file, of which the database's mark says nothing."""
-    return render(request, "run_curves.html", **_one(request))
+    """What lives on its page."""
+    return fragment(request, "run_curves.html", lambda: _one(request), from_rows=False)
 
 
 def _one(request: Request) -> Mapping[str, Any]:
