@@ -49,6 +49,11 @@ def _labels(labels: Commands, node: ArgumentParser) -> None:
     listed = command(labels, node, "list", "the labels, the newest first")
     listed.add_argument("--state", help="only those in this state: ready, accepted, waiting, quarantined, ...")
     listed.add_argument("--json", action="store_true", help="the same for programs, complete")
+    work = command(labels, node, "worklist", "results to be looked at: the most doubtful ones, and 1 in 20 at random")
+    work.add_argument("network", nargs="?", metavar="NETWORK", help="only of this one")
+    work.add_argument("--json", action="store_true", help="the same for programs")
+    for said, text in (("agreed", "it was looked at, and is right"), ("corrected", "it was corrected, elsewhere")):
+        work.add_argument(f"--{said}", type=int, metavar="ID", help=text)
     mapped = command(labels, node, "map", "say which class a structure is; `labels list` names the structures")
     mapped.add_argument("id", type=int, metavar="ID")
     mapped.add_argument("pairs", nargs="+", metavar="NAME=VALUE", help='a structure and a label value, "GTV Mass=1"')

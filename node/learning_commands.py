@@ -30,6 +30,17 @@ def list_labels(options: argparse.Namespace) -> int:
     return show(options, {"labels": found}, partial(labels.print_tables, found))
 
 
+def work_list(options: argparse.Namespace) -> int:
+    from .operations import worklist
+
+    node = node_of(options)
+    for said in worklist.SAID:
+        if (marked := getattr(options, said)) is not None:
+            return say(worklist.mark(node.database, marked, said, who()))
+    found = worklist.worklist(node.database, node.learning.key, options.network)
+    return show(options, worklist.as_values(found), partial(worklist.print_tables, found))
+
+
 def map_label(options: argparse.Namespace) -> int:
     from .operations import labels
 
@@ -145,6 +156,7 @@ def show_head(options: argparse.Namespace) -> int:
 
 COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("labels", "list"): list_labels,
+    ("labels", "worklist"): work_list,
     ("labels", "map"): map_label,
     ("labels", "reject"): reject_label,
     ("labels", "add"): add_labels,
