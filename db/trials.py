@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .database import Clock, Row
-from .tables import study, trial
+from .tables import instance, study, trial
 
 
 def begin(tx: Connection, study_uid: str, network: str, who: str) -> int:
@@ -22,9 +22,34 @@ def note(tx: Connection, study_uid: str, outcome: str) -> None:
     tx.execute(sa.update(trial).where(trial.c.study_uid == study_uid).values(outcome=outcome))
 
 
+def claim(tx: Connection, study_uid: str, source_uid: str) -> bool:
+    """Note which study the images of a trial are of; False where they are of another one."""
+    fresh = sa.and_(trial.c.study_uid == study_uid, trial.c.source_uid == "")
+    tx.execute(sa.update(trial).where(fresh).values(source_uid=source_uid))
+    mine = sa.and_(trial.c.study_uid == study_uid, trial.c.source_uid == source_uid)
+    return tx.execute(sa.select(trial.c.id).where(mine)).first() is not None
+
+
+def size(tx: Connection, study_uid: str) -> tuple[int, int]:
+    """How many objects of a trial are here, and their bytes."""
+    counted = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(instance.c.size), 0))
+    row = tx.execute(
+        counted.select_from(instance)
+        .join(study, study.c.id == instance.c.study_id)
+        .where(study.c.study_uid == study_uid)
+    ).one()
+    return int(row[0]), int(row[1])
+
+
 def of_study(tx: Connection, study_uid: str) -> Row | None:
     """The trial that a study is, or None."""
     return tx.execute(sa.select(trial).where(trial.c.study_uid == study_uid)).mappings().one_or_none()
+
+
+def is_one(tx: Connection, study_id: int) -> bool:
+    """Whether a study is a trial."""
+    query = sa.select(trial.c.id).join(study, study.c.study_uid == trial.c.study_uid)
+    return tx.execute(query.where(study.c.id == study_id)).first() is not None
 
 
 def newest(tx: Connection, most: int) -> Sequence[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from db import arrivals, input_sets, jobs, refusals, route_decisions, studies, upstreams
+from db import arrivals, input_sets, jobs, refusals, route_decisions, studies, trials, upstreams
 from db.input_sets import Choice
 from db.job_states import Claim, JobState
 
@@ -23,12 +23,14 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
     assert job.study_id is not None
     with node.database.read() as tx:
         rows = arrivals.images(tx, job.study_id)
+        tried = trials.of_study(tx, job.subject)
     with stages("headers"):
-        also = routes.keywords(node.routes)
+        by = node.routes if tried is None else (routes.of_trial(tried["network"]),)
+        also = routes.keywords(by)
         study = candidates.gather(rows, node.archive, node.decoders, also)
     with stages("choose"):
-        judged = routes.judge(node.routes, study.series, datetime.now().astimezone().time())
-        decision = decide(judged, node.networks, study)
+        judged = routes.judge(by, study.series, datetime.now().astimezone().time())
+        decision = decide(judged, node.networks, study, although_off=tried is not None)
     with node.database.write() as tx:
         for one in study.identities:
             arrivals.note_identity(tx, one.instance_id, one.sha256, one.image_identity)

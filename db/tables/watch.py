@@ -93,6 +93,8 @@ trial = sa.Table(
     id_column(),
     # of our making: the images came with another one
     sa.Column("study_uid", sa.Text, nullable=False, unique=True),
+    # the one that they came with; empty before the first image
+    sa.Column("source_uid", sa.Text, nullable=False, server_default=""),
     sa.Column("network", sa.Text, nullable=False),
     sa.Column("who", sa.Text, nullable=False),
     sa.Column("began", Time, nullable=False),

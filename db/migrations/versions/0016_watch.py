@@ -80,6 +80,7 @@ def upgrade() -> None:
         "trial",
         sa.Column("id", ID, nullable=False),
         sa.Column("study_uid", sa.Text(), nullable=False),
+        sa.Column("source_uid", sa.Text(), server_default="", nullable=False),
         sa.Column("network", sa.Text(), nullable=False),
         sa.Column("who", sa.Text(), nullable=False),
         sa.Column("began", sa.Double(), nullable=False),
