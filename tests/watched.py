@@ -143,21 +143,21 @@ class Ward:
             self._row(appearance, input_set_id=made, channels=looks, created=at)
         return made
 
-    def comes_back(self, made: int, at: float, *, state: str = "ready", dice: float | None = 0.9, **values: Any) -> int:
+    def comes_back(self, of_set: int, at: float, *, state: str = "ready", dice: float | None = 0.9, **values: Any) -> int:
         """What a radiologist sent back of an input set."""
-        of = self.tx.execute(sa.select(input_set).where(input_set.c.id == made)).mappings().one()
+        of = self.tx.execute(sa.select(input_set).where(input_set.c.id == of_set)).mappings().one()
         who = self.tx.execute(sa.select(study.c.patient_id).where(study.c.id == of["study_id"])).scalar_one()
         classes = [{"value": 1, "name": "Left lung", "dice": dice}]
         row: dict[str, Any] = {
-            "source_uid": f"2.25.{made}.9",
-            "source_sha256": f"{made:064x}",
-            "source_path": f"store/{made}",
+            "source_uid": f"2.25.{of_set}.9",
+            "source_sha256": f"{of_set:064x}",
+            "source_path": f"store/{of_set}",
             "came": "received",
             "calling_ae": "READER",
             "network": self.network,
             "patient_id": who,
             "study_id": of["study_id"],
-            "input_set_id": made,
+            "input_set_id": of_set,
             "structures": [{"number": 1, "name": "Left lung", "value": 1}],
             "annotated": [1],
             "author": "Reader^One",

@@ -289,7 +289,7 @@ def print_tables(found: Worklist, console: Console | None = None) -> None:
             table.add_row(*map(plain, said))
         console.print(table)
     for network, one in found.audited.items():
-        console.print(plain(in_words(network, one)))
+        console.print(plain(in_words(network, audited)))
 
 
 def in_words(network: str, one: Audited) -> str:
