@@ -32,12 +32,14 @@ def list_labels(options: argparse.Namespace) -> int:
 
 def work_list(options: argparse.Namespace) -> int:
     from .operations import worklist
+    from .operations.watch import show as watching
 
     node = node_of(options)
     for said in worklist.SAID:
         if (marked := getattr(options, said)) is not None:
             return say(worklist.mark(node.database, marked, said, who()))
-    found = worklist.worklist(node.database, node.learning.key, options.network)
+    names = partial(watching.classes, node.networks)
+    found = worklist.worklist(node.database, node.learning.key, names, options.network)
     return show(options, worklist.as_values(found), partial(worklist.print_tables, found))
 
 

@@ -21,13 +21,17 @@ from node.errors import Refused
 from node.learning.buckets import Key
 from node.operations import worklist
 from tests.pages import HOSTILE, HOSTILE_SHORT, Site, open_pages, serving
-from tests.watched import DAY, Ward
+from tests.watched import DAY, SENTENCES, Ward
 
 KEY = Key(b"k" * 32)
 
 
+def classes(_network: str) -> dict[int, str]:
+    return {1: "Left lung"}
+
+
 def reasons(database: Database) -> dict[int, tuple[str, ...]]:
-    found = worklist.worklist(database, KEY)
+    found = worklist.worklist(database, KEY, classes)
     return {one.input_set_id: one.reasons for one in (*found.ranked, *found.sample)}
 
 
@@ -56,16 +60,16 @@ def test_what_speaks_against_a_result_is_said_and_ranks_it(database: Database) -
         person = tx.execute(sa.text(f"SELECT patient_id FROM study WHERE id = {first}")).scalar_one()
         tx.execute(sa.text(f"UPDATE measurement SET study_date = '20250101' WHERE input_set_id = {first}"))
         grown = ward.read(now, segments=plain_segments(4000.0), person=person)
-    found = worklist.worklist(database, KEY)
+    found = worklist.worklist(database, KEY, classes)
     assert found.waiting == (len(found.sample), len(found.ranked))
     scores = {one.input_set_id: one.score for one in (*found.ranked, *found.sample)}
     assert [scores.get(one) for one in (doubted, grown, both, unsure)] == [0.8, 0.75, 0.58, 0.3]
     ranked = [one.score for one in found.ranked]
     assert ranked == sorted(ranked, reverse=True)
     said = reasons(database)
-    assert said[doubted] == ("a candidate disagrees on class 1: Dice 0.20",)
-    assert said[grown] == ("class 1 changed since 20250101: 1000 to 4000 ml",)
-    assert said[both] == ("It is touches-edge", "unsure of class 1: mean entropy 0.30")
+    assert said[doubted] == ("a candidate disagrees on Left lung: Dice 0.20",)
+    assert said[grown] == ("Left lung changed since 20250101: 1000 to 4000 ml",)
+    assert said[both] == (SENTENCES["touches-edge"], "unsure of Left lung: mean entropy 0.30")
 
 
 def test_what_came_back_a_trial_and_what_was_looked_at_wait_no_more(database: Database) -> None:
@@ -80,7 +84,7 @@ def test_what_came_back_a_trial_and_what_was_looked_at_wait_no_more(database: Da
         trials.begin(tx, "2.25.77", "ct_lungs", "physicist")
     assert "agreed" in worklist.mark(database, looked, "agreed", "reader")
     assert set(reasons(database)) == {waits}
-    found = worklist.worklist(database, KEY)
+    found = worklist.worklist(database, KEY, classes)
     assert [(row["input_set_id"], row["who"], row["said"]) for row in found.looked_at] == [(looked, "reader", "agreed")]
     with pytest.raises(Refused, match="agreed or corrected"):
         worklist.mark(database, waits, "perhaps", "reader")
@@ -114,7 +118,7 @@ def test_the_sample_says_how_often_results_are_right_and_corrections_that_came_b
     worklist.mark(
         database, next(one for one in made if one not in sampled), "corrected", "reader"
     )  # ranked: no part of it
-    found = worklist.worklist(database, KEY).audited["ct_lungs"]
+    found = worklist.worklist(database, KEY, classes).audited["ct_lungs"]
     assert (found.looked_at, found.agreed) == (len(sampled), len(marked))
     assert found.lower < len(marked) / len(sampled) < found.upper
 
@@ -160,7 +164,7 @@ def test_a_radiologist_marks_what_was_looked_at(site: Site, node: Node, browser:
     ranked = page.get_by_role("region", name="Ranked").locator("tbody tr")
     assert "It is low" in ranked.nth(0).inner_text()
     assert "•••" in ranked.nth(0).inner_text()  # no patient is shown unasked
-    name = ranked.nth(0).get_by_role("link").inner_text().split(" · ")[1]
+    name = ranked.nth(0).get_by_role("link").inner_text().split(", result ")[1]
     page.get_by_role("button", name=f"Agreed: result {name}").click()
     assert (
         f"result {name} was looked at by {site.account(Role.OPERATOR)}: agreed" in page.locator(".flash").inner_text()

@@ -27,6 +27,11 @@ from db.tables import (
 
 DAY = 86400.0
 WEEK = 7 * DAY
+#: of flags, as they read
+SENTENCES = {
+    "touches-edge": "Left lung reaches the edge of the scan, where a part of it may lie outside: first slice (feet)",
+    "low-confidence": "The network was not sure of Left lung: mean entropy 0.31, at most 0.25 expected",
+}
 
 
 def appearance_of(random: np.random.Generator, *, thickness_mm: float = 2.5, kernel: str = "B30f") -> list[Any]:
@@ -111,7 +116,7 @@ class Ward:
             model_version_id=self.version,
             study_date="20260101",
             segments=segments,
-            flags=[{"code": code, "segment": 1, "sentence": f"It is {code}"} for code in flags],
+            flags=[{"code": code, "segment": 1, "sentence": SENTENCES.get(code, f"It is {code}")} for code in flags],
             created=at,
         )
         seg = self._row(
@@ -143,7 +148,9 @@ class Ward:
             self._row(appearance, input_set_id=made, channels=looks, created=at)
         return made
 
-    def comes_back(self, of_set: int, at: float, *, state: str = "ready", dice: float | None = 0.9, **values: Any) -> int:
+    def comes_back(
+        self, of_set: int, at: float, *, state: str = "ready", dice: float | None = 0.9, **values: Any
+    ) -> int:
         """What a radiologist sent back of an input set."""
         of = self.tx.execute(sa.select(input_set).where(input_set.c.id == of_set)).mappings().one()
         who = self.tx.execute(sa.select(study.c.patient_id).where(study.c.id == of["study_id"])).scalar_one()

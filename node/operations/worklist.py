@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from db.database import Database, Row, clock
 
 from ..errors import Refused
 from ..learning.buckets import Key
+from . import doubts
+from .doubts import Called
 from .terminal import new_table, plain
 from .watch.show import moment
 
@@ -31,9 +33,6 @@ MOST = 3000
 SHOWN = 50
 ONE_IN = 20
 SAID = ("agreed", "corrected")
-#: a volume that differs from the prior one by less than a tenth is no reason
-LEAST_CHANGE = 0.1
-OF_A_FLAG = 0.4
 #: of the normal distribution, for an interval of 95 %
 Z = 1.96
 
@@ -93,8 +92,14 @@ class Worklist:
     audited: Mapping[str, Audited]
 
 
-def worklist(database: Database, key: Key, network: str | None = None) -> Worklist:
-    """What waits to be looked at, of the last `DAYS` days."""
+def worklist(
+    database: Database, key: Key, classes: Callable[[str], Mapping[int, str]], network: str | None = None
+) -> Worklist:
+    """What waits to be looked at, of the last `DAYS` days.
+
+    Args:
+        classes: network -> label value -> name.
+    """
     with database.read() as tx:
         found = rows.candidates(tx, clock(tx) - DAYS * 86400, network, MOST)
         ids = [row["input_set_id"] for row in found]
@@ -103,8 +108,15 @@ def worklist(database: Database, key: Key, network: str | None = None) -> Workli
         before = _histories(rows.history(tx, [row["person"] for row in found if not row["slot"] and row["study_date"]]))
         looked_at = [one for one in rows.inspections(tx) if network in (None, one["network"])]
         came_back = [one for one in rows.came_back(tx) if network in (None, one["network"])]
+    names = {name: classes(name) for name in {row["network"] for row in found}}
     items = [
-        _item(row, key, beside.get(row["input_set_id"]), before.get((row["person"], row["network"]), ()))
+        _item(
+            row,
+            key,
+            Called(names[row["network"]]),
+            beside.get(row["input_set_id"]),
+            before.get((row["person"], row["network"]), ()),
+        )
         for row in found
         if (row["input_set_id"], row["run"]) not in seen
     ]
@@ -146,8 +158,6 @@ def mark(database: Database, input_set_id: int, said: str, who: str, run: str | 
     return f"result {input_set_id} was looked at by {who}: {said}"
 
 
-# ------------------------------------------------------------------ doubts
-
 Histories = Mapping[tuple[int, str], Sequence[Row]]
 
 
@@ -158,16 +168,8 @@ def _histories(found: Sequence[Row]) -> Histories:
     return by_person
 
 
-def _item(row: Row, key: Key, beside: Mapping[str, Any] | None, history: Sequence[Row]) -> Item:
-    doubts = sorted(
-        [
-            *_of_candidate(beside or {}),
-            *_of_the_network(row["segments"]),
-            *_of_flags(row["flags"]),
-            *_of_prior(row, history),
-        ],
-        reverse=True,
-    )
+def _item(row: Row, key: Key, called: Called, beside: Mapping[str, Any] | None, history: Sequence[Row]) -> Item:
+    found = doubts.of(row["segments"], row["flags"], beside or {}, _before(row, history), called)
     return Item(
         input_set_id=row["input_set_id"],
         run=row["run"],
@@ -177,57 +179,16 @@ def _item(row: Row, key: Key, beside: Mapping[str, Any] | None, history: Sequenc
         study_date=row["study_date"][:8],
         patient=row["patient_id"],
         made=row["created"],
-        score=round(1 - math.prod(1 - min(part, 1.0) for part, _ in doubts), 4) if doubts else 0.0,
-        reasons=tuple(sentence for _, sentence in doubts),
+        score=doubts.together(found),
+        reasons=tuple(sentence for _, sentence in found),
         audit=is_sampled(key, row["run"]),
     )
 
 
-Doubt = tuple[float, str]
-
-
-def _of_candidate(agreement: Mapping[str, Any]) -> list[Doubt]:
-    """The class on which a candidate in the shadow agrees least."""
-    dices = [(one["dice"], value) for value, one in agreement.items() if one["dice"] is not None]
-    if not dices or min(dices)[0] > 0.999:
-        return []
-    dice, value = min(dices)
-    return [(1 - dice, f"a candidate disagrees on class {value}: Dice {dice:.2f}")]
-
-
-def _of_the_network(segments: Sequence[Mapping[str, Any]]) -> list[Doubt]:
-    """The segment of which the network was least sure: by its mean entropy, and by how its passes disagree."""
-    found = []
-    for measure, words in (("entropy", "mean entropy"), ("disagreement", "its passes disagree by")):
-        sure = [(one[measure], one["value"]) for one in segments if one.get(measure)]
-        if sure:
-            worst, value = max(sure)
-            found.append((worst, f"unsure of class {value}: {words} {worst:.2f}"))
-    judged = [abs(one["probability"] - 0.5) for one in segments if one.get("probability") is not None]
-    if judged:
-        found.append((1 - 2 * min(judged), f"a probability {min(judged):.2f} away from one half"))
-    return found
-
-
-def _of_flags(flags: Sequence[Mapping[str, Any]]) -> list[Doubt]:
-    return [(OF_A_FLAG, one["sentence"]) for one in flags]
-
-
-def _of_prior(row: Row, history: Sequence[Row]) -> list[Doubt]:
-    """The segment whose volume changed most since the last study of the patient."""
+def _before(row: Row, history: Sequence[Row]) -> Row | None:
+    """What was measured in the study before; None where there is none, or a study has several readings."""
     earlier = [one for one in history if one["study_date"] and one["study_date"] < row["study_date"]]
-    if row["slot"] or not earlier:
-        return []
-    then = {one["value"]: one["volume_ml"] for one in earlier[-1]["segments"] if one.get("volume_ml") is not None}
-    changes = [
-        (abs(now - then[one["value"]]) / max(now, then[one["value"]]), one["value"], then[one["value"]], now)
-        for one in row["segments"]
-        if (now := one.get("volume_ml")) is not None and one["value"] in then and max(now, then[one["value"]]) > 0
-    ]
-    if not changes or max(changes)[0] < LEAST_CHANGE:
-        return []
-    part, value, old, new = max(changes)
-    return [(part, f"class {value} changed since {earlier[-1]['study_date'][:8]}: {old:.0f} to {new:.0f} ml")]
+    return earlier[-1] if earlier and not row["slot"] else None
 
 
 def _audited(looked_at: Sequence[Row], came_back: Sequence[Row], key: Key) -> dict[str, Audited]:
@@ -288,7 +249,7 @@ def print_tables(found: Worklist, console: Console | None = None) -> None:
             )
             table.add_row(*map(plain, said))
         console.print(table)
-    for network, one in found.audited.items():
+    for network, audited in found.audited.items():
         console.print(plain(in_words(network, audited)))
 
 

@@ -61,10 +61,7 @@ def watched(
 
 
 def _one(database: Database, networks: Networks, policy: Policy, name: str, now: float, number: int) -> Watched:
-    try:
-        segments = {one.value: one.label for one in networks.known(name)[1].card.segment}
-    except Failed:
-        segments = {}  # it cannot be used now; what it did is there
+    segments = classes(networks, name)  # it may write what it finds installed: not within a transaction that reads
     with database.read() as tx:
         against = looking.reference(tx, name, policy)
         return Watched(
@@ -75,6 +72,14 @@ def _one(database: Database, networks: Networks, policy: Policy, name: str, now:
             looks=[_look(row) for row in reviews.looks(tx, name, LOOKS)],
             reviews=[_review(row) for row in reviews.listing(tx, name, LOOKS)],
         )
+
+
+def classes(networks: Networks, name: str) -> dict[int, str]:
+    """Label value -> name, as a network's card has them; none where it cannot be used now."""
+    try:
+        return {one.value: one.label for one in networks.known(name)[1].card.segment}
+    except Failed:
+        return {}
 
 
 def _said(against: looking.Reference, policy: Policy) -> str:

@@ -50,6 +50,8 @@ class Week:
         results: input sets that results were made of; empty, flagged: those in which nothing was found, with a flag.
         flags, refused: code -> how many.
         delivered, accepted, corrected, pending: of the results; `unchanged` of the accepted came back as they were.
+        acceptance_rate: of those that are accepted or corrected; None while any is pending: corrections come first, and
+            a rate of what came so far would be too low.
         dice: of drafts with their corrections, means over the classes.
         volumes_ml: label value -> over the results in which it was found.
     """
@@ -135,6 +137,7 @@ def _week(day: date, measured: Sequence[Row], refused: Sequence[Row], back: Mapp
     corrected = sum(one is not None and one["state"] != NOT_DIFFERENT for one in came)
     alone = [row["delivered"] for row, one in zip(measured, came, strict=True) if one is None and row["delivered"]]
     accepted = unchanged + sum(at <= settled for at in alone)
+    pending = sum(at > settled for at in alone)
     judged = accepted + corrected
     dices = [
         dice
@@ -154,8 +157,8 @@ def _week(day: date, measured: Sequence[Row], refused: Sequence[Row], back: Mapp
         accepted=accepted,
         unchanged=unchanged,
         corrected=corrected,
-        pending=sum(at > settled for at in alone),
-        acceptance_rate=round(accepted / judged, 4) if judged else None,
+        pending=pending,
+        acceptance_rate=round(accepted / judged, 4) if judged and not pending else None,
         dice=Spread.of(dices),
         volumes_ml=_volumes(row["segments"] for row in measured),
     )

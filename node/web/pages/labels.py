@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -10,6 +12,7 @@ from db.accounts import Role
 
 from ...errors import Failed
 from ...operations import labels, worklist
+from ...operations.watch.show import classes
 from ..page import Form, Navigation, done, needs, node_of, render, text, user_of, whole
 
 STATES = ("quarantined", "waiting", "ready", "accepted", "superseded", "rejected")
@@ -56,7 +59,8 @@ def decide(request: Request, form: Form) -> Response:
 def work(request: Request) -> Response:
     """What should be looked at."""
     node = node_of(request)
-    found = worklist.worklist(node.database, node.learning.key, request.query_params.get("network") or None)
+    network = request.query_params.get("network") or None
+    found = worklist.worklist(node.database, node.learning.key, partial(classes, node.networks), network)
     return render(
         request, "worklist.html", of=found, one_in=worklist.ONE_IN, days=worklist.DAYS, in_words=worklist.in_words
     )
