@@ -20,6 +20,7 @@ from .reloadable import RELOADABLE, part_of
 from .retention import RetentionSection
 from .routes import Route
 from .sections import AETitle, Section
+from .watch import WatchSection
 from .web import WebSection
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
@@ -158,6 +159,7 @@ class Settings(Section):
     fetch: FetchSection = FetchSection()
     learning: LearningSection = LearningSection()
     retention: RetentionSection = RetentionSection()
+    watch: WatchSection = WatchSection()
     web: WebSection = WebSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import job_orders, jobs, results
+from . import job_orders, jobs, results, trials
 from .database import Clock, insert
 from .job_states import JobKind
 from .tables import delivery, input_set, job, outage, result, study
@@ -36,9 +36,13 @@ def queue(
     What was not sent any more, because something newer had taken its place, is to be sent after all. What a destination
     has refused in this form before, and was sent in another one, is not sent to it again.
 
+    Nothing of a trial is sent anywhere.
+
     Args:
         held_because: why a person has to release them first; empty where they may go.
     """
+    if trials.is_one(tx, study_id):
+        return  # nothing of it is sent, whoever asks
     state, reason = ("held", held_because) if held_because else ("waiting", None)
     for destination in destinations:
         for result_id in result_ids:

@@ -52,6 +52,13 @@ def cancel(tx: Connection, job_id: int, because: str) -> bool:
     return True
 
 
+def cancel_open(tx: Connection, kind: JobKind, subject: str, because: str) -> bool:
+    """The same for the open job of a kind for a subject; False where there is none."""
+    mine = sa.select(job.c.id).where(job.c.kind == kind, job.c.subject == subject, job.c.state.in_(OPEN))
+    found = tx.execute(mine).scalar()
+    return found is not None and cancel(tx, found, because)
+
+
 def due_in(tx: Connection, kind: JobKind, subject_prefix: str, seconds: float) -> int:
     """Make the waiting jobs of a kind due in so many seconds: what they wait for is back, or away for so long."""
     return tx.execute(

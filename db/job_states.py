@@ -53,6 +53,7 @@ class JobKind(StrEnum):
     RECONCILE = "reconcile"
     PRIOR = "prior"
     PURGE = "purge"
+    WATCH = "watch"
 
 
 class Outcome(StrEnum):

@@ -11,6 +11,7 @@ from . import completeness, job_orders, jobs
 from .database import Clock
 from .job_states import JobKind
 from .tables import series, series_fact, study
+from .trials import no_trial
 
 #: no PACS is asked how many images a study has
 NOBODY: Mapping[str, float] = {}
@@ -111,8 +112,8 @@ def hold(tx: Connection, study_id: int, because: str) -> None:
 
 
 def closed_since(tx: Connection, since: float) -> Sequence[RowMapping]:
-    """The studies that were closed after a time (seconds since 1970), the oldest first."""
-    closed = sa.select(study).where(study.c.closed >= since, study.c.last_image.is_not(None))
+    """The studies that were closed after a time (seconds since 1970), the oldest first; no trials."""
+    closed = sa.select(study).where(study.c.closed >= since, study.c.last_image.is_not(None), no_trial())
     return tx.execute(closed.order_by(study.c.closed, study.c.id)).mappings().all()
 
 

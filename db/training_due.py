@@ -21,14 +21,15 @@ def under_way(tx: Connection) -> RowMapping | None:
 def new_patients(tx: Connection, network: str) -> int:
     """How many persons of the train bucket have a label to learn from, and no run of the network was about them yet.
 
-    A run that failed was about them too: what made it fail would make the next one fail, every night.
+    A run that failed was about them too: what made it fail would make the next one fail, every night. So was one that a
+    person stopped: it would begin again at once.
     """
     person = sa.func.coalesce(patient.c.alias_of, patient.c.id)
     known = (
         sa.select(person)
         .join(data_set_member, data_set_member.c.patient_id == patient.c.id)
         .join(training_run, training_run.c.data_set_id == data_set_member.c.data_set_id)
-        .where(training_run.c.network == network, training_run.c.state != "cancelled")
+        .where(training_run.c.network == network)
     )
     there = {row["patient_id"] for row in usable(tx, network) if row["bucket"] == "train"}
     return len(there - set(tx.execute(known).scalars()))

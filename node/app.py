@@ -23,6 +23,7 @@ from db.job_states import Backoff
 from models.card import SHIPPED
 
 from . import __version__
+from .configured import retention_of, watching_of
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
@@ -30,6 +31,7 @@ from .operations.at_rest import require_finished
 from .operations.expecting import Expectation
 from .operations.retention import Policy
 from .operations.routes import Route
+from .operations.watch.looking import Policy as WatchPolicy
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
 from .reloading import Configuration, note_file
@@ -112,6 +114,7 @@ class Node:
     fetch: FetchPolicy
     learning: LearningPolicy
     retention: Policy
+    watch: WatchPolicy
     quiet_seconds: float
     device: str
     """where networks run and are trained: "auto", "cpu", "cuda", ..."""
@@ -198,6 +201,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         fetch=live.fetch,
         learning=_learning(settings),
         retention=retention_of(settings),
+        watch=watching_of(settings),
         quiet_seconds=settings.receive.quiet_seconds,
         device=work.device,
         decoders=Decoders(work.decode_processes),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from db import arrivals, deadlines, firing, input_sets, jobs, refusals, route_decisions, studies, upstreams
+from db import arrivals, deadlines, firing, input_sets, jobs, refusals, route_decisions, studies, trials, upstreams
 from db.database import Row
 from db.input_sets import Choice
 from db.job_states import Claim, JobState
@@ -29,20 +29,23 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
         arriving = studies.is_arriving(row, waits=awaiting.anything(node))
         quiet = firing.quiet(tx, job.study_id) if arriving else None
         rows = [one for one in arrivals.images(tx, job.study_id) if quiet is None or one["series_uid"] in quiet]
+        tried = trials.of_study(tx, job.subject)
     with stages("headers"):
-        also = routes.keywords(node.routes, node.expected.values())
+        by = node.routes if tried is None else (routes.of_trial(tried["network"]),)
+        also = routes.keywords(by, node.expected.values())
         study = candidates.gather(rows, node.archive, node.decoders, also)
     with stages("choose"):
         at = datetime.now().astimezone().time()
-        judged = routes.judge(node.routes, study.series, at)
-        if quiet is None:
+        judged = routes.judge(by, study.series, at)
+        if quiet is None and tried is None:
             awaiting.whole(node, row, judged, at)
-        decision = decide(judged, node.networks, study, quiet)
+        decision = decide(judged, node.networks, study, quiet, although_off=tried is not None)
     with node.database.write() as tx:
         _note(tx, node, study, judged, also)
         choices = prior_fetching.unsent(tx, row, decision.choices)
         chosen = _record(tx, node, row, rows if arriving else (), choices)
-        prior_fetching.ask(tx, node, row, choices)
+        if tried is None:
+            prior_fetching.ask(tx, node, row, choices)
         if quiet is not None:
             said = f"{len(quiet)} series were quiet; the study is still arriving"
             jobs.finish(tx, job, JobState.DONE, stages.report("fired", said))

@@ -262,5 +262,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "erase": keep,
     "resend": keep,
     "restore": keep,
+    "watch": learn,
     "demo": demo,
 }

@@ -20,6 +20,7 @@ from .operations.conditions import CALLING_AE_TITLE, Condition
 from .operations.expecting import Expectation, ExpectedSeries
 from .operations.retention import Policy
 from .operations.routes import PRIORITIES, Route
+from .operations.watch.looking import Policy as WatchPolicy
 from .outbound.target import Target, Web
 from .pull.pacs import FetchPolicy, Limits, Pacs
 
@@ -70,6 +71,16 @@ def fetching_of(settings: Settings) -> FetchPolicy:
         reconcile_at=time.fromisoformat(section.reconcile) if section.reconcile else None,
         reconcile_days=section.reconcile_days,
         reconcile_fetch=section.reconcile_fetch,
+    )
+
+
+def watching_of(settings: Settings) -> WatchPolicy:
+    """How networks are watched."""
+    section = settings.watch
+    return WatchPolicy(
+        reference_persons=section.reference_persons,
+        fewest_persons=section.fewest_persons,
+        accepted_days=section.accepted_days,
     )
 
 

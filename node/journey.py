@@ -11,12 +11,14 @@ fetch     worker   -> a study that is somewhere else, at night             fetch
 prior     worker   -> an earlier study, to be compared with                prior_fetching, pull
 reconcile worker   -> what a PACS has that never came                        reconciling, pull
 label     worker   -> what a person corrected, read as truth to learn from labelling, learning
+watch     worker   -> whether what networks read has drifted, once a week   operations.watch
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,6 +26,7 @@ from datetime import datetime
 from typing import Any
 
 from db import (
+    appearances,
     deliveries,
     input_sets,
     job_orders,
@@ -66,9 +69,13 @@ from .operations import purge as removing
 from .operations.at_rest import undisturbed
 from .operations.routes import PRIORITIES
 from .operations.sweep import sweep_home
+from .operations.watch import looking
 from .prediction import predict, read
 from .progress import Progress
+from .study import appearance
 from .study.channels import Channels
+
+logger = logging.getLogger(__name__)
 
 CHOOSING_SECONDS = 3.0
 #: a training has to have left the device within 45 s of being asked
@@ -103,6 +110,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
         reach("volume-built")
         with stages("objects"):  # before the network runs: headers that cannot stand in a result are refused at once
             ahead = Ahead(repaired(built.first.headers, built.first.geometry))
+        looks = appearance.of(built.volumes, bundle.card.input)
         affine = built.first.geometry.affine
         answer = _predicted(node, job, bundle, built, affine, stages)
         reach("predicted")
@@ -120,6 +128,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             if not upstreams.was_read(tx, job.input_set_id, {one.channel: one.result["id"] for one in read_before}):
                 raise Unavailable("upstream-waiting", "a result that was read was replaced meanwhile", SHARED_SECONDS)
             making.commit(tx, node, job, input_set, version, done, outdated=outdated)
+            appearances.record(tx, job.input_set_id, looks)
             labelling.ask_again(tx, node, input_set["study_id"])
             upstreams.changed(tx, job.input_set_id, node.work.attempts)
             if done.fault:
@@ -235,6 +244,15 @@ def purge(node: Node, job: Claim, stages: Stages) -> None:
         jobs.finish(tx, job, JobState.DONE, stages.report(sentence=str(done)))
 
 
+def watch(node: Node, job: Claim, stages: Stages) -> None:
+    """Compare what each network read last week with its reference; what has drifted opens a review."""
+    with stages("drift"):
+        for said in looking.look_at_all(node.database, node.watch):
+            logger.warning("%s", said)
+    with node.database.write() as tx:
+        jobs.finish(tx, job, JobState.DONE, stages.report())
+
+
 Step = Callable[[Node, Claim, Stages], None]
 
 
@@ -271,4 +289,5 @@ STEPS: dict[JobKind, Step] = {
     JobKind.FETCH: fetching.fetch,
     JobKind.RECONCILE: reconciling.reconcile,
     JobKind.PRIOR: prior_fetching.prior,
+    JobKind.WATCH: watch,
 }

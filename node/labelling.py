@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from db import jobs, label_images, labels, measurements
+from db import jobs, label_images, labels, measurements, trials
 from db.arrivals import Kind
 from db.database import Row
 from db.job_states import Claim, JobState
@@ -100,7 +100,7 @@ def _found(node: Node, one: _Object, stages: Stages) -> list[_Found]:
     try:
         with stages("meant"):
             subject = outlined.subject(node.archive.at(one.source["path"]))
-            every = meant.find(node.database, node.archive, subject, one.source)
+            every = _no_trials(node, meant.find(node.database, node.archive, subject, one.source))
     except Unavailable as later:
         return [_Found(replace(unknown, state="waiting", code=later.code, sentence=later.sentence))]
     except Refused as refusal:
@@ -113,6 +113,17 @@ def _found(node: Node, one: _Object, stages: Stages) -> list[_Found]:
     known = {row["network"] for row in one.rows}
     taught = [each for each in found if each.finding.state != QUARANTINED or each.finding.network in known]
     return taught or found
+
+
+def _no_trials(node: Node, every: Sequence[Meant]) -> list[Meant]:
+    """Nothing is learnt from what somebody brought to try a network."""
+    with node.database.read() as tx:
+        found = [each for each in every if not trials.is_one(tx, each.input_set["study_id"])]
+    if not found:
+        raise Refused(
+            "label-of-a-trial", "it outlines images that were brought to try a network; nothing is learnt there"
+        )
+    return found
 
 
 def _learners(node: Node, each: Meant, named: Sequence[str]) -> Iterator[tuple[str, Bundle]]:

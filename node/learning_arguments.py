@@ -22,17 +22,38 @@ def add(commands: Commands, node: ArgumentParser) -> None:
         group(commands, "models", "the networks: their versions, which one is live, and who decided so"), node
     )
     _audit(group(commands, "audit", "the record of what was learnt, judged and decided"), node)
+    _watch(command(commands, node, "watch", "week by week: what networks found, what was corrected, what drifts"))
     retrain = command(commands, node, "retrain", "train a network on what came back, and judge the result")
     retrain.set_defaults(command="retrain")
     retrain.add_argument("network", metavar="NETWORK")
     retrain.add_argument("--now", action="store_true", help="do not wait for the window of `[learning]`")
+    retrain.add_argument("--stop", action="store_true", help="stop the training that is under way; with --reason")
+    retrain.add_argument("--reason", default="", metavar="TEXT", help="with --stop: kept with the decision")
     retrain.add_argument("--no-wait", action="store_true", help="do not follow it; the node works on it")
+
+
+def _watch(watch: ArgumentParser) -> None:
+    watch.set_defaults(command="watch")
+    watch.add_argument("network", nargs="?", metavar="NETWORK", help="only this one")
+    watch.add_argument("--json", action="store_true", help="the same for programs, complete")
+    watch.add_argument("--close", type=int, metavar="REVIEW", help="close a review that drift has opened")
+    watch.add_argument("--reason", default="", metavar="TEXT", help="with --close: kept with the decision")
+    watch.add_argument(
+        "--new-reference",
+        action="store_true",
+        help="with --close: the change is meant to stay; what is read from now on is the new reference",
+    )
 
 
 def _labels(labels: Commands, node: ArgumentParser) -> None:
     listed = command(labels, node, "list", "the labels, the newest first")
     listed.add_argument("--state", help="only those in this state: ready, accepted, waiting, quarantined, ...")
     listed.add_argument("--json", action="store_true", help="the same for programs, complete")
+    work = command(labels, node, "worklist", "results to be looked at: the most doubtful ones, and 1 in 20 at random")
+    work.add_argument("network", nargs="?", metavar="NETWORK", help="only of this one")
+    work.add_argument("--json", action="store_true", help="the same for programs")
+    for said, text in (("agreed", "it was looked at, and is right"), ("corrected", "it was corrected, elsewhere")):
+        work.add_argument(f"--{said}", type=int, metavar="ID", help=text)
     mapped = command(labels, node, "map", "say which class a structure is; `labels list` names the structures")
     mapped.add_argument("id", type=int, metavar="ID")
     mapped.add_argument("pairs", nargs="+", metavar="NAME=VALUE", help='a structure and a label value, "GTV Mass=1"')

@@ -30,6 +30,19 @@ def list_labels(options: argparse.Namespace) -> int:
     return show(options, {"labels": found}, partial(labels.print_tables, found))
 
 
+def work_list(options: argparse.Namespace) -> int:
+    from .operations import worklist
+    from .operations.watch import show as watching
+
+    node = node_of(options)
+    for said in worklist.SAID:
+        if (marked := getattr(options, said)) is not None:
+            return say(worklist.mark(node.database, marked, said, who()))
+    names = partial(watching.classes, node.networks)
+    found = worklist.worklist(node.database, node.learning.key, names, options.network)
+    return show(options, worklist.as_values(found), partial(worklist.print_tables, found))
+
+
 def map_label(options: argparse.Namespace) -> int:
     from .operations import labels
 
@@ -98,11 +111,27 @@ def retrain(options: argparse.Namespace) -> int:
     from .operations import retrain as ordering
 
     node = node_of(options)
+    if options.stop:
+        return say(ordering.stop(node.database, options.network, who(), options.reason))
     wait_seconds = 0.0 if options.now else node.learning.wait_seconds(datetime.now().astimezone().time())
     say(ordering.ask(node.database, node.networks, options.network, node.work.attempts, who(), wait_seconds))
     if wait_seconds or options.no_wait:
         return 0
     return follow.training(node.database, node.archive.home, options.network)
+
+
+# -------------------------------------------------------------------- watch
+
+
+def watch(options: argparse.Namespace) -> int:
+    from .operations.watch import looking
+    from .operations.watch import show as watching
+
+    node = node_of(options)
+    if options.close is not None:
+        return say(looking.close(node.database, options.close, who(), options.reason, renew=options.new_reference))
+    found = watching.watched(node.database, node.networks, node.watch, options.network)
+    return show(options, watching.as_values(found), partial(watching.print_tables, found))
 
 
 # -------------------------------------------------------------------- audit
@@ -129,6 +158,7 @@ def show_head(options: argparse.Namespace) -> int:
 
 COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("labels", "list"): list_labels,
+    ("labels", "worklist"): work_list,
     ("labels", "map"): map_label,
     ("labels", "reject"): reject_label,
     ("labels", "add"): add_labels,
@@ -141,4 +171,5 @@ COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("audit", "verify"): verify_record,
     ("audit", "head"): show_head,
     ("retrain", ""): retrain,
+    ("watch", ""): watch,
 }

@@ -20,6 +20,7 @@ from . import reconciling
 from .app import Node
 from .operations import completeness, retrain
 from .operations.retrain import Terms
+from .operations.watch import looking
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def run(node: Node, stopping: threading.Event) -> None:
     if node.retention.when_full:
         scheduler.add_job(look_at_the_disk, "interval", seconds=DISK_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
+    scheduler.add_job(ask_for_watch, "cron", minute=41, args=[node], misfire_grace_time=600)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.start()
     _keep_settling(node, stopping)
@@ -181,5 +183,15 @@ def look_at_the_disk(node: Node) -> None:
     try:
         with node.database.write() as tx:
             jobs.enqueue(tx, JobKind.PURGE, "home", max_attempts=SWEEP_ATTEMPTS, priority=FULL_PRIORITY)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
+
+
+def ask_for_watch(node: Node) -> None:
+    """One look per week at what the networks read, whoever asks first, and however late."""
+    kind, subject, due = looking.due(datetime.now().astimezone())
+    try:
+        with node.database.write() as tx:
+            jobs.enqueue(tx, kind, subject, due=due, max_attempts=SWEEP_ATTEMPTS, priority=SWEEP_PRIORITY)
     except DatabaseUnreachable as error:
         logger.warning("%s", error)

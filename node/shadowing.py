@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from db import input_sets, jobs, networks, results, shadows, training_runs
+from db import input_sets, jobs, networks, results, shadows, training_runs, trials
 from db.job_states import Claim, JobKind, JobState
 from db.networks import VersionState
 from models import membership
@@ -36,7 +36,9 @@ WHO = "planimeter"
 
 
 def ask(tx: Any, node: Node, input_set: Any, champion: int) -> None:
-    """Where a version of its network is in the shadow, it is to read this input set too."""
+    """Where a version of its network is in the shadow, it is to read this input set too, unless that is a trial."""
+    if trials.is_one(tx, input_set["study_id"]):
+        return
     for row in networks.versions(tx, input_set["network"], VersionState.SHADOW):
         if row["id"] != champion:
             jobs.enqueue(

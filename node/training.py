@@ -60,13 +60,22 @@ def train(node: Node, job: Claim, stages: Stages) -> None:
     try:
         with stages("training"):
             limit_seconds = 60 * node.learning.max_minutes * _longer(order) + MARGIN_SECONDS
-            done = trainer.train(folder, lambda: trying.study_waits(node), limit_seconds, node.learning.processes)
+            done = trainer.train(folder, lambda: _leave(node, run), limit_seconds, node.learning.processes)
     except Unavailable as error:
         with node.database.write() as tx:
-            training_runs.change(tx, run["id"], RunState.WAITING)
+            if training_runs.find(tx, run["id"])["state"] in training_runs.OPEN:  # nobody stopped it
+                training_runs.change(tx, run["id"], RunState.WAITING)
         raise Unavailable(error.code, error.sentence, node.learning.quiet_seconds) from error
     reach("trained-before-row")
     _commit(node, job, run, parent, folder, done, stages)
+
+
+def _leave(node: Node, run: Any) -> str:
+    """Why the training has to leave the device; "" where it may go on."""
+    with node.database.read() as tx:
+        if training_runs.find(tx, run["id"])["state"] not in training_runs.OPEN:
+            return "a person has stopped it"
+    return trying.study_waits(node)
 
 
 def _parent(node: Node, run: Any) -> Bundle:

@@ -30,7 +30,10 @@ from .journey import STEPS, gave_up
 logger = logging.getLogger(__name__)
 
 LOOPS: dict[str, tuple[JobKind, ...]] = {
-    "work": (JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL, JobKind.SWEEP, JobKind.PURGE),
+    "work": (
+        *(JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL),
+        *(JobKind.SWEEP, JobKind.PURGE, JobKind.WATCH),
+    ),
     "send": (JobKind.DELIVER, JobKind.COMMIT),
     "learn": (JobKind.TRAIN, JobKind.EVALUATE, JobKind.SHADOW),
     "receive": (JobKind.PRIOR, JobKind.FETCH, JobKind.RECONCILE),

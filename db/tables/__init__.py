@@ -21,6 +21,7 @@ from .learning import (
 from .outcome import commitment, delivery, measurement, outage, result, verdict
 from .pulled import lacking_study, prior_fetch, reconciliation
 from .upkeep import doomed_file
+from .watch import appearance, drift_look, inspection, review, trial
 from .work import (
     attempt,
     dispatch,
@@ -39,6 +40,7 @@ from .work import (
 
 __all__ = [
     "account",
+    "appearance",
     "attempt",
     "caller",
     "commitment",
@@ -48,11 +50,13 @@ __all__ = [
     "delivery",
     "dispatch",
     "doomed_file",
+    "drift_look",
     "evaluation",
     "event",
     "input_member",
     "input_set",
     "input_upstream",
+    "inspection",
     "instance",
     "job",
     "label",
@@ -71,6 +75,7 @@ __all__ = [
     "refusal",
     "release",
     "result",
+    "review",
     "route_decision",
     "series",
     "series_fact",
@@ -81,5 +86,6 @@ __all__ = [
     "study",
     "suspicion",
     "training_run",
+    "trial",
     "verdict",
 ]

@@ -29,6 +29,16 @@ def take_file(inbox: Inbox, file: Path, source: Source = SUBMITTED) -> Seen:
     Raises:
         Refused: it is no Part 10 file, its transfer syntax is not taken, or `Inbox.take` refuses it.
     """
+    spooled, syntax = spool_file(inbox, file)
+    return inbox.take(spooled, syntax, source)
+
+
+def spool_file(inbox: Inbox, file: Path) -> tuple[Path, UID]:
+    """A copy of a Part 10 file in the spool, with file meta information of our own; and its transfer syntax.
+
+    Raises:
+        Refused: it is no Part 10 file, or its transfer syntax is not taken.
+    """
     spooled = inbox.archive.new_spool_file()
     try:
         with file.open("rb") as stream, spooled.open("xb") as target:
@@ -39,7 +49,7 @@ def take_file(inbox: Inbox, file: Path, source: Source = SUBMITTED) -> Seen:
     except BaseException:
         spooled.unlink(missing_ok=True)
         raise
-    return inbox.take(spooled, meta.TransferSyntaxUID, source)
+    return spooled, meta.TransferSyntaxUID
 
 
 def submitted_meta(source: object, file: Path) -> FileMetaDataset:

@@ -227,6 +227,18 @@ class Inbox:
             refusals.count_caller(tx, source.address, source.calling_ae, refusal.code, refusal.sentence)
 
 
+def looked_at(spooled: Path, transfer_syntax: UID) -> Dataset:
+    """The header of a file in the spool that may be taken in: whole, and with UIDs that are some.
+
+    Raises:
+        Refused: as `Inbox.take`, of what can be seen in the file alone.
+    """
+    with spooled.open("rb") as stream, _mapped(stream.fileno()) as data:
+        header = read_header(data, data_set_start(data), transfer_syntax, WANTED)
+    check_uids(header, None)
+    return header
+
+
 @contextmanager
 def _mapped(descriptor: int) -> Iterator[memoryview]:
     if not os.fstat(descriptor).st_size:

@@ -37,13 +37,19 @@ class Decision:
 
 
 def decide(
-    judged: Sequence[Judged], networks: Networks, study: Candidates, quiet: Mapping[str, float] | None = None
+    judged: Sequence[Judged],
+    networks: Networks,
+    study: Candidates,
+    quiet: Mapping[str, float] | None = None,
+    *,
+    although_off: bool = False,
 ) -> Decision:
     """What the networks read of a study.
 
     Args:
         judged: its series, with what the routes of this node say of each.
         quiet: of a study that is still arriving, see `routes.early`: what of it need not wait. Nothing is refused then.
+        although_off: networks that are off read it too: a person tries one.
 
     Raises:
         Failed: nothing was chosen, and a network cannot be used until somebody mends it.
@@ -58,7 +64,7 @@ def decide(
         return Decision(
             refused=(Refused("no-route", f"no route takes any series of this study: {_modalities(study)}"),)
         )
-    made = _Deciding(networks)
+    made = _Deciding(networks, set() if although_off else networks.switched_off())
     made.pick(offers)
     made.choose(offers)
     return made.decision()
@@ -70,8 +76,8 @@ ByRoute = list[tuple[Route, list[Series]]]
 class _Deciding:
     """What becomes of the networks that routes ask for."""
 
-    def __init__(self, networks: Networks) -> None:
-        self._off = networks.switched_off()
+    def __init__(self, networks: Networks, off: set[str]) -> None:
+        self._off = off
         self._networks = networks
         self._choices = Choices(networks, self._off)
         self._usable: dict[str, Bundle] = {}

@@ -154,7 +154,7 @@ def _name(text: str) -> str:
         raise Refused("bad-card", str(error)) from None
 
 
-def switch(networks: Networks, name: str, who: str, *, on: bool) -> str:
+def switch(networks: Networks, name: str, who: str, *, on: bool, why: str = "") -> str:
     """Let a network read studies, or not any more; a sentence.
 
     Raises:
@@ -171,7 +171,7 @@ def switch(networks: Networks, name: str, who: str, *, on: bool) -> str:
             switches.switch_on(tx, name)
         else:
             switches.switch_off(tx, name, who)
-        events.append(tx, who, ON if on else OFF, name, {})
+        events.append(tx, who, ON if on else OFF, name, {"why": why.strip()} if why.strip() else {})
     return f"{name} reads {'the studies that are chosen from now on' if on else 'no study that is chosen from now on'}"
 
 

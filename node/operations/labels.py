@@ -43,6 +43,22 @@ def listing(database: Database, state: str | None = None) -> list[dict[str, Any]
     return [_shown(row, kept_out.get(row["person"])) for row in rows]
 
 
+def find(database: Database, label_id: int) -> dict[str, Any]:
+    """One label, as `listing` has it.
+
+    Raises:
+        Refused: `no-such-label`.
+    """
+    found = next((one for one in listing(database) if one["id"] == label_id), None)
+    if found is None:
+        raise _no_label(label_id)
+    return found
+
+
+def _no_label(label_id: int) -> Refused:
+    return Refused("no-such-label", f"there is no label {label_id}; `planimeter labels list` has them")
+
+
 def _shown(row: Row, kept_out: str | None) -> dict[str, Any]:
     comparison = row["comparison"] or {}
     reason = f"{row['code']}: {row['sentence']}" if row["code"] else row["sentence"]
@@ -129,6 +145,8 @@ def map_structures(
         raise Refused("label-not-read", f"label {label_id} has no structures yet: {row['sentence']}")
     _, bundle = networks.known(row["network"])
     classes = {segment.value: segment.label for segment in bundle.card.segment}
+    if not pairs:
+        raise Refused("no-such-structure", "no structure was said to be anything")
     said = [_pair(pair, row["structures"], classes) for pair in pairs]
     with database.write() as tx:
         row = _find(tx, label_id)
@@ -187,7 +205,7 @@ def reject(database: Database, label_id: int, who: str, why: str, attempts: int 
 def _find(tx: Any, label_id: int) -> Row:
     row = labels.find(tx, label_id)
     if row is None:
-        raise Refused("no-such-label", f"there is no label {label_id}; `planimeter labels list` has them")
+        raise _no_label(label_id)
     return row
 
 

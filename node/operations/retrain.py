@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import time
 from typing import Any
 
-from db import events, jobs, people, training_due
+from db import events, job_orders, jobs, people, training_due, training_runs
 from db.database import Database
 from db.job_states import JobKind
 from models.finding_rules import Result
@@ -61,6 +61,31 @@ def ask(database: Database, networks: Networks, network: str, attempts: int, who
             raise Refused("training-open", "a training was asked for already, and there is one at a time")
     when = f"in {wait_seconds / 3600:.1f} hours, when the window opens (--now does not wait)" if wait_seconds else "now"
     return f"{network} is trained {when}, as soon as no study needs the device"
+
+
+def stop(database: Database, network: str, who: str, why: str) -> str:
+    """Nobody wants the training of a network that was asked for, runs, or waits to be judged.
+
+    What it has learnt so far is kept in its folder and leads to no version. It counts as a training about the patients
+    that it had, so that none begins by itself until others have come.
+
+    Raises:
+        Refused: `no-reason`, `no-training`.
+    """
+    if not why.strip():
+        raise Refused("no-reason", "stopping a training needs a reason: --reason TEXT")
+    because = f"stopped by {who}: {why.strip()}"
+    with database.write() as tx:
+        run = training_runs.open_of(tx, network)
+        asked = [job_orders.cancel_open(tx, JobKind.TRAIN, network, because)]
+        if run is not None:
+            training_runs.change(tx, run["id"], training_runs.RunState.CANCELLED, who=who, reason=because)
+            asked.append(job_orders.cancel_open(tx, JobKind.EVALUATE, str(run["id"]), because))
+        elif not any(asked):
+            raise Refused("no-training", f"no training of {network} is under way")
+        else:
+            events.append(tx, who, "training stopped", network, {"why": why.strip()})
+    return f"the training of {network} is stopped; the device is free within a minute"
 
 
 def ask_where_due(database: Database, networks: Networks, terms: Terms, now: time) -> list[str]:

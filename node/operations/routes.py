@@ -70,6 +70,11 @@ class Verdict:
         }
 
 
+def of_trial(network: str) -> Route:
+    """What stands in the place of all routes where a person tries a network: every series, and nothing is sent."""
+    return Route(f"trial of {network}", (), (), (network,), (), PRIORITIES["routine"], live=False)
+
+
 #: a series with the verdicts of all routes
 Judged = tuple[Series, tuple[Verdict, ...]]
 
