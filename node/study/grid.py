@@ -163,11 +163,8 @@ def _frame(image: pixels.Stored, frame: int | None, decoders: Decoders) -> NDArr
     alone = dataclasses.replace(image, shape=image.frame_shape)
     size = alone.native_bytes
     swapped = image.in_words and image.header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
-    values = (
-        None if swapped and size % 2 else dataclasses.replace(alone, pixels_at=image.pixels_at + frame * size).native
-    )
-    if values is None:  # bytes of one frame and of the next lie in one word
-        whole = image.native
-        assert whole is not None
-        return whole[frame]
+    if swapped and size % 2:  # bytes of one frame and of the next lie in one word
+        (values,) = pixels.decoded([image], decoders)
+        return values[frame]
+    (values,) = pixels.decoded([dataclasses.replace(alone, pixels_at=image.pixels_at + frame * size)], decoders)
     return values

@@ -77,19 +77,29 @@ def draw(
         colours: label values -> colour, of what is outlined; where outlines share pixels, each is drawn by itself.
         box: rows and columns that are framed: the part that another picture shows.
     """
+    pixels = ground(plane, window, look)
+    outline(pixels, plane.labels, colours, look.contour)
+    image = Image.fromarray(pixels)
+    zoom = image.width / plane.labels.shape[1], image.height / plane.labels.shape[0]
+    if box is not None:
+        _frame(image, box, zoom)
+    put_letters(image, plane, look)
+    _measure(image, plane, diameters, zoom, look.font)
+    return image
+
+
+def ground(plane: Plane, window: Window, look: Look) -> NDArray[np.uint8]:
+    """A plane without anything drawn on it: (rows, columns, 3)."""
     scale = min(look.width / plane.width_mm, look.height / plane.height_mm)
     size = max(1, round(plane.width_mm * scale)), max(1, round(plane.height_mm * scale))
     shown = Image.fromarray(window.grey(plane.values)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
-    pixels = np.array(shown)
-    _outline(pixels, plane.labels, colours, look.contour)
-    image = Image.fromarray(pixels)
-    zoom = size[0] / plane.labels.shape[1], size[1] / plane.labels.shape[0]
-    if box is not None:
-        _frame(image, box, zoom)
+    return np.array(shown)
+
+
+def put_letters(image: Image.Image, plane: Plane, look: Look) -> None:
+    """The patient's sides, and a scale."""
     _letters(image, plane.edges, look.font)
-    _scale(image, plane, zoom[0], look.font)
-    _measure(image, plane, diameters, zoom, look.font)
-    return image
+    _scale(image, plane, image.width / plane.labels.shape[1], look.font)
 
 
 def resized(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -103,7 +113,7 @@ def resized(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     return labels
 
 
-def _outline(
+def outline(
     pixels: NDArray[np.uint8], labels: NDArray[np.uint8], colours: Mapping[Values, Colour], thickness: int
 ) -> None:
     """Colour the pixels just inside the boundary of each structure, and darken those just outside: any ground is dark.
