@@ -83,6 +83,11 @@ def last_segmentation(tx: Connection, input_set_id: int) -> RowMapping | None:
     return tx.execute(newest.limit(1)).mappings().one_or_none()
 
 
+def of_ids(tx: Connection, ids: Sequence[int]) -> Sequence[RowMapping]:
+    """Results by their ids."""
+    return tx.execute(sa.select(result).where(result.c.id.in_(ids)).order_by(result.c.id)).mappings().all()
+
+
 def has_path(tx: Connection, path: str) -> bool:
     """Whether a file of the archive is a result."""
     return tx.execute(sa.select(result.c.id).where(result.c.path == path)).first() is not None

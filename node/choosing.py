@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from db import arrivals, input_sets, jobs, refusals, route_decisions, studies, upstreams
+from db import arrivals, by_hand, input_sets, jobs, refusals, route_decisions, studies, upstreams
 from db.input_sets import Choice
 from db.job_states import Claim, JobState
 
 from . import fetching, labelling, notices, rejections
 from .app import Node
 from .attempt import Stages
+from .operations import by_hand as asked
 from .operations import routes
 from .operations.decide import decide
 from .study import candidates, series
@@ -23,11 +24,12 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
     assert job.study_id is not None
     with node.database.read() as tx:
         rows = arrivals.images(tx, job.study_id)
+        every = (*node.routes, *asked.routes_of(by_hand.asked_networks(tx, job.study_id)))
     with stages("headers"):
         also = routes.keywords(node.routes)
         study = candidates.gather(rows, node.archive, node.decoders, also)
     with stages("choose"):
-        judged = routes.judge(node.routes, study.series, datetime.now().astimezone().time())
+        judged = routes.judge(every, study.series, datetime.now().astimezone().time())
         decision = decide(judged, node.networks, study)
     with node.database.write() as tx:
         for one in study.identities:

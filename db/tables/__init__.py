@@ -4,6 +4,7 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 """
 
 from .base import metadata
+from .by_hand import asked_network, destination, sent_by_hand
 from .intake import caller, instance, patient, refusal, series, series_fact, study
 from .learning import (
     data_set,
@@ -34,12 +35,14 @@ from .work import (
 )
 
 __all__ = [
+    "asked_network",
     "attempt",
     "caller",
     "commitment",
     "data_set",
     "data_set_member",
     "delivery",
+    "destination",
     "dispatch",
     "evaluation",
     "event",
@@ -62,6 +65,7 @@ __all__ = [
     "release",
     "result",
     "route_decision",
+    "sent_by_hand",
     "series",
     "series_fact",
     "shadow",
