@@ -3,6 +3,7 @@
 Times are seconds since 1970 on the database's clock. "Model" means a neural network, never a table.
 """
 
+from .accounts import account, session, sign_in_delay
 from .base import metadata
 from .by_hand import asked_network, destination, sent_by_hand
 from .intake import caller, instance, patient, refusal, series, series_fact, study
@@ -35,6 +36,7 @@ from .work import (
 )
 
 __all__ = [
+    "account",
     "asked_network",
     "attempt",
     "caller",
@@ -68,7 +70,9 @@ __all__ = [
     "sent_by_hand",
     "series",
     "series_fact",
+    "session",
     "shadow",
+    "sign_in_delay",
     "source_turn",
     "study",
     "suspicion",
