@@ -39,7 +39,16 @@ class StudyOverview:
 
 def studies(tx: Connection, *, limit: int | None = None) -> list[StudyOverview]:
     """All studies, the latest first."""
-    rows = tx.execute(sa.select(study).order_by(study.c.id.desc()).limit(limit)).mappings().all()
+    return _counted_up(tx, tx.execute(sa.select(study).order_by(study.c.id.desc()).limit(limit)).mappings().all())
+
+
+def one(tx: Connection, study_id: int) -> StudyOverview:
+    """One study."""
+    (found,) = _counted_up(tx, tx.execute(sa.select(study).where(study.c.id == study_id)).mappings().all())
+    return found
+
+
+def _counted_up(tx: Connection, rows: Sequence[RowMapping]) -> list[StudyOverview]:
     ids = [row["id"] for row in rows]
     instances = _counted(
         tx, instance.c.study_id, [instance.c.kind], sa.func.count(sa.distinct(instance.c.sop_uid)), ids
