@@ -75,15 +75,9 @@ def queues(tx: Connection) -> Sequence[RowMapping]:
 def dead_jobs(tx: Connection, name: str) -> list[int]:
     """The `deliver` jobs of what is dead at a destination, oldest first."""
     subject = sa.literal(f"{name}/").concat(sa.cast(result.c.input_set_id, sa.Text))
-    query = (
-        sa.select(job.c.id)
-        .join(delivery, delivery.c.destination == name)
-        .join(result, result.c.id == delivery.c.result_id)
-        .where(delivery.c.state == "dead", result.c.state == "ready", job.c.kind == JobKind.DELIVER)
-        .where(job.c.subject == subject)
-        .distinct()
-        .order_by(job.c.id)
-    )
+    dead = sa.and_(delivery.c.destination == name, delivery.c.state == "dead", result.c.state == "ready")
+    subjects = sa.select(subject).join_from(delivery, result, result.c.id == delivery.c.result_id).where(dead)
+    query = sa.select(job.c.id).where(job.c.kind == JobKind.DELIVER, job.c.subject.in_(subjects)).order_by(job.c.id)
     return [int(one) for one in tx.execute(query).scalars()]
 
 

@@ -35,6 +35,12 @@ def find(tx: Connection, study_uid: str) -> RowMapping | None:
     return tx.execute(query).mappings().one_or_none()
 
 
+def has(tx: Connection, study_uid: str, input_set_id: int) -> bool:
+    """Whether an input set is one of a study."""
+    mine = sa.select(input_set.c.id).join(study, study.c.id == input_set.c.study_id)
+    return tx.execute(mine.where(study.c.study_uid == study_uid, input_set.c.id == input_set_id)).first() is not None
+
+
 def arrivals(tx: Connection, study_id: int) -> Sequence[RowMapping]:
     """Per kind of object and sender: how many came, from when to when."""
     columns = (instance.c.kind, instance.c.calling_ae, instance.c.address)

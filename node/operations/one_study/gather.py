@@ -86,6 +86,12 @@ def study(database: Database, networks: Networks, study_uid: str) -> StudyView:
     )
 
 
+def has(database: Database, study_uid: str, input_set_id: int) -> bool:
+    """Whether an input set is one of a study."""
+    with database.read() as tx:
+        return one_study.has(tx, study_uid, input_set_id)
+
+
 def _series(row: Row, facts: Mapping[str, Mapping[str, int]], decided: Rows, sets: Rows, reads: Any) -> SeriesView:
     mine = [one for one in decided if one["series_id"] == row["id"]]  # the newest choice first
     of_set = {one["id"]: one for one in sets}
