@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from .database import Clock, insert
+from .database import Clock, clock, insert
 from .tables import asked_network, delivery, input_set, result, sent_by_hand
 
 #: of a delivery that may be sent because a person says so
@@ -33,7 +33,7 @@ def asked_networks(tx: Connection, study_id: int) -> Sequence[RowMapping]:
 
 def send(tx: Connection, result_ids: Sequence[int], destination: str, who: str) -> list[str]:
     """Let results wait for a destination; the states of those that were there already and stay as they are."""
-    kept = []
+    kept, at = [], clock(tx)
     for result_id in result_ids:
         mine = sa.and_(delivery.c.result_id == result_id, delivery.c.destination == destination)
         state = tx.execute(sa.select(delivery.c.state).where(mine)).scalar()
@@ -46,7 +46,7 @@ def send(tx: Connection, result_ids: Sequence[int], destination: str, who: str) 
             .values(**row, created=Clock())
             .on_conflict_do_update(index_elements=["result_id", "destination"], set_=row)
         )
-        tx.execute(sa.insert(sent_by_hand).values(result_id=result_id, destination=destination, at=Clock(), who=who))
+        tx.execute(sa.insert(sent_by_hand).values(result_id=result_id, destination=destination, at=at, who=who))
     return kept
 
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pydicom.dataset import Dataset
 
 from config.settings import load
 from db.accounts import Role
+from db.job_states import JobKind
 from node.app import Node, open_node
 from tests.driving import take_in, work_off
 from tests.fake_pacs import FakePacs
@@ -226,7 +228,7 @@ def changed(page: Page, part: str) -> None:
 
 def picture(page: Page) -> np.ndarray:  # type: ignore[type-arg]
     image = page.locator(".slices-image img").first
-    data = page.request.get(page.url.split("/study")[0] + str(image.get_attribute("src")))
+    data = page.request.get(urljoin(page.url, str(image.get_attribute("src"))))
     assert data.headers["content-type"] == "image/png"
     assert data.headers["cache-control"] == "no-store"
     return np.asarray(Image.open(io.BytesIO(data.body())).convert("RGB"))
@@ -318,8 +320,6 @@ def test_a_job_is_cancelled_and_opened_again(page: Page, house: House) -> None:
     page.goto(f"/study/{uid}")
     page.get_by_role("button", name="Do not wait for more images").click()
     flash(page, "is closed")
-    from db.job_states import JobKind
-
     work_off(house.node, JobKind.CHOOSE)
     page.get_by_role("button", name=re.compile("Cancel job")).click()
     flash(page, "is cancelled")
@@ -348,9 +348,7 @@ def test_flagged_results_are_released_and_unsent_ones_discarded(page: Page, hous
     for what, button in (("go to pacs", "Release to pacs"), ("are discarded", "Discard")):
         images = small_series()
         take_in(house.node, images)
-        from db.job_states import JobKind
-
-        work_off(house.node, JobKind.CHOOSE, JobKind.SEGMENT)
+            work_off(house.node, JobKind.CHOOSE, JobKind.SEGMENT)
         with house.node.database.write() as tx:
             tx.execute(sa.text("UPDATE delivery SET state = 'held' WHERE state = 'waiting'"))
         page.goto(f"/study/{images[0].StudyInstanceUID}")

@@ -29,7 +29,6 @@ def show(request: Request) -> Response:
     return render(
         request,
         "study.html",
-        study=study,
         heading=heading(node.database, node.archive, study.study_uid),
         networks=sorted(set(node.networks.names()) - node.networks.switched_off()),
         destinations=sorted(node.targets),
