@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date
 
 from .values import Point, Trend
 
 WIDTH, HEIGHT = 420, 170
-LEFT, RIGHT, TOP, BOTTOM = 54, 16, 14, 30
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 30
+#: what a scale may end with, times a power of ten
+ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Chart:
 
     width: int
     height: int
+    left: int
+    right: int
     line: str
     dots: tuple[Dot, ...]
     ticks: tuple[Tick, ...]
@@ -53,7 +58,7 @@ def chart(trend: Trend) -> Chart:
     """Draw a trend of two points or more: time to the right, from nothing upwards."""
     days = [_day(point.date) for point in trend.points]
     begin, span = min(days), max(max(days) - min(days), 1)
-    top = max(point.value for point in trend.points) * 1.15 or 1.0
+    top = _round_above(max(point.value for point in trend.points))
     dots = tuple(
         Dot(
             round(LEFT + (WIDTH - LEFT - RIGHT) * (day - begin) / span, 1),
@@ -65,7 +70,7 @@ def chart(trend: Trend) -> Chart:
         for day, point in zip(days, trend.points, strict=True)
     )
     ticks = tuple(
-        Tick(round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * part, 1), f"{top * part:.3g}") for part in (0, 0.5, 1)
+        Tick(round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * part, 1), f"{top * part:,g}") for part in (0, 0.5, 1)
     )
     first, last = trend.points[0], trend.points[-1]
     said = (
@@ -73,7 +78,15 @@ def chart(trend: Trend) -> Chart:
         f"on {first.date} to {last.value:.4g} {trend.unit} on {last.date}"
     )
     line = " ".join(f"{dot.x:g},{dot.y:g}" for dot in dots if not dot.hollow)
-    return Chart(WIDTH, HEIGHT, line, dots, ticks, first.date, last.date, said)
+    return Chart(WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, line, dots, ticks, first.date, last.date, said)
+
+
+def _round_above(value: float) -> float:
+    """The end of a scale: a round number, a little above the largest value."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next((one * power for one in ROUND if one * power >= value * 1.02), 10 * power)
 
 
 def _day(written: str) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from db import by_hand, input_sets, measurements, one_study, overview, refusals, route_decisions, studies
+from db import by_hand, destinations, input_sets, measurements, one_study, overview, refusals, route_decisions, studies
 from db.database import Database, Row
 from db.job_states import OPEN, JobState
 from db.results import REJECTION
@@ -52,7 +52,7 @@ def study(database: Database, networks: Networks, study_uid: str) -> StudyView:
             by_hand.sent(tx, study_id),
             refused,
         )
-        asked = by_hand.asked_networks(tx, study_id)
+        asked, paused = by_hand.asked_networks(tx, study_id), destinations.paused(tx)
         history = {one["id"]: measurements.history(tx, one["id"], measured.MOST_STUDIES) for one in sets}
         numbers = {one["id"]: measurements.newest(tx, one["id"]) for one in sets}
     state, reason = state_of(counted, other)
@@ -78,7 +78,7 @@ def study(database: Database, networks: Networks, study_uid: str) -> StudyView:
         steps=steps,
         series=tuple(_series(one, facts.get(one["series_uid"], {}), decided, sets, reads) for one in series),
         readings=readings,
-        jobs=tuple(_job(one) for one in jobs),
+        jobs=tuple(_job(one, paused) for one in jobs),
         refusals=tuple(
             Refusal(at=one["at"], of=one["of"], code=one["code"], sentence=one["sentence"]) for one in refused
         ),
@@ -121,7 +121,7 @@ def _listed(facts: Mapping[str, Mapping[str, int]], keyword: str) -> str:
     return ", ".join(sorted(value for value in facts.get(keyword, {}) if value))
 
 
-def _job(row: Row) -> JobView:
+def _job(row: Row, paused: Collection[str]) -> JobView:
     open_ = row["state"] in OPEN
     to = row["subject"].rsplit("/", 1)[0] if row["kind"] in ("deliver", "commit") else ""
     return JobView(
@@ -132,7 +132,7 @@ def _job(row: Row) -> JobView:
         destination=to,
         attempts=row["attempts"],
         code=row["code"] or "",
-        reason=row["reason"] or "",
+        reason=f"{to} is paused" if open_ and to in paused else row["reason"] or "",
         due=row["run_after"],
         can_retry=row["state"] in (JobState.DEAD, JobState.REFUSED, JobState.CANCELLED),
         can_cancel=open_ and row["kind"] in CANCELLABLE,
