@@ -47,7 +47,7 @@ def steps(
 def _arrived(arrivals: Sequence[Row]) -> Iterator[Step]:
     for row in arrivals:
         said = f"{row['objects']} {WORDS.get(row['kind'], row['kind'])} from {row['calling_ae']} ({row['address']})"
-        yield Step(at=row["first"], what="arrived", said=said, seconds=row["last"] - row["first"], state="arriving")
+        yield Step(at=row["first"], what="arrived", said=said, seconds=row["last"] - row["first"])
 
 
 def _settled(study: Row) -> Iterator[Step]:
@@ -99,7 +99,7 @@ def _delivered(deliveries: Sequence[Row], networks: Mapping[int, Any]) -> Iterat
         listed = list(rows)
         at = listed[0]["delivered"]
         said = f"{destination} has {len(listed)} objects of {networks.get(input_set, 'a network')}"
-        yield Step(at=at, what="delivered", said=said, seconds=listed[-1]["delivered"] - at, state="delivered")
+        yield Step(at=at, what="delivered", said=said, seconds=listed[-1]["delivered"] - at)
 
 
 def _committed(commitments: Sequence[Row], networks: Mapping[int, Any]) -> Iterator[Step]:
