@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -20,6 +26,7 @@ from db.tables import session, sign_in_delay
 from node.errors import Refused
 from node.operations import accounts, sign_in
 from node.user_arguments import ROLES
+from tests.conftest import find_program
 from tests.pages import PASSWORD, QUICK, Client, Site, open_pages, serving
 from tests.running import RunningNode, planimeter
 from tests.waiting import wait_until
@@ -389,8 +396,6 @@ def test_every_answer_forbids_what_pages_do_not_need(site: Site) -> None:
 
 
 def test_a_proxy_says_who_called_and_nobody_else_is_answered(fresh: Site) -> None:
-    import ipaddress
-
     database = fresh.node.database
     accounts.add(database, QUICK, "ada", PASSWORD, Role.ADMIN, "tests")
     here, there = ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("10.9.9.0/24")
@@ -413,6 +418,30 @@ def test_a_proxy_says_who_called_and_nobody_else_is_answered(fresh: Site) -> Non
         assert client.post("/sign-in", data=form, headers=held | {"origin": behind.url}).status_code == 403
         assert client.post("/sign-in", data=form, headers=held).status_code == 303
     assert said(database, "sign-in")[-1] == ("ada", "pages", {"from": "10.1.2.3"})
+
+
+def test_pages_over_tls(fresh: Site, tmp_path: Path) -> None:
+    openssl = find_program("openssl", "apt-get install openssl")
+    pem, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test -keyout {key}"
+    also = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(pem)]
+    subprocess.run([openssl, *command.split(), *also], check=True, capture_output=True)
+    accounts.add(fresh.node.database, QUICK, "ada", PASSWORD, Role.ADMIN, "tests")
+    with serving(fresh.node, certificate=pem, key=key) as served:
+        assert served.url.startswith("https://127.0.0.1:")
+        with Client(served.url, verify=ssl.create_default_context(cafile=str(pem))) as client:
+            assert client.sign_in("ada", PASSWORD).status_code == 303
+            assert is_in(client)
+            assert "__Host-planimeter" in client.cookies
+        with pytest.raises(httpx.HTTPError), Client(served.url.replace("https", "http")) as plain:
+            plain.get("/sign-in")
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.load_verify_locations(pem)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises(httpx.HTTPError), Client(served.url, verify=old) as outdated:
+            outdated.get("/sign-in")
 
 
 # ------------------------------------------------------------------- accounts
@@ -454,8 +483,6 @@ def test_roles_include_those_before() -> None:
 
 
 def test_the_commands_of_users(tmp_path: Path, migrated: Path) -> None:
-    import shutil
-
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     shutil.copyfile(migrated, home / "planimeter.db")

@@ -155,6 +155,7 @@ def _rendered(request: Request, template: str, values: Mapping[str, Any]) -> str
         when=shown.when,
         clock_time=shown.clock_time,
         state=shown.state,
+        study_page=lambda study_uid: f"/studies/{quote(study_uid, safe='')}",
         viewer=lambda study_uid: _viewer(request, study_uid),
         banner=lambda: [line for make in request.app.state.banners for line in make(node_of(request))],
         **values,

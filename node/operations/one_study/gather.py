@@ -32,7 +32,7 @@ def study(database: Database, networks: Networks, study_uid: str) -> StudyView:
         if row is None:
             raise Refused("no-such-study", f"there is no study {study_uid} here")
         study_id = row["id"]
-        counted = overview.one(tx, study_id)
+        (counted,) = overview.studies(tx, ids=[study_id])
         other = overview.kinds(tx, [study_id]).get(study_id, set())
         came, series = one_study.arrivals(tx, study_id), one_study.series_of(tx, study_id)
         jobs, tried = one_study.jobs(tx, study_id), one_study.attempts(tx, study_id, timeline.MOST_ATTEMPTS)
