@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import job_orders, jobs, results, trials
+from . import destinations, job_orders, jobs, results, trials
 from .database import Clock, insert
 from .job_states import JobKind
 from .tables import delivery, input_set, job, outage, result, study
@@ -222,11 +222,13 @@ def unreachable(tx: Connection, destination: str, reason: str, retry_seconds: fl
             set_=dict(retry_after=Clock() + retry_seconds, failures=outage.c.failures + 1, reason=reason),
         )
     )
+    destinations.note_error(tx, destination, reason)
     job_orders.due_in(tx, JobKind.DELIVER, f"{destination}/", retry_seconds)
 
 
 def reachable(tx: Connection, destination: str) -> None:
     """A destination answers; if it did not before, everything that waits for it is due now."""
+    destinations.note_contact(tx, destination)
     if tx.execute(sa.delete(outage).where(outage.c.destination == destination)).rowcount:
         job_orders.due_in(tx, JobKind.DELIVER, f"{destination}/", 0)
 

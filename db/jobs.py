@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import progress, turns
+from . import destinations, progress, turns
 from .database import Clock, insert
 from .job_states import OPEN, TRANSITIONS, Claim, JobKind, JobState, LostLease, Outcome, Report
 from .tables import attempt, job
@@ -89,7 +89,10 @@ def open_again(tx: Connection, job_id: int, values: dict[str, Any]) -> None:
 def any_ready(tx: Connection, kinds: Collection[JobKind]) -> bool:
     """Whether a claim is worth a write lock."""
     ready = sa.select(job.c.id).where(
-        job.c.state == JobState.WAITING, job.c.run_after <= Clock(), job.c.kind.in_(list(kinds))
+        job.c.state == JobState.WAITING,
+        job.c.run_after <= Clock(),
+        job.c.kind.in_(list(kinds)),
+        ~destinations.paused_job(),
     )
     return tx.execute(ready.limit(1)).first() is not None
 
@@ -119,6 +122,7 @@ def claim(
             job.c.depends_on.is_(None),
             sa.exists().where(parent.c.id == job.c.depends_on, parent.c.state == JobState.DONE),
         ),
+        ~destinations.paused_job(),
         sa.or_(job.c.kind != JobKind.FETCH, ~sa.exists().where(parent.c.kind == JobKind.FETCH, running)),
     )
     in_order = turns.in_order(tx, ready, kinds, ageing_seconds)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from .database import Clock, insert
-from .tables import input_set, measurement, patient, result, study
+from .tables import input_set, measurement, model_version, patient, result, study
 
 Json = list[dict[str, Any]]
 
@@ -34,6 +34,13 @@ def find(tx: Connection, input_set_id: int, model_version_id: int) -> RowMapping
     """What a model version measured of an input set, or None."""
     mine = sa.and_(measurement.c.input_set_id == input_set_id, measurement.c.model_version_id == model_version_id)
     return tx.execute(sa.select(measurement).where(mine)).mappings().one_or_none()
+
+
+def newest(tx: Connection, input_set_id: int) -> RowMapping | None:
+    """What was measured of an input set by the version that made its newest result, or None."""
+    made = sa.select(result.c.model_version_id).where(result.c.input_set_id == input_set_id)
+    version = tx.execute(made.order_by(result.c.id.desc()).limit(1)).scalar()
+    return None if version is None else find(tx, input_set_id, version)
 
 
 def prior(tx: Connection, input_set_id: int, study_date: str) -> RowMapping | None:
@@ -76,6 +83,39 @@ def prior(tx: Connection, input_set_id: int, study_date: str) -> RowMapping | No
         .mappings()
         .one_or_none()
     )
+
+
+def history(tx: Connection, input_set_id: int, most: int) -> Sequence[RowMapping]:
+    """What the same network measured in all studies of the patient, the newest last; this one's among them.
+
+    As for `prior`: only results that stand, and only where a study has one input set for the network. Without a date
+    there is no order, and nothing is listed.
+    """
+    mine = (
+        tx.execute(
+            sa.select(input_set.c.network, input_set.c.slot, study.c.patient_id)
+            .join(study, study.c.id == input_set.c.study_id)
+            .where(input_set.c.id == input_set_id)
+        )
+        .mappings()
+        .one()
+    )
+    person = same_person(tx, mine["patient_id"])
+    if mine["slot"] or not person:
+        return []
+    newer = input_set.alias("newer")
+    stands = sa.exists().where(result.c.input_set_id == input_set.c.id, result.c.state == "ready")
+    query = (
+        sa.select(measurement, study.c.study_uid, model_version.c.version)
+        .join(model_version, model_version.c.id == measurement.c.model_version_id)
+        .join(input_set, input_set.c.id == measurement.c.input_set_id)
+        .join(study, study.c.id == input_set.c.study_id)
+        .where(study.c.patient_id.in_(person), study.c.state != "held", measurement.c.study_date != "")
+        .where(input_set.c.network == mine["network"], input_set.c.slot == "", stands)
+        .where(~sa.exists().where(newer.c.supersedes == input_set.c.id))
+        .order_by(measurement.c.study_date.desc(), measurement.c.id.desc())
+    )
+    return tx.execute(query.limit(most)).mappings().all()[::-1]
 
 
 def same_person(tx: Connection, patient_row: int) -> Sequence[int]:

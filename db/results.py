@@ -75,6 +75,19 @@ def segmentation(tx: Connection, input_set_id: int) -> RowMapping | None:
     return tx.execute(sa.select(result).where(which).order_by(result.c.id.desc()).limit(1)).mappings().one_or_none()
 
 
+def last_segmentation(tx: Connection, input_set_id: int) -> RowMapping | None:
+    """The binary segmentation of an input set that stands, else the newest one, whatever became of it."""
+    which = sa.and_(result.c.input_set_id == input_set_id, result.c.kind == "SEG", result.c.options == "BINARY")
+    stands_first = sa.case((result.c.state == "ready", 0), else_=1)
+    newest = sa.select(result).where(which).order_by(stands_first, result.c.id.desc())
+    return tx.execute(newest.limit(1)).mappings().one_or_none()
+
+
+def of_ids(tx: Connection, ids: Sequence[int]) -> Sequence[RowMapping]:
+    """Results by their ids."""
+    return tx.execute(sa.select(result).where(result.c.id.in_(ids)).order_by(result.c.id)).mappings().all()
+
+
 def has_path(tx: Connection, path: str) -> bool:
     """Whether a file of the archive is a result."""
     return tx.execute(sa.select(result.c.id).where(result.c.path == path)).first() is not None

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from db import arrivals, deadlines, firing, input_sets, jobs, refusals, route_decisions, studies, trials, upstreams
+from db import (
+    arrivals,
+    by_hand,
+    deadlines,
+    firing,
+    input_sets,
+    jobs,
+    refusals,
+    route_decisions,
+    studies,
+    trials,
+    upstreams,
+)
 from db.database import Row
 from db.input_sets import Choice
 from db.job_states import Claim, JobState
@@ -14,6 +26,7 @@ from db.job_states import Claim, JobState
 from . import awaiting, fetching, labelling, notices, prior_fetching, rejections
 from .app import Node
 from .attempt import Stages
+from .operations import by_hand as asked
 from .operations import routes
 from .operations.decide import decide
 from .operations.routes import Judged
@@ -30,8 +43,9 @@ def choose(node: Node, job: Claim, stages: Stages) -> None:
         quiet = firing.quiet(tx, job.study_id) if arriving else None
         rows = [one for one in arrivals.images(tx, job.study_id) if quiet is None or one["series_uid"] in quiet]
         tried = trials.of_study(tx, job.subject)
+        every = (*node.routes, *asked.routes_of(by_hand.asked_networks(tx, job.study_id)))
     with stages("headers"):
-        by = node.routes if tried is None else (routes.of_trial(tried["network"]),)
+        by = every if tried is None else (routes.of_trial(tried["network"]),)
         also = routes.keywords(by, node.expected.values())
         study = candidates.gather(rows, node.archive, node.decoders, also)
     with stages("choose"):

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from . import learning_arguments, route_arguments, storage_arguments, user_arguments
+from . import learning_arguments, route_arguments, storage_arguments, study_arguments, user_arguments
 from .subcommands import group
 
 EXIT_USAGE = 2
@@ -79,11 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     add("retry", "open an ended job again").add_argument("id", type=int, metavar="ID")
     cancelled = add("cancel", "nobody wants what a network would find: a job that waits or runs")
     cancelled.add_argument("id", type=int, metavar="ID")
-    for name, text in (
-        ("reprocess", "choose again and run the networks again, also where nothing has changed"),
-        ("close", "do not wait for more images of a study"),
-    ):
-        add(name, text).add_argument("study_uid", metavar="STUDY_UID")
+    study_arguments.add_study(add("study", "one study: what happened to it and why, results, measurements, deliveries"))
+    reprocess = add("reprocess", "choose again and run the networks again, also where nothing has changed")
+    reprocess.add_argument("study_uid", metavar="STUDY_UID")
+    study_arguments.add_reprocess(reprocess)
+    study_arguments.add_deliver(add("deliver", "send a result to a destination, although no route may"))
+    add("close", "do not wait for more images of a study").add_argument("study_uid", metavar="STUDY_UID")
     for name in ("pause", "resume"):
         command = add(name, f"{name} an activity; without one, all of them")
         command.add_argument("activity", nargs="?", choices=("receive", "work", "send", "learn"))
@@ -144,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     reconcile.add_argument("--json", action="store_true", help="the same for programs, complete")
     add("check", "look at the configuration, the database, the disk, the GPU, the decoders and the peers")
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
+    study_arguments.add_destinations(group(commands, "destinations", "where results go: does it answer?"), node)
     route_arguments.add(commands, node)
     user_arguments.add(group(commands, "users", "who may use the pages, and as what"), node)
     learning_arguments.add(commands, node)

@@ -79,11 +79,10 @@ def cancel(options: argparse.Namespace) -> int:
     return _say(control.cancel(_node(options).database, options.id, who()))
 
 
-def reprocess(options: argparse.Namespace) -> int:
-    from .operations import control
+def one_study(options: argparse.Namespace) -> int:
+    from . import study_commands
 
-    node = _node(options)
-    return _say(control.reprocess(node.database, options.study_uid, who(), node.work.attempts))
+    return study_commands.call(options, _node(options))
 
 
 def close(options: argparse.Namespace) -> int:
@@ -234,7 +233,10 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "jobs": jobs,
     "retry": retry,
     "cancel": cancel,
-    "reprocess": reprocess,
+    "study": one_study,
+    "reprocess": one_study,
+    "deliver": one_study,
+    "destinations": one_study,
     "close": close,
     "pause": pause,
     "resume": pause,

@@ -5,6 +5,7 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 
 from .accounts import account, session, sign_in_delay
 from .base import metadata
+from .by_hand import asked_network, destination, sent_by_hand
 from .configuration import config_version
 from .intake import caller, instance, patient, refusal, series, series_fact, study
 from .learning import (
@@ -41,6 +42,7 @@ from .work import (
 __all__ = [
     "account",
     "appearance",
+    "asked_network",
     "attempt",
     "caller",
     "commitment",
@@ -48,6 +50,7 @@ __all__ = [
     "data_set",
     "data_set_member",
     "delivery",
+    "destination",
     "dispatch",
     "doomed_file",
     "drift_look",
@@ -77,6 +80,7 @@ __all__ = [
     "result",
     "review",
     "route_decision",
+    "sent_by_hand",
     "series",
     "series_fact",
     "session",

@@ -57,14 +57,21 @@ def patches(
         Failed: `decoder-not-started`.
     """
     found, taken = [], 0
+    for one in each_patch(label, frames, stored, fraction, decoders):
+        taken += one.inside.size
+        if taken > MOST_BYTES:
+            raise Refused("label-too-large", "the segmentation holds more than a volume is made of")
+        found.append(one)
+    return found
+
+
+def each_patch(
+    label: LabelFile, frames: Sequence[Frame], stored: Format, fraction: float, decoders: Decoders | None
+) -> Iterator[Patch]:
+    """The same one by one, for whoever keeps less of them than they are."""
     with closing(decoded(label, stored, decoders)) as values_of:
         for number, (frame, values) in enumerate(zip(frames, values_of, strict=True)):
-            for one in _cut(values, number, frame, stored, fraction):
-                taken += one.inside.size
-                if taken > MOST_BYTES:
-                    raise Refused("label-too-large", "the segmentation holds more than a volume is made of")
-                found.append(one)
-    return found
+            yield from _cut(values, number, frame, stored, fraction)
 
 
 def _cut(values: Array, number: int, frame: Frame, stored: Format, fraction: float) -> Iterator[Patch]:

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Refused
-from ..study.volume import Volume
 from .label_file import numbers
 from .patches import Patch
 from .segment_frames import Frame
 from .segment_pixels import Format
-from .slices import BETWEEN, OUTSIDE, Reference, Slices, frame_of_reference, named
+from .slices import BETWEEN, OUTSIDE, Placed, Reference, Slices, frame_of_reference, named
 
 Integers = NDArray[np.int64]
 
@@ -60,7 +59,7 @@ class Laid:
 
 
 def lay(
-    frames: Sequence[Frame], shown: Collection[int], stored: Format, frame_uid: str, volume: Volume
+    frames: Sequence[Frame], shown: Collection[int], stored: Format, frame_uid: str, volume: Placed
 ) -> tuple[dict[int, Laid] | None, int]:
     """The place of each frame that shows something; None where they have one, on another grid than the volume.
 
@@ -100,7 +99,7 @@ def _only(references: Collection[Reference], known: Mapping[Reference, int]) -> 
     return found.pop() if len(found) == 1 else None
 
 
-def _by_name(slices_named: Mapping[int, int | None], stored: Format, volume: Volume) -> dict[int, Laid]:
+def _by_name(slices_named: Mapping[int, int | None], stored: Format, volume: Placed) -> dict[int, Laid]:
     _, rows, columns = volume.geometry.shape
     lost = sum(k is None for k in slices_named.values())
     if lost:
@@ -134,7 +133,7 @@ def _laid(frame: Frame, stored: Format, slices: Slices) -> Laid | None:
     return Laid(start.astype(np.int64), whole.astype(np.int64)) if np.abs(at - start).max() <= OFF_LATTICE else None
 
 
-def _is_coarser(frames: Sequence[Frame], found: Mapping[int, Laid], slices: Slices, volume: Volume) -> bool:
+def _is_coarser(frames: Sequence[Frame], found: Mapping[int, Laid], slices: Slices, volume: Placed) -> bool:
     """Whether frames that lie on slices were made several slices apart, and stand for those between, too.
 
     They say so (SpacingBetweenSlices), and no two of them are neighbours. What the images say of themselves, too, is

@@ -43,7 +43,7 @@ def read(
         Failed: `decoder-not-started`.
     """
     stored, frames = format_of(label), frames_of(label)
-    described = _described(label)
+    described = segments_of(label)
     cut = patches(label, frames, stored, fraction, decoders)
     cut = [one for one in cut if not _is_padding(one, label, stored, described)]
     unknown = {patch.segment for patch in cut} - described.keys()
@@ -70,7 +70,7 @@ def read(
     return found, notes
 
 
-def _described(label: LabelFile) -> dict[int, dict[str, Any]]:
+def segments_of(label: LabelFile) -> dict[int, dict[str, Any]]:
     """What is said of each segment, by its number; without the background, which a label map may describe as 0."""
     above, made = label.charset, {}
     for segment in items(label.header, "SegmentSequence"):

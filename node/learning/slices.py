@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from ..errors import Refused
-from ..study.volume import Volume
+from ..study.geometry import Geometry
 from .label_file import numbers, text
 
 Numbers = NDArray[np.float64]
@@ -24,6 +26,17 @@ MOST_BYTES = 1 << 33
 
 Reference = tuple[str, int]
 """SOP Instance UID, and the frame from 1; 0 where none is named"""
+
+
+class Placed(Protocol):
+    """Images in their places: a `Volume`, or a `Grid` whose values nobody has read."""
+
+    @property
+    def geometry(self) -> Geometry: ...
+    @property
+    def headers(self) -> tuple[Dataset, ...]: ...
+    @property
+    def frames(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class Slices:
     step_mm: float
 
     @classmethod
-    def of(cls, volume: Volume) -> Slices:
+    def of(cls, volume: Placed) -> Slices:
         affine = volume.geometry.affine
         across = np.cross(affine[:3, 0], affine[:3, 1])
         normal = across / np.linalg.norm(across)
@@ -95,7 +108,7 @@ def must_fit(slices: int, shape: tuple[int, int, int]) -> None:
         raise Refused("label-too-large", "the structures of the object would take more memory than is given to them")
 
 
-def named(volume: Volume) -> dict[Reference, int]:
+def named(volume: Placed) -> dict[Reference, int]:
     """The slice of each image, or of each frame of one; an image of a single frame goes with and without its number."""
     found: dict[Reference, int] = {}
     for k, (header, frame) in enumerate(zip(volume.headers, volume.frames, strict=True)):
@@ -106,6 +119,6 @@ def named(volume: Volume) -> dict[Reference, int]:
     return found
 
 
-def frame_of_reference(volume: Volume) -> str:
+def frame_of_reference(volume: Placed) -> str:
     """Of the images; empty where they have none."""
     return text(volume.headers[0], "FrameOfReferenceUID")

@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from ..study.facts import UNREADABLE, text
 from ..study.geometry import LARGEST_MM, SMALLEST_MM
-from ..study.volume import RADIOGRAPHY
+from ..study.values import RADIOGRAPHY
 from .values import PixelSize
 
 #: two sizes that differ by less than this part of one are the same, written with another number of digits

@@ -77,19 +77,28 @@ def draw(
         colours: label values -> colour, of what is outlined; where outlines share pixels, each is drawn by itself.
         box: rows and columns that are framed: the part that another picture shows.
     """
-    scale = min(look.width / plane.width_mm, look.height / plane.height_mm)
-    size = max(1, round(plane.width_mm * scale)), max(1, round(plane.height_mm * scale))
-    shown = Image.fromarray(window.grey(plane.values)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
-    pixels = np.array(shown)
-    _outline(pixels, plane.labels, colours, look.contour)
+    pixels = np.array(Image.fromarray(ground(plane, window, look)).convert("RGB"))
+    outline(pixels, plane.labels, colours, look.contour)
     image = Image.fromarray(pixels)
-    zoom = size[0] / plane.labels.shape[1], size[1] / plane.labels.shape[0]
+    zoom = image.width / plane.labels.shape[1], image.height / plane.labels.shape[0]
     if box is not None:
         _frame(image, box, zoom)
-    _letters(image, plane.edges, look.font)
-    _scale(image, plane, zoom[0], look.font)
+    put_letters(image, plane, look)
     _measure(image, plane, diameters, zoom, look.font)
     return image
+
+
+def ground(plane: Plane, window: Window, look: Look) -> NDArray[np.uint8]:
+    """A plane without anything drawn on it: (rows, columns), or (rows, columns, 3) in colour."""
+    scale = min(look.width / plane.width_mm, look.height / plane.height_mm)
+    size = max(1, round(plane.width_mm * scale)), max(1, round(plane.height_mm * scale))
+    return np.array(Image.fromarray(window.grey(plane.values)).resize(size, Image.Resampling.BILINEAR))
+
+
+def put_letters(image: Image.Image, plane: Plane, look: Look) -> None:
+    """The patient's sides, and a scale."""
+    _letters(image, plane.edges, look.font)
+    _scale(image, plane, image.width / plane.labels.shape[1], look.font)
 
 
 def resized(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -103,10 +112,18 @@ def resized(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     return labels
 
 
-def _outline(
+def outline(
     pixels: NDArray[np.uint8], labels: NDArray[np.uint8], colours: Mapping[Values, Colour], thickness: int
 ) -> None:
-    """Colour the pixels just inside the boundary of each structure, and darken those just outside: any ground is dark.
+    """Colour the pixels just inside the boundary of each structure, and darken those just outside of it."""
+    for inside, line in lines(pixels, labels, colours, thickness):
+        pixels[inside] = line
+
+
+def lines(
+    pixels: NDArray[np.uint8], labels: NDArray[np.uint8], colours: Mapping[Values, Colour], thickness: int
+) -> list[tuple[NDArray[np.bool_], NDArray[np.uint8]]]:
+    """Darken the pixels just outside of each structure: any ground is dark. Where its line is, and of what colours.
 
     Args:
         labels: of any size; fitted to the pixels after those that are not outlined were left out.
@@ -122,8 +139,7 @@ def _outline(
         pixels[outside] = (pixels[outside] * DARKER).astype(np.uint8)
         inside &= seen > 0
         drawn.append((inside, table[seen[inside]]))
-    for inside, line in drawn:  # after all grounds are dark: none is darkened by the one around it
-        pixels[inside] = line
+    return drawn  # drawn when all grounds are dark: none is darkened by the one around it
 
 
 def _layers(
@@ -163,7 +179,13 @@ def _text(
     """Letters that can be read on any ground."""
     draw = ImageDraw.Draw(image)
     stroke = max(1, size // 8)
-    draw.text(at, text, INK, drawn(size, bold=bold), anchor=anchor, stroke_width=stroke, stroke_fill=BLACK)
+    ink, black = _inks(image)
+    draw.text(at, text, ink, drawn(size, bold=bold), anchor=anchor, stroke_width=stroke, stroke_fill=black)
+
+
+def _inks(image: Image.Image) -> tuple[Colour, Colour] | tuple[int, int]:
+    """Of letters and of what is around them; pictures without colour have numbers."""
+    return (INK, BLACK) if image.mode == "RGB" else (INK[1], 0)
 
 
 def _letters(image: Image.Image, edges: tuple[str, str, str, str], size: int) -> None:
@@ -197,7 +219,8 @@ def _scale(image: Image.Image, plane: Plane, pixels_per_column: float, size: int
     length = round_length(image.width * SCALE_PART / per_mm)
     right = left + length * per_mm
     draw, tick = ImageDraw.Draw(image), max(3, size // 4)
-    for colour, thick in ((BLACK, 4), (INK, 2)):
+    ink, black = _inks(image)
+    for colour, thick in ((black, 4), (ink, 2)):
         draw.line((left, bottom, right, bottom), fill=colour, width=thick)
         for x in (left, right):
             draw.line((x, bottom - tick, x, bottom + 1), fill=colour, width=thick)

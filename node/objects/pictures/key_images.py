@@ -74,7 +74,7 @@ def _overview(run: Run, of: Scene, count: int, *, marked: bool) -> tuple[Image.I
         width=WIDTH,
         columns=columns,
         title=_title(run, "overview"),
-        below=_below(run, (1, count), planes.lie(of), tiles.window_of(run).name),
+        below=_below(run, (1, count), planes.lie(of.geometry), tiles.window_of(run).name),
         warnings=_warnings(run, marked=marked),
         notice="" if found else words.NOTHING_FOUND,
         tiles=pictured,

@@ -17,7 +17,6 @@ from ...measurements.calibration import calibration
 from ...measurements.values import PixelSize
 from ...study.facts import values
 from ...study.geometry import Geometry
-from ...study.volume import Volume
 from ..run import Run
 
 #: letters of the patient's sides along the axes of LPS: towards less, towards more
@@ -91,7 +90,7 @@ class Plane:
 
 def scene(run: Run) -> Scene:
     """What the pictures of a run are drawn of."""
-    spacing, size = _pixel(run)
+    spacing, size = pixel_of(run.volume.geometry, run.volume.headers[0])
     directions = [str(one) for one in run.sources[0].get("PatientOrientation") or ()]
     return Scene(
         run.volume.values.array,
@@ -100,16 +99,16 @@ def scene(run: Run) -> Scene:
         spacing,
         size,
         (directions[0], directions[1]) if len(directions) == 2 else ("", ""),
-        _names(run.volume, run.sources),
+        names(run.sources, run.volume.frames),
     )
 
 
-def _names(volume: Volume, sources: Sequence[Dataset]) -> tuple[str, ...]:
-    """As a viewer names them: the number of the image, or of the frame."""
+def names(sources: Sequence[Dataset], frames: Sequence[int]) -> tuple[str, ...]:
+    """The slices as a viewer names them: the number of the image, or of the frame."""
     count = len(sources)
     numbers = [str(source.get("InstanceNumber") or "") for source in sources]
-    if any(volume.frames):
-        return tuple(f"frame {frame}" for frame in volume.frames)
+    if any(frames):
+        return tuple(f"frame {frame}" for frame in frames)
     if count == 1:
         return ("",)
     if len(set(numbers)) < count:
@@ -117,9 +116,8 @@ def _names(volume: Volume, sources: Sequence[Dataset]) -> tuple[str, ...]:
     return tuple(f"slice {k} of {count}, image {number}" for k, number in enumerate(numbers, 1))
 
 
-def _pixel(run: Run) -> tuple[tuple[float, float], PixelSize]:
+def pixel_of(geometry: Geometry, header: Dataset) -> tuple[tuple[float, float], PixelSize]:
     """The sides of a pixel; where its size is not known, what is said of its shape (PS3.3 C.7.6.3.1.7)."""
-    geometry, header = run.volume.geometry, run.volume.headers[0]
     if geometry.in_patient:
         across, down = np.linalg.norm(geometry.affine[:3, :2], axis=0)
         return (float(across), float(down)), PixelSize.PATIENT
@@ -133,14 +131,19 @@ def _pixel(run: Run) -> tuple[tuple[float, float], PixelSize]:
 def of_slice(of: Scene, k: int) -> Plane:
     """A slice as it was taken."""
     across, down = of.spacing_mm
-    return Plane(of.values[k], of.labels[k], across, down, of.size, _edges_of_slice(of), of.names[k])
+    return Plane(of.values[k], of.labels[k], across, down, of.size, edges(of.geometry, of.sides), of.names[k])
 
 
-def _edges_of_slice(of: Scene) -> tuple[str, str, str, str]:
-    if not of.geometry.in_patient:
-        right, bottom = of.sides
+def edges(geometry: Geometry, sides: tuple[str, str]) -> tuple[str, str, str, str]:
+    """The letters at left, right, top and bottom of a slice.
+
+    Args:
+        sides: towards the right and the bottom of images that lie nowhere.
+    """
+    if not geometry.in_patient:
+        right, bottom = sides
         return _other(right), right, _other(bottom), bottom
-    return _edges(of.geometry.affine[:3, 0], of.geometry.affine[:3, 1])
+    return _edges(geometry.affine[:3, 0], geometry.affine[:3, 1])
 
 
 def cuts(of: Scene) -> list[Plane]:
@@ -154,9 +157,9 @@ def cuts(of: Scene) -> list[Plane]:
     return sorted((along_row, along_column), key=lambda plane: PLANES.index(plane.name.split(" ")[-1]), reverse=True)
 
 
-def lie(of: Scene) -> str:
+def lie(geometry: Geometry) -> str:
     """The plane that the slices lie in: axial, coronal or sagittal; empty for images that lie nowhere."""
-    return _plane(of.geometry.affine[:3, 0], of.geometry.affine[:3, 1]) if of.geometry.in_patient else ""
+    return _plane(geometry.affine[:3, 0], geometry.affine[:3, 1]) if geometry.in_patient else ""
 
 
 def cropped(plane: Plane, rows: slice, columns: slice) -> Plane:

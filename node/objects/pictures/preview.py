@@ -60,7 +60,7 @@ def picture(
             width=WIDTH,
             columns=COLUMNS,
             title=title,
-            below=lie(of),
+            below=lie(of.geometry),
             tiles=tiles,
             legend=[Entry(bright(segment.colour), segment.caption) for segment in segments],
             footer="",

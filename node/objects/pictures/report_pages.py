@@ -162,7 +162,7 @@ def _numbers(run: Run) -> list[Flowable]:
 
 def _pictures(run: Run) -> list[Flowable]:
     of = planes.scene(run)
-    what = " · ".join(part for part in (planes.lie(of), tiles.window_of(run).name) if part)
+    what = " · ".join(part for part in (planes.lie(of.geometry), tiles.window_of(run).name) if part)
     several = len(of.labels) > 1
     columns = OVERVIEW_COLUMNS if several else PAIR_COLUMNS
     overview = [("", tile) for tile in tiles.overview(run, of, OVERVIEW_LOOK if several else PAIR_LOOK)]

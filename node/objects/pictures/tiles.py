@@ -95,7 +95,7 @@ def of_segment(run: Run, of: Scene, n: int, look: Look, apart: Look) -> list[Til
 
 
 def _caption(of: Scene, plane: Plane, more: str) -> str:
-    return " · ".join(part for part in (planes.lie(of), plane.name, more) if part)
+    return " · ".join(part for part in (planes.lie(of.geometry), plane.name, more) if part)
 
 
 def _diameters(measured: Measured) -> list[Diameter]:

@@ -1,0 +1,1 @@
+"""Images with the contours of what was found in them, one slice at a time: what a page shows without a viewer."""
