@@ -3,6 +3,7 @@
 Times are seconds since 1970 on the database's clock. "Model" means a neural network, never a table.
 """
 
+from .alarms import alarm_message, incident, process, tally
 from .base import metadata
 from .intake import caller, instance, patient, refusal, series, series_fact, study
 from .learning import (
@@ -34,6 +35,7 @@ from .work import (
 )
 
 __all__ = [
+    "alarm_message",
     "attempt",
     "caller",
     "commitment",
@@ -43,6 +45,7 @@ __all__ = [
     "dispatch",
     "evaluation",
     "event",
+    "incident",
     "input_member",
     "input_set",
     "input_upstream",
@@ -58,6 +61,7 @@ __all__ = [
     "patient",
     "patient_trait",
     "pause",
+    "process",
     "refusal",
     "release",
     "result",
@@ -68,6 +72,7 @@ __all__ = [
     "source_turn",
     "study",
     "suspicion",
+    "tally",
     "training_run",
     "verdict",
 ]

@@ -74,6 +74,13 @@ delivery = sa.Table(
     sa.UniqueConstraint("result_id", "destination"),
     # held: flagged, and the destination's results wait for a person; committed: the destination took responsibility
     one_of("state", "waiting", "held", "delivered", "committed", "dead", "superseded", "withdrawn", "discarded"),
+    sa.Index(
+        "ix_delivery_unfinished",
+        "destination",
+        "state",
+        sqlite_where=sa.text("state IN ('waiting', 'held', 'dead')"),
+        postgresql_where=sa.text("state IN ('waiting', 'held', 'dead')"),
+    ),
 )
 
 # Storage commitment that was asked for (PS3.4 J): the answer may come to any receiver process.
