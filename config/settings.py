@@ -16,6 +16,7 @@ from .hours import Hours
 from .learning import LearningSection
 from .peers import AETitle, Peer, Section
 from .routes import Route
+from .web import WebSection
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
 
@@ -118,6 +119,7 @@ class Settings(Section):
     send: SendSection = SendSection()
     fetch: FetchSection = FetchSection()
     learning: LearningSection = LearningSection()
+    web: WebSection = WebSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()
 

@@ -26,6 +26,11 @@ class Child:
         if self._parent is not None:
             threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
 
+    @property
+    def has_parent(self) -> bool:
+        """Whether a supervisor started it."""
+        return self._parent is not None
+
     def _watch(self) -> None:
         assert self._parent is not None
         try:

@@ -66,10 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=name)
         return command
 
-    add("run", "receive, work and schedule: the whole node, supervised; SIGTERM ends it cleanly")
+    run = add("run", "receive, work, schedule and show pages: the whole node, supervised; SIGTERM ends it cleanly")
+    run.add_argument("--no-web", action="store_true", help="without the pages, whatever `enabled` in [web] says")
     add("receive", "only receive, for several machines on one database", inner)
     add("work", "only work: workers and their model hosts", inner)
     add("schedule", "only schedule", inner)
+    add("web", "only the pages", inner)
     status = add("status", "what the node is doing: studies, jobs, deliveries, refused callers")
     status.add_argument("--json", action="store_true", help="the same for programs, complete")
     jobs = add("jobs", "the jobs, or with an ID the attempts of one")

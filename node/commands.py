@@ -203,6 +203,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "receive": process,
     "work": process,
     "schedule": process,
+    "web": process,
     "status": status,
     "jobs": jobs,
     "retry": retry,

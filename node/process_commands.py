@@ -17,11 +17,18 @@ EXIT_FAILED = 1
 
 def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
+    pages = ["web"] if settings.web.enabled and not options.no_web else []
     try:
-        _try_to_listen(settings)  # the receiver will; whoever cannot hears of it before everything else has started
+        # the receiver will; whoever cannot hears of it before everything else has started
+        _try_to_listen(settings.listen, settings.receive.port)
     except OSError as error:
         return _cannot_listen(settings, error)
-    return _supervise(options, settings, ["receive", *_workers(settings), "schedule"])
+    if pages:
+        try:
+            _try_to_listen(settings.web.listen, settings.web.port)
+        except OSError as error:
+            return _no_pages(f"{error.strerror} ({settings.web.listen}:{settings.web.port})")
+    return _supervise(options, settings, ["receive", *_workers(settings), "schedule", *pages])
 
 
 def work(options: argparse.Namespace) -> int:
@@ -52,11 +59,11 @@ def receive(options: argparse.Namespace) -> int:
     return 0
 
 
-def _try_to_listen(settings: Settings) -> None:
-    family = socket.AF_INET6 if ":" in settings.listen else socket.AF_INET
+def _try_to_listen(address: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the receiver's, after one that has just ended
-        tried.bind((settings.listen, settings.receive.port))
+        tried.bind((address, port))
 
 
 def _cannot_listen(settings: Settings, error: OSError) -> int:
@@ -76,6 +83,29 @@ def schedule(options: argparse.Namespace) -> int:
         _prepare(options, settings_of(options))
     roles.schedule(settings_of(options), Child(options.parent))
     return 0
+
+
+def web(options: argparse.Namespace) -> int:
+    from . import roles
+    from .child import Child, configure_logging
+
+    configure_logging("web")
+    settings = settings_of(options)
+    if options.parent is None:
+        _prepare(options, settings).close()
+    try:
+        roles.pages(settings, Child(options.parent))
+    except OSError as error:
+        return _no_pages(error.strerror or str(error))
+    return 0
+
+
+def _no_pages(why: str) -> int:
+    sys.stderr.write(
+        f"planimeter: the pages cannot be served: {why}; `port`, `certificate` and `key` in [web] say where and how, "
+        "and `enabled = false` does without them\n"
+    )
+    return EXIT_FAILED
 
 
 def _workers(settings: Settings) -> list[str]:
@@ -110,4 +140,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "receive": receive,
     "work": work,
     "schedule": schedule,
+    "web": web,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import secrets
@@ -62,6 +63,47 @@ def schedule(settings: Settings, child: Child) -> None:
     child.ready()
     scheduling.run(node, child.stopping)
     node.close()
+
+
+def pages(settings: Settings, child: Child) -> None:
+    """The pages.
+
+    Raises:
+        OSError: it cannot listen there, or the files of the certificate cannot be used.
+    """
+    # what only this process needs is brought in here
+    from .operations import announce, sign_in
+    from .web.server import Server
+    from .web.site import site
+
+    node, policy = open_node(settings), _web_policy(settings)
+    server = Server(site(node, policy), policy)
+    token = sign_in.first_token(node.database, settings.home)
+    server.start()
+    logger.info("the pages are at %s", server.url)
+    if token is not None and not child.has_parent:
+        announce.first_sign_in(server.url, token, settings.home / sign_in.FIRST_FILE)
+    child.ready(url=server.url, first_token=token, first_file=str(settings.home / sign_in.FIRST_FILE))
+    child.stopping.wait()
+    server.stop()
+    node.close()
+
+
+def _web_policy(settings: Settings) -> Any:
+    from .web.policy import WebPolicy
+
+    web = settings.web
+    return WebPolicy(
+        address=web.listen,
+        port=web.port,
+        hosts=frozenset(name.lower() for name in web.hosts),
+        certificate=web.certificate,
+        key=web.key,
+        proxies=tuple(ipaddress.ip_network(one) for one in web.proxies) if web.behind_proxy else None,
+        session_hours=web.session_hours,
+        idle_minutes=web.idle_minutes,
+        viewer_link=web.viewer_link,
+    )
 
 
 def supervise(settings: Settings, node: Node, roles: dict[str, list[str]], say: Any) -> None:

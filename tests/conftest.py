@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydicom
 import pytest
@@ -23,6 +23,11 @@ from tests.orthanc import Orthanc
 from tests.postgres import Postgres
 from tests.running import RunningNode
 from tests.threshold_host import ThresholdHosts
+
+if TYPE_CHECKING:  # most tests need neither browser nor pages
+    from playwright.sync_api import Browser
+
+    from tests.pages import Site
 
 CI = os.environ.get("CI", "").lower() == "true"
 DATA = Path(os.environ.get("PLANIMETER_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -208,6 +213,24 @@ def node(settings: Settings, threshold_hosts: ThresholdHosts) -> Iterator[Node]:
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, one for all tests of a process; each test has pages of its own (tests/pages.py)."""
+    from tests.pages import chromium
+
+    with chromium(find_program("chromium", "apt-get install chromium")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def site(node: Node) -> Iterator[Site]:
+    """The pages of the fixture `node`, on a free port."""
+    from tests.pages import serving
+
+    with serving(node) as served:
+        yield served
+
+
 @pytest.fixture
 def start_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
     """`planimeter run` in processes of its own; stopped at the end of the test.
@@ -217,12 +240,12 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
     """
     started: list[RunningNode] = []
 
-    def start(*arguments: str, home: Path | None = None, **environ: str) -> RunningNode:
+    def start(*arguments: str, home: Path | None = None, pages: bool = False, **environ: str) -> RunningNode:
         if home is None and "--config" not in arguments:
             config = tmp_path / "running.toml"
             config.write_text("[hosts]\nat_start = false\n")
             arguments = ("--config", str(config), *arguments)
-        running = RunningNode(home or tmp_path / "running", arguments, environ)
+        running = RunningNode(home or tmp_path / "running", arguments, environ, pages=pages)
         started.append(running)
         running.start()
         return running

@@ -36,8 +36,9 @@ def planimeter(*arguments: str | Path, check: bool = True, **environ: str) -> su
 class RunningNode:
     """`planimeter run`, its log, and what `planimeter status` says of it."""
 
-    def __init__(self, home: Path, arguments: tuple[str, ...], environ: dict[str, str]) -> None:
-        self.home, self._arguments, self._environ = home, arguments, environ
+    def __init__(self, home: Path, arguments: tuple[str, ...], environ: dict[str, str], *, pages: bool = False) -> None:
+        self.home, self._environ = home, environ
+        self._arguments = arguments if pages else ("--no-web", *arguments)
         self.port = 0
         self.lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None

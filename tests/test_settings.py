@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from config.peers import Destination, Peer, Query
 from config.settings import DEFAULT_FILE, Route, Settings, SettingsError, load
 
-SECTIONS = ("node", "database", "receive", "work", "send", "fetch", "learning")
+SECTIONS = ("node", "database", "receive", "work", "send", "fetch", "learning", "web")
 
 
 @pytest.fixture

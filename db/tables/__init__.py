@@ -3,6 +3,7 @@
 Times are seconds since 1970 on the database's clock. "Model" means a neural network, never a table.
 """
 
+from .accounts import account, session, sign_in_delay
 from .alarms import alarm_message, incident, process, tally
 from .base import metadata
 from .intake import caller, instance, patient, refusal, series, series_fact, study
@@ -35,6 +36,7 @@ from .work import (
 )
 
 __all__ = [
+    "account",
     "alarm_message",
     "attempt",
     "caller",
@@ -68,7 +70,9 @@ __all__ = [
     "route_decision",
     "series",
     "series_fact",
+    "session",
     "shadow",
+    "sign_in_delay",
     "source_turn",
     "study",
     "suspicion",

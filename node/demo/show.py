@@ -94,7 +94,7 @@ def _is_dicom(file: Path) -> bool:
 def _running_node(home: Path, pacs: ToyPacs, progress: Progress) -> Iterator[int]:
     """`planimeter run`, as a site would start it; its port."""
     task = progress.add_task("starting the node", total=None)
-    command = [sys.executable, "-P", "-m", "node.cli", "run", "--home", str(home), "--port", "0"]
+    command = [sys.executable, "-P", "-m", "node.cli", "run", "--no-web", "--home", str(home), "--port", "0"]
     command += ["--ae-title", AE_TITLE, "--quiet-seconds", str(QUIET_SECONDS)]
     command += ["--send-to", f"{pacs.ae_title}@127.0.0.1:{pacs.port}"]
     config = home.with_suffix(".toml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -28,5 +29,24 @@ def ready(ae_title: str, facts: dict[str, dict[str, Any]], senders: Iterable[str
     lines.append(f"  sends results to {', '.join(to)}" if to else "  sends results nowhere: no peer is a destination")
     workers = sum(role.startswith("work") for role in facts)
     lines.append(f"  works with {workers} worker{'s' * (workers != 1)}")
+    pages = facts.get("web")
+    if pages:
+        lines.append(f"  shows its pages at {pages['url']}")
+    _print(lines)
+    if pages and pages["first_token"]:
+        first_sign_in(pages["url"], pages["first_token"], Path(pages["first_file"]))
+
+
+def first_sign_in(url: str, token: str, file: Path) -> None:
+    """Say how the first administrator is made."""
+    _print(
+        [
+            f"  nobody can sign in yet: open {url}/sign-in and make the first administrator with this one-time token,",
+            f"  which is also in {file}: {token}",
+        ]
+    )
+
+
+def _print(lines: list[str]) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -1,0 +1,142 @@
+"""What every request goes through before a page sees it: Host, proxy, Origin, session; and what every answer says.
+
+- A Host that is not ours is answered 421: a page of somebody else's whose name is bound to our address (DNS rebinding)
+  reads nothing.
+- A request that changes something comes from our own pages: Origin is ours, or, where a browser sends none,
+  Sec-Fetch-Site is "same-origin" (Fetch Metadata). The token in the form is the second lock (`page.needs`).
+- Answers forbid scripts and styles that are not files of ours, framing, sniffing, and being kept by caches.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from db import sessions
+from db.database import Database, DatabaseUnreachable
+
+from ..operations import sign_in
+from .policy import WebPolicy
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+#: of requests that no person makes: they keep no session alive
+FRAGMENT = "x-planimeter-fragment"
+STATIC = "/static/"
+
+CSP = "; ".join(
+    [
+        "default-src 'none'",
+        *(f"{what}-src 'self'" for what in ("script", "style", "img", "connect", "font")),
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+ALWAYS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Guard:
+    """An ASGI middleware, the outermost."""
+
+    def __init__(self, app: ASGIApp, policy: WebPolicy, database: Database) -> None:
+        self._app, self._policy, self._database = app, policy, database
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # nothing else is served
+        refusal = self._refusal(scope)
+        guarded = self._guarded(scope, send)
+        if refusal is not None:
+            status, sentence = refusal
+            await PlainTextResponse(sentence + "\n", status)(scope, receive, guarded)
+            return
+        try:
+            await self._identify(scope)
+        except DatabaseUnreachable:
+            busy = PlainTextResponse(
+                "The database does not answer; try again in a moment.\n", 503, {"retry-after": "5"}
+            )
+            await busy(scope, receive, guarded)
+            return
+        await self._app(scope, receive, guarded)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and sentence of what is not answered; None: it may go on."""
+        headers = Headers(scope=scope)
+        scope["scheme"] = "https" if self._policy.secure else "http"
+        if self._policy.proxies is not None:
+            if not self._policy.is_proxy(scope["client"][0] if scope["client"] else ""):
+                return 403, "These pages are reached through the proxy alone."
+            if headers.get("x-forwarded-proto", "https").split(",")[-1].strip() != "https":
+                return 403, "The proxy was asked without TLS."
+            if came_from := headers.get("x-forwarded-for"):
+                scope["client"] = (came_from.split(",")[-1].strip(), 0)
+        if len(headers.getlist("host")) != 1 or not self._policy.knows(headers["host"]):
+            return 421, "This node is not known by that name; `hosts` in [web] of its configuration lists its names."
+        if scope["method"] not in SAFE and not _ours(headers, f"{scope['scheme']}://{headers['host']}"):
+            return 403, "This request does not come from a page of this node."
+        return None
+
+    async def _identify(self, scope: Scope) -> None:
+        """Who asks; `state` has user, token (also of nobody: it guards the sign-in form), flash and shows."""
+        request = Request(scope)
+        state = scope.setdefault("state", {})
+        token = request.cookies.get(self._policy.cookie, "")
+        state.update(user=None, token=token, flash=None, shows=False, new_cookie=None)
+        if scope["path"].startswith(STATIC):
+            return
+        found = await run_in_threadpool(self._session, token, FRAGMENT not in request.headers) if token else None
+        if found is not None:
+            state.update(user=found.user, flash=found.flash, shows=found.shows)
+        elif not token:
+            state["token"] = state["new_cookie"] = secrets.token_urlsafe(32)
+
+    def _session(self, token: str, by_a_person: bool) -> sign_in.Found | None:
+        policy = self._policy
+        found = sign_in.session(self._database, token, policy.session_hours, policy.idle_minutes)
+        if found is not None and by_a_person and found.stale:
+            with self._database.write() as tx:
+                sessions.touch(tx, sign_in.hashed(token))
+        return found
+
+    def _guarded(self, scope: Scope, send: Send) -> Send:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in ALWAYS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+                if self._policy.secure:
+                    headers.setdefault("strict-transport-security", "max-age=31536000")
+                new = scope.get("state", {}).get("new_cookie")
+                if new is not None:
+                    headers.append("set-cookie", cookie(self._policy, new))
+            await send(message)
+
+        return guarded
+
+
+def cookie(policy: WebPolicy, value: str) -> str:
+    """The header that sets it; an empty value takes it away."""
+    gone = "" if value else "; Max-Age=0"
+    return f"{policy.cookie}={value}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if policy.secure else ''}{gone}"
+
+
+def _ours(headers: Headers, origin: str) -> bool:
+    said = headers.get("origin")
+    if said is None:
+        return headers.get("sec-fetch-site") == "same-origin"
+    return said.lower() == origin.lower() and headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")

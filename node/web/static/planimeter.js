@@ -1,0 +1,70 @@
+// What lives on a page: elements with data-refresh are filled again, and what cannot be undone is asked about first.
+"use strict";
+
+(() => {
+  const slowest = 30;
+
+  function refresh(element) {
+    const seconds = Number(element.dataset.seconds || "2");
+    let etag = "";
+    let wait = seconds;
+
+    async function once() {
+      if (!element.isConnected) return;
+      if (document.hidden) {
+        document.addEventListener("visibilitychange", once, { once: true });
+        return;
+      }
+      try {
+        const headers = { "X-Planimeter-Fragment": "1" };
+        if (etag) headers["If-None-Match"] = etag;
+        const answer = await fetch(element.dataset.refresh, { headers, cache: "no-store", credentials: "same-origin" });
+        if (answer.status === 401) {
+          window.location.reload(); // signed out meanwhile
+          return;
+        }
+        if (answer.ok) fill(element, await answer.text());
+        if (answer.ok || answer.status === 304) {
+          etag = answer.headers.get("ETag") || "";
+          wait = seconds;
+          element.removeAttribute("data-stale");
+        } else {
+          late(element);
+        }
+      } catch {
+        late(element); // the node is away, for a moment perhaps
+      }
+      window.setTimeout(once, wait * 1000);
+    }
+
+    function late(of) {
+      wait = Math.min(wait * 2, slowest);
+      of.setAttribute("data-stale", "");
+    }
+
+    window.setTimeout(once, seconds * 1000);
+  }
+
+  // The server escaped what is in there; scripts in it would not run, and the policy of the page forbids them.
+  function fill(element, html) {
+    const focused = document.activeElement;
+    const id = focused && element.contains(focused) ? focused.id : "";
+    const open = new Set([...element.querySelectorAll("details[open][id]")].map((one) => one.id));
+    const made = new DOMParser().parseFromString(html, "text/html");
+    element.replaceChildren(...made.body.childNodes);
+    for (const one of open) document.getElementById(one)?.setAttribute("open", "");
+    if (id) document.getElementById(id)?.focus();
+    element.dispatchEvent(new CustomEvent("planimeter:filled", { bubbles: true }));
+  }
+
+  document.addEventListener("submit", (event) => {
+    const asked = event.submitter?.dataset.confirm || event.target.dataset.confirm;
+    if (asked && !window.confirm(asked)) event.preventDefault();
+  });
+
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("form[data-at-once] select")) event.target.form.requestSubmit();
+  });
+
+  document.querySelectorAll("[data-refresh]").forEach(refresh);
+})();
