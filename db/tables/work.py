@@ -179,9 +179,7 @@ job = sa.Table(
         postgresql_where=sa.text("state = 'running'"),
     ),
     # the alarms and the metrics read this one
-    sa.Index(
-        "ix_job_dead", "kind", sqlite_where=sa.text("state = 'dead'"), postgresql_where=sa.text("state = 'dead'")
-    ),
+    sa.Index("ix_job_dead", "kind", sqlite_where=sa.text("state = 'dead'"), postgresql_where=sa.text("state = 'dead'")),
 )
 
 # When a job of a source was last claimed: the id of that attempt.
