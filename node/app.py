@@ -21,11 +21,13 @@ from db.job_states import Backoff
 from models.card import SHIPPED
 
 from . import __version__
-from .configured import fetching_of, routes_of, targets_of
+from .configured import alarms_of, fetching_of, readers_of, routes_of, targets_of
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
+from .operations.alarms.rules import AlarmPolicy
 from .operations.routes import Route
+from .operations.who_may_read import Readers
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
 from .study.archive import Archive
@@ -103,6 +105,8 @@ class Node:
     send: SendPolicy
     fetch: FetchPolicy
     learning: LearningPolicy
+    alarms: AlarmPolicy
+    readers: Readers
     quiet_seconds: float
     device: str
     """where networks run and are trained: "auto", "cpu", "cuda", ..."""
@@ -160,6 +164,8 @@ def open_node(settings: Settings, hosts: Path | None = None) -> Node:
         ),
         fetch=fetching_of(settings),
         learning=_learning(settings),
+        alarms=alarms_of(settings),
+        readers=readers_of(settings),
         quiet_seconds=settings.receive.quiet_seconds,
         device=work.device,
         decoders=Decoders(work.decode_processes),

@@ -170,6 +170,7 @@ def _inner_options() -> _Parser:
     options = _Parser(add_help=False)
     options.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     options.add_argument("--hosts", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--role", help=argparse.SUPPRESS)
     return options
 
 

@@ -15,6 +15,7 @@ from config.settings import Settings
 from . import schedule as scheduling
 from .admission import Limits
 from .app import Node, open_node
+from .beating import Beating
 from .child import Child
 from .configured import doorkeeper
 from .receiver import Door, Receiver
@@ -42,8 +43,9 @@ def receive(settings: Settings, child: Child) -> None:
     port = receiver.start()
     logger.info("%s listens on %s:%s", door.ae_title, door.address, port)
     child.ready(address=door.address, port=port)
-    child.stopping.wait()
-    receiver.stop()
+    with Beating(node.database, child.role):
+        child.stopping.wait()
+        receiver.stop()
     node.close()
 
 
@@ -53,7 +55,8 @@ def work(settings: Settings, child: Child, hosts: Path) -> None:
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     worker = Worker(node, name, child.stopping)
     child.ready(worker=name)
-    worker.run(WORKER_GRACE_SECONDS)
+    with Beating(node.database, child.role):
+        worker.run(WORKER_GRACE_SECONDS)
     node.decoders.close()
 
 
@@ -61,7 +64,8 @@ def schedule(settings: Settings, child: Child) -> None:
     """The scheduler."""
     node = open_node(settings)
     child.ready()
-    scheduling.run(node, child.stopping)
+    with Beating(node.database, child.role):
+        scheduling.run(node, child.stopping)
     node.close()
 
 
@@ -84,8 +88,9 @@ def pages(settings: Settings, child: Child) -> None:
     if token is not None and not child.has_parent:
         announce.first_sign_in(server.url, token, settings.home / sign_in.FIRST_FILE)
     child.ready(url=server.url, first_token=token, first_file=str(settings.home / sign_in.FIRST_FILE))
-    child.stopping.wait()
-    server.stop()
+    with Beating(node.database, child.role):
+        child.stopping.wait()
+        server.stop()
     node.close()
 
 

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from db import jobs, studies
+from db import jobs, studies, tallies
 from db.database import DatabaseUnreachable
 from db.job_states import JobKind
 
 from .app import Node
 from .operations import completeness, retrain
+from .operations.alarms.watch import Watch
 from .operations.retrain import Terms
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,11 @@ SOONEST_SECONDS = 0.05
 RESCUE_SECONDS = 5.0
 COUNT_SECONDS = 3.0
 TRAINING_SECONDS = 20.0
+ALARM_SECONDS = 5.0
+MESSAGE_SECONDS = 3.0
+TALLY_SECONDS = 5.0
+#: of attempts that are counted at a time: an old database has many that were never counted
+TALLY_PAGES = 5
 SWEEP_ATTEMPTS = 3
 #: after everything that a person waits for
 SWEEP_PRIORITY = 100
@@ -40,6 +46,10 @@ def run(node: Node, stopping: threading.Event) -> None:
         scheduler.add_job(ask_counts, "interval", seconds=COUNT_SECONDS, args=[node], misfire_grace_time=None)
     if node.learning.train:
         scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
+    watch = Watch(node.database, node.alarms, node.archive.home, node.serial, node.random)
+    scheduler.add_job(look, "interval", seconds=ALARM_SECONDS, args=[watch], misfire_grace_time=None)
+    scheduler.add_job(watch.send, "interval", seconds=MESSAGE_SECONDS, misfire_grace_time=None)
+    scheduler.add_job(tally, "interval", seconds=TALLY_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.start()
@@ -118,6 +128,24 @@ def ask_for_training(node: Node) -> None:
         return
     for network in asked:
         logger.info("%s is to be trained", network)
+
+
+def look(watch: Watch) -> None:
+    """Judge what is wrong; people are told of it by `watch.send`, which may take its time."""
+    watch.look(datetime.now().astimezone())
+
+
+def tally(node: Node) -> None:
+    """Count what has ended, for the metrics."""
+    try:
+        for _ in range(TALLY_PAGES):
+            with node.database.read() as tx:
+                if not tallies.any_uncounted(tx):
+                    return
+            with node.database.write() as tx:
+                tallies.count_attempts(tx)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
 
 
 def ask_for_sweep(node: Node) -> None:
