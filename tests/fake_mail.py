@@ -1,4 +1,4 @@
-"""A mail server that misbehaves on demand: a small real one (RFC 5321) on a free port, with STARTTLS where it has a certificate."""
+"""A mail server that misbehaves on demand: a small real one (RFC 5321) on a free port; STARTTLS with a certificate."""
 
 from __future__ import annotations
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import smtplib
 import ssl
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate
 
 from ...errors import Failed
 from .rules import MailServer, Recipient
 from .texts import Text
+
+#: RFC 5322 2.1.1: up to 998; a heading that is folded looks odd in some programs
+FORM = SMTP.clone(max_line_length=400)
 
 
 def send(server: MailServer, recipient: Recipient, text: Text, message_id: str, thread_id: str = "") -> None:
@@ -21,7 +25,7 @@ def send(server: MailServer, recipient: Recipient, text: Text, message_id: str, 
     Raises:
         Failed: `mail-not-sent`; the sentence says at which step, and holds no password.
     """
-    message = EmailMessage()
+    message = EmailMessage(FORM)
     message["Subject"], message["From"], message["To"] = text.subject, server.sender, ", ".join(recipient.mail)
     message["Date"], message["Message-ID"] = formatdate(usegmt=True), f"<{message_id}>"
     if thread_id and thread_id != message_id:

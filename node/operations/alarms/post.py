@@ -67,7 +67,7 @@ def _send(database: Database, policy: AlarmPolicy, message: Any, random: Any, se
             alarm_messages.failed(tx, message["id"], "nobody of that name is a [[recipient]] any more", None)
         return False
     if row is None:
-        text = texts.test(policy.node, policy.link)
+        text = texts.of_test(policy.node, policy.link)
     else:
         text = texts.of_incident(shown(row), message["what"], policy.node, policy.link)
     try:
@@ -89,7 +89,7 @@ def _send(database: Database, policy: AlarmPolicy, message: Any, random: Any, se
 
 def try_all(policy: AlarmPolicy, serial: str) -> dict[str, str]:
     """Send a test to every recipient, here and now: name -> what went wrong, empty where it was taken."""
-    text = texts.test(policy.node, policy.link)
+    text = texts.of_test(policy.node, policy.link)
     answers: dict[str, str] = {}
     for recipient in policy.recipients:
         try:

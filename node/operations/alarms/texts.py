@@ -74,7 +74,7 @@ def of_incident(one: Incident, what: str, node: str, link: str) -> Text:
     return Text(_one_line(f"[{node}] {heading}{one.title}{about}"), tuple(lines), where, values)
 
 
-def test(node: str, link: str) -> Text:
+def of_test(node: str, link: str) -> Text:
     """What `planimeter alarms test` sends."""
     said = "This is a test: alarms of this node would arrive here. Nothing has to be done."
     values = {"node": node, "what": "test", "link": f"{link}/alarms" if link else "", "sentence": said}
