@@ -32,6 +32,6 @@ USER planimeter
 VOLUME /var/lib/planimeter
 EXPOSE 11112
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=20s --start-period=60s CMD ["planimeter", "status", "--json"]
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s CMD ["planimeter", "health"]
 ENTRYPOINT ["planimeter"]
 CMD ["run"]

@@ -192,6 +192,12 @@ def routes(options: argparse.Namespace) -> int:
     return route_commands.call(options)
 
 
+def watch(options: argparse.Namespace) -> int:
+    from . import alarm_commands
+
+    return alarm_commands.call(options)
+
+
 def learn(options: argparse.Namespace) -> int:
     from . import learning_commands
 
@@ -223,6 +229,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "conformance": peers,
     "upgrade": upgrade,
     "routes": routes,
+    "alarms": watch,
+    "metrics": watch,
+    "health": watch,
     "labels": learn,
     "patients": learn,
     "models": learn,

@@ -198,9 +198,9 @@ def test_the_schedule_process_counts_an_old_database_page_by_page(node: Node) ->
 def test_the_metrics_are_there_for_whoever_may_read_them(node: Node, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("sesame\n")
     here, elsewhere = (ip_network("127.0.0.0/8"),), (ip_network("10.0.0.0/8"),)
-    for readers, headers, status in (
+    cases: list[tuple[Readers, dict[str, str], int]] = [
         (Readers(), {}, 404),
-        (Readers(), {"authorization": "Bearer "}, 404),
+        (Readers(), {"authorization": "Bearer x"}, 404),
         (Readers(allow=elsewhere), {}, 404),
         (Readers(allow=here), {}, 200),
         (Readers(token_file=tmp_path / "token"), {}, 401),
@@ -208,15 +208,16 @@ def test_the_metrics_are_there_for_whoever_may_read_them(node: Node, tmp_path: P
         (Readers(token_file=tmp_path / "token"), {"authorization": "Bearer sesame"}, 200),
         (Readers(token_file=tmp_path / "not-there"), {"authorization": "Bearer sesame"}, 401),
         (Readers(token_file=tmp_path / "token", allow=elsewhere), {"authorization": "bearer sesame"}, 200),
-    ):
-        object.__setattr__(node, "readers", readers)
-        with serving(node) as site:
-            answer = httpx.get(f"{site.url}/metrics", headers=headers)
-        assert answer.status_code == status, (readers, headers)
-        assert "set-cookie" not in answer.headers
-        if status == 200:
-            assert answer.headers["content-type"].startswith("text/plain; version=")
-            assert "planimeter_disk_free_bytes" in answer.text
+    ]
+    with serving(node) as site, httpx.Client(base_url=site.url) as client:
+        for readers, headers, status in cases:
+            object.__setattr__(node, "readers", readers)
+            answer = client.get("/metrics", headers=headers)
+            assert answer.status_code == status, (readers, headers)
+            assert "set-cookie" not in answer.headers
+            if status == 200:
+                assert answer.headers["content-type"].startswith("text/plain; version=")
+                assert "planimeter_disk_free_bytes" in answer.text
 
 
 def test_an_empty_token_opens_nothing(tmp_path: Path) -> None:
