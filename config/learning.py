@@ -31,6 +31,7 @@ class LearningSection(Section):
     automatic_patients: Annotated[int, Field(ge=12)] = 30
     shadow_studies: Annotated[int, Field(ge=0)] = 10
     auto_promote: bool = False
+    two_person: bool = False
 
     @field_validator("shares")
     @classmethod
@@ -43,6 +44,10 @@ class LearningSection(Section):
     def _automatic_needs_more(self) -> LearningSection:
         if self.automatic_patients < self.fewest_patients:
             raise ValueError("automatic_patients is less than fewest_patients")
+        if self.auto_promote and self.two_person:
+            raise ValueError(
+                "auto_promote goes without a person, and two_person wants two of them: only one can be true"
+            )
         return self
 
     def wait_seconds(self, now: time) -> float:

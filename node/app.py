@@ -85,6 +85,7 @@ class LearningPolicy:
     automatic_patients: int
     shadow_studies: int
     auto_promote: bool
+    two_person: bool
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from . import alarm_arguments, learning_arguments, route_arguments
+from . import alarm_arguments, learning_arguments, route_arguments, user_arguments
 from .subcommands import group
 
 EXIT_USAGE = 2
@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
     route_arguments.add(group(commands, "routes", "which series goes where, and what would change if"), node)
     alarm_arguments.add(commands, node)
+    user_arguments.add(group(commands, "users", "who may use the pages, and as what"), node)
     learning_arguments.add(commands, node)
     demo = add("demo", "try it: a node, a toy PACS and a study, end to end")
     demo.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="a folder; default: a synthetic chest CT")

@@ -204,6 +204,12 @@ def learn(options: argparse.Namespace) -> int:
     return learning_commands.call(options)
 
 
+def users(options: argparse.Namespace) -> int:
+    from . import user_commands
+
+    return user_commands.call(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": process,
     "receive": process,
@@ -229,6 +235,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "conformance": peers,
     "upgrade": upgrade,
     "routes": routes,
+    "users": users,
     "alarms": watch,
     "metrics": watch,
     "health": watch,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 
 from .answers import node_of, say, show
+from .app import Node
+from .errors import Refused
 from .options import who
 
 
@@ -82,6 +84,7 @@ def approve_model(options: argparse.Namespace) -> int:
     from .operations import versions
 
     node = node_of(options)
+    _one_by_one(node)
     studies = node.learning.shadow_studies
     return say(versions.approve(node.database, options.network, options.named, who(), options.reason, studies))
 
@@ -90,7 +93,16 @@ def promote_model(options: argparse.Namespace) -> int:
     from .operations import versions
 
     node = node_of(options)
+    _one_by_one(node)
     return say(versions.promote(node.networks, options.network, options.named, who(), options.reason))
+
+
+def _one_by_one(node: Node) -> None:
+    if node.learning.two_person:
+        raise Refused(
+            "two-persons",
+            "`two_person` in [learning] is true: approve and promote on the pages, each by an account of its own",
+        )
 
 
 def roll_back_model(options: argparse.Namespace) -> int:

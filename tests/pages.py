@@ -7,10 +7,12 @@ module that shares one among its tests, says `with serving(node) as site`.
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,8 +20,9 @@ from argon2 import PasswordHasher
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pydicom.dataset import Dataset
 
+from config.settings import load
 from db.accounts import Role
-from node.app import Node
+from node.app import Node, open_node
 from node.operations import accounts
 from node.operations.passwords import Passwords
 from node.web.policy import WebPolicy
@@ -38,8 +41,8 @@ HOSTILE_SHORT = "'\"><b onx=1>"
 
 #: what stands for the parameters of routes when all of them are walked; a page that has others adds its own
 EXAMPLES: dict[str, str] = {}
-#: GET routes that are no pages and need no look by axe-core
-NO_PAGES: set[str] = set()
+#: GET routes that are no pages: files to be downloaded, and the like
+NO_PAGES: set[str] = {"/favicon.ico"}
 
 
 @dataclass
@@ -131,6 +134,13 @@ def chromium(program: str) -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def open_pages(home: Path, migrated: Path, **settings: Any) -> Node:
+    """A node for its pages alone, in a home of its own: neither peers nor networks."""
+    home.mkdir(mode=0o700)
+    shutil.copyfile(migrated, home / "planimeter.db")
+    return open_node(load(None, {"node": {"home": home}, "receive": {"quiet_seconds": 0, "reserve_gb": 0}, **settings}))
 
 
 def hostile_series() -> list[Dataset]:

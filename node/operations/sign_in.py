@@ -21,7 +21,7 @@ from typing import Any
 
 from db import accounts, events, sessions, sign_in_delays
 from db.accounts import Role
-from db.database import Database
+from db.database import Database, Row
 
 from ..errors import Refused
 from .accounts import NAME
@@ -65,8 +65,8 @@ def hashed(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def sign_in(database: Database, passwords: Passwords, name: str, password: str, address: str) -> str:
-    """Sign somebody in; the token for their browser.
+def confirm(database: Database, passwords: Passwords, name: str, password: str, address: str) -> Row:
+    """The account of that name and password.
 
     Raises:
         Refused: `sign-in-wrong`, whatever was wrong; `sign-in-wait`.
@@ -87,15 +87,26 @@ def sign_in(database: Database, passwords: Passwords, name: str, password: str, 
         with database.write() as tx:
             events.append(tx, row["name"] if row is not None else NOBODY, "sign-in-failed", "pages", {"from": address})
         raise Refused("sign-in-wrong", "name or password is wrong")
+    with database.write() as tx:
+        sign_in_delays.forgive(tx, pair, list(booked), place)
+    return row
+
+
+def sign_in(database: Database, passwords: Passwords, name: str, password: str, address: str) -> str:
+    """Sign somebody in; the token for their browser.
+
+    Raises:
+        Refused: `sign-in-wrong`, whatever was wrong; `sign-in-wait`.
+    """
+    row = confirm(database, passwords, name, password, address)
     again = passwords.hash(password) if passwords.outdated(row["password"]) else None
     with database.write() as tx:
         events.lock(tx)
-        now = accounts.find(tx, name)
+        now = accounts.find(tx, row["name"])
         if now is None or now["disabled"] or now["password"] != row["password"]:
             raise Refused("sign-in-wrong", "name or password is wrong")  # it was changed meanwhile
         if again is not None:
             accounts.change(tx, row["id"], password=again)
-        sign_in_delays.forgive(tx, pair, list(booked), place)
         return _begin(tx, row["id"], row["name"], address)
 
 

@@ -6,6 +6,7 @@ by it, and jobs that run finish with the version they began with.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from db import events, shadows, training_runs
@@ -39,11 +40,21 @@ def shadow(database: Database, network: str, version: str, who: str, why: str = 
     return f"{_said(row)} runs beside the live version from the next study on; nothing of it is sent"
 
 
-def approve(database: Database, network: str, version: str, who: str, why: str, shadow_studies: int = 0) -> str:
+def approve(
+    database: Database,
+    network: str,
+    version: str,
+    who: str,
+    why: str,
+    shadow_studies: int = 0,
+    *,
+    two_person: bool = False,
+) -> str:
     """Let a version go live when it is promoted. Who made its training begin is recorded beside who approved it.
 
     Args:
         shadow_studies: beside the live version on at least so many studies it has to have run before.
+        two_person: whoever made its training begin may not approve it.
     """
     _signed(who)
     if not why.strip():
@@ -57,15 +68,27 @@ def approve(database: Database, network: str, version: str, who: str, why: str, 
         _seen_enough(tx, row, shadow_studies)
         run = training_runs.of_candidate(tx, row["id"])
         begun_by = run["who"] if run is not None else None
+        if two_person and begun_by is not None:
+            _another(who, begun_by, f"asked for the training of {_said(row)}")
         rows.change_state(tx, row["id"], VersionState.APPROVED, who, why.strip(), training_begun_by=begun_by)
     return f"{_said(row)} is approved; `planimeter models promote {network} {version}` makes it live"
 
 
-def promote(networks: Networks, network: str, version: str, who: str, why: str, *, automatic: bool = False) -> str:
+def promote(
+    networks: Networks,
+    network: str,
+    version: str,
+    who: str,
+    why: str,
+    *,
+    automatic: bool = False,
+    two_person: bool = False,
+) -> str:
     """Make a version live.
 
     Args:
         automatic: nobody approved it: the gate's verdict must say that it may be, and it must never have been live.
+        two_person: whoever approved it may not make it live.
 
     Raises:
         Refused: with what has to be done first.
@@ -83,6 +106,8 @@ def promote(networks: Networks, network: str, version: str, who: str, why: str, 
         events.lock(tx)
         row = rows.find(tx, row["id"])
         _promotable(tx, row, automatic=automatic)
+        if two_person and (approver := _approver(tx, row)) is not None:
+            _another(who, approver, f"approved {_said(row)}")
         if automatic and row["state"] != VersionState.APPROVED:
             rows.change_state(tx, row["id"], VersionState.APPROVED, who, why, automatic=True)
         rows.make_live(tx, network, row["id"], who, why, "promote")
@@ -151,6 +176,19 @@ def _promotable(tx: Any, row: Row, *, automatic: bool) -> None:
         raise Refused("not-approved", f"{_said(row)} is {row['state']}: {todo}")
     _proven(tx, row)
     _compared_with_the_live_one(tx, row)
+
+
+def _approver(tx: Any, row: Row) -> str | None:
+    """Who said so last."""
+    for event in events.listing(tx, row["network"]):
+        if event["what"] == VersionState.APPROVED and json.loads(event["details"]).get("model_version") == row["id"]:
+            return str(event["who"])
+    return None
+
+
+def _another(who: str, other: str, did: str) -> None:
+    if who.strip().lower() == other.strip().lower():
+        raise Refused("same-person", f"{other} {did}: where two persons are wanted (`two_person`), another one decides")
 
 
 def _automatic(tx: Any, row: Row) -> None:

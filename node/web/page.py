@@ -8,7 +8,6 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -32,6 +31,7 @@ from ..app import Node
 from ..errors import NodeError, Refused
 from ..operations import sign_in
 from ..operations.sign_in import User
+from . import shown
 from .guard import FRAGMENT, SAFE
 from .policy import WebPolicy
 
@@ -45,7 +45,6 @@ CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
 #: of a form without files
 MOST_BYTES = 256 * 1024
 MOST_FILES = 0
-HIDDEN = "•••••"
 
 
 @dataclass(frozen=True)
@@ -152,39 +151,14 @@ def _rendered(request: Request, template: str, values: Mapping[str, Any]) -> str
         shows=request.state.shows,
         csrf=lambda: Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_of(request)),
         may=lambda role: user is not None and user.role.may(Role(role)),
-        patient=lambda text: _patient(request, text),
-        when=when,
-        clock_time=clock_time,
-        state=lambda word: Markup('<span class="state state-{0}">{0}</span>').format(word),
+        patient=lambda text: shown.patient(text, visible=request.state.shows),
+        when=shown.when,
+        clock_time=shown.clock_time,
+        state=shown.state,
+        study_page=lambda study_uid: f"/studies/{quote(study_uid, safe='')}",
         viewer=lambda study_uid: _viewer(request, study_uid),
         banner=lambda: [line for make in request.app.state.banners for line in make(node_of(request))],
         **values,
-    )
-
-
-def _patient(request: Request, text: str | None) -> Markup:
-    if not request.state.shows:
-        return Markup('<span class="hidden-patient" title="hidden">{}</span>').format(HIDDEN if text else "")
-    return Markup('<span class="patient">{}</span>').format(text or "")
-
-
-def when(seconds: float | None) -> Markup:
-    """A time of the database's clock, for people: by the machine's clock."""
-    if seconds is None:
-        return Markup("")
-    at = datetime.fromtimestamp(seconds).astimezone()
-    short = at.strftime("%Y-%m-%d %H:%M:%S")
-    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="seconds"), short)
-
-
-def clock_time(seconds: float | None) -> Markup:
-    """The same in short: the time of a day like today, else the day too."""
-    if seconds is None:
-        return Markup("")
-    at = datetime.fromtimestamp(seconds).astimezone()
-    short = at.strftime("%H:%M:%S" if at.date() == datetime.now().astimezone().date() else "%b %d, %H:%M")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        at.isoformat(timespec="seconds"), at.strftime("%Y-%m-%d %H:%M:%S"), short
     )
 
 

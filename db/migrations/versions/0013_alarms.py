@@ -81,5 +81,3 @@ def upgrade() -> None:
     op.add_column("attempt", sa.Column("tallied", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.create_index("ix_attempt_untallied", "attempt", ["id"], **_where("NOT tallied AND ended IS NOT NULL"))
     op.create_index("ix_job_dead", "job", ["kind"], **_where("state = 'dead'"))
-    unfinished = _where("state IN ('waiting', 'held', 'dead')")
-    op.create_index("ix_delivery_unfinished", "delivery", ["destination", "state"], **unfinished)
