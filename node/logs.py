@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 OURS = ("node", "db", "models", "config", "__main__")
 #: their messages name jobs of theirs, files of ours and addresses
@@ -75,7 +75,12 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, trace: Tra
 
 
 def _warned(
-    _message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object
+    message: Warning | str,  # noqa: ARG001 - it may quote a header
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
 ) -> None:
     logging.getLogger(__name__).warning("%s at %s:%s", category.__name__, _place(filename), lineno)
 

@@ -42,7 +42,7 @@ HOSTILE_SHORT = "'\"><b onx=1>"
 #: what stands for the parameters of routes when all of them are walked; a page that has others adds its own
 EXAMPLES: dict[str, str] = {}
 #: GET routes that are no pages: files to be downloaded, and the like
-NO_PAGES: set[str] = {"/favicon.ico"}
+NO_PAGES: set[str] = {"/favicon.ico", "/health/live", "/health/ready", "/metrics"}
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from node.operations.alarms.texts import of_test
 from node.operations.alarms.watch import Watch
 from tests.fake_hook import FakeHook
 from tests.fake_mail import FakeMail
+from tests.orthanc import free_port
+from tests.running import planimeter
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 22, 23, tzinfo=UTC)
@@ -749,3 +752,36 @@ def test_every_kind_is_explained_and_may_be_named_in_the_configuration() -> None
 
 def test_the_wait_between_attempts_grows_to_an_hour() -> None:
     assert post.BACKOFF == Backoff(30.0, 3600.0)
+
+
+def test_alarms_in_the_terminal_are_listed_acknowledged_and_tried(
+    tmp_path: Path, migrated: Path, hook: FakeHook
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copyfile(migrated, home / "planimeter.db")
+    config = tmp_path / "planimeter.toml"
+    pages = f"[web]\nport = {free_port()}\n"  # where nobody listens
+    config.write_text(f'{pages}[[recipient]]\nname = "duty"\nwebhook = "{hook.url}"\n')
+    database = open_database(sqlite_url(home / "planimeter.db"))
+    lost(database)
+    judged(database, policy_of(), home)
+    database.dispose()
+    node = ("--config", config, "--home", home)
+    listed = json.loads(planimeter("alarms", "list", "--json", *node).stdout)
+    assert [(one["kind"], one["state"]) for one in listed["alarms"]] == [("process-lost", "open")]
+    assert "Look at the log of that machine" in planimeter("alarms", "list", *node).stdout.replace("\n", " ")
+    assert "no more reminders" in planimeter("alarms", "acknowledge", "1", "--reason", "known", *node).stdout
+    assert "duty: taken" in planimeter("alarms", "test", *node).stdout
+    assert hook.taken[0]["what"] == "test"
+    hook.status = 500
+    tried = planimeter("alarms", "test", *node, check=False)
+    assert (tried.returncode, "answers 500" in tried.stdout) == (1, True)
+    missing = planimeter("alarms", "acknowledge", "9", *node, check=False)
+    assert (missing.returncode, missing.stderr) == (
+        1,
+        "planimeter: there is no alarm 9; `planimeter alarms list` shows them\n",
+    )
+    assert "planimeter_alarms_open" in planimeter("metrics", *node).stdout
+    health = planimeter("health", *node, check=False)
+    assert (health.returncode, health.stdout) == (1, "no-pages: the pages do not answer\n")

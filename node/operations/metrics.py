@@ -24,7 +24,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from db import alarm_messages, gauges, incidents, processes, tallies
-from db.database import Database
+from db.database import Database, Row
 from db.tallies import BUCKETS, INFINITE
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -54,11 +54,11 @@ class Snapshot:
     """
 
     tallies: Mapping[tuple[str, ...], float]
-    queue: Sequence[Mapping[str, Any]]
+    queue: Sequence[Row]
     running: Mapping[str, int]
-    dead: Sequence[Mapping[str, Any]]
+    dead: Sequence[Row]
     deliveries: Mapping[tuple[str, str], int]
-    processes: Sequence[Mapping[str, Any]]
+    processes: Sequence[Row]
     alarms: Mapping[tuple[str, bool], int]
     messages: Mapping[tuple[str, str], int]
     studies_open: int
@@ -98,7 +98,7 @@ def snapshot(database: Database, home: Path, version: str, warm: Sequence[Mappin
 def exposition(of: Snapshot) -> bytes:
     """As Prometheus reads it (text format 0.0.4)."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(of))  # type: ignore[arg-type]
+    registry.register(_Collector(of))
     return generate_latest(registry)
 
 

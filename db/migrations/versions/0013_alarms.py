@@ -1,5 +1,7 @@
 """Incidents and messages about them, processes that are alive, and counts that outlive what was counted."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,7 +13,7 @@ depends_on = None
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-def _where(text: str) -> dict[str, sa.TextClause]:
+def _where(text: str) -> dict[str, Any]:
     return {"sqlite_where": sa.text(text), "postgresql_where": sa.text(text)}
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from db import alarm_messages, deliveries, gauges, pauses, processes
-from db.database import clock
+from db.database import Row, clock
 from db.job_states import JobKind, JobState, Outcome
 
 from ..routes import PRIORITIES
@@ -151,7 +151,7 @@ def _processes(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
 
 
 def _networks(tx: Any) -> Iterator[Finding]:
-    runs: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    runs: defaultdict[str, list[Row]] = defaultdict(list)
     for run in gauges.last_runs(tx):
         runs[run["network"]].append(run)
     for network, last in sorted(runs.items()):

@@ -6,15 +6,15 @@ stays one while it lasts. It is closed when it was not seen for `clear_seconds`,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from db.database import Row
+
 from .findings import Finding
 from .rules import AlarmPolicy
-
-Row = Mapping[str, Any]
 
 #: how old what an incident's row says may be
 NOTE_SECONDS = 60.0
