@@ -33,6 +33,6 @@ VOLUME /var/lib/planimeter
 # the pages (8104) listen on 127.0.0.1 until [web] has a certificate, or a proxy in front
 EXPOSE 11112 8104
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=20s --start-period=60s CMD ["planimeter", "status", "--json"]
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s CMD ["planimeter", "health"]
 ENTRYPOINT ["planimeter"]
 CMD ["run"]

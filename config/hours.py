@@ -41,5 +41,13 @@ def wait_seconds(hours: str, now: time) -> float:
     return (_seconds(begins) - _seconds(now)) % DAY_SECONDS
 
 
+def left_seconds(hours: str, now: time) -> float:
+    """How long until it ends; 0 outside of it, and where it is empty: nothing ends then."""
+    if not hours or not within(hours, now):
+        return 0.0
+    ends = time.fromisoformat(hours.split("-")[1])
+    return (_seconds(ends) - _seconds(now)) % DAY_SECONDS
+
+
 def _seconds(moment: time) -> float:
     return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, field_validator, model_validator
 
 from . import mistakes
+from .alarms import AlarmsSection, LogSection, MailSection, MetricsSection, Recipient
 from .hours import Hours
 from .learning import LearningSection
 from .peers import Peer
@@ -161,12 +162,18 @@ class Settings(Section):
     retention: RetentionSection = RetentionSection()
     watch: WatchSection = WatchSection()
     web: WebSection = WebSection()
+    alarms: AlarmsSection = AlarmsSection()
+    mail: MailSection = MailSection()
+    metrics: MetricsSection = MetricsSection()
+    log: LogSection = LogSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()
+    recipient: tuple[Recipient, ...] = ()
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Settings:
-        for kind, names in (("peer", [p.name for p in self.peer]), ("route", [r.name for r in self.route])):
+        for kind, named in (("peer", self.peer), ("route", self.route), ("recipient", self.recipient)):
+            names = [one.name for one in named]
             if doubled := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"two [[{kind}]] are called {', '.join(doubled)}")
         if self.receive.listen and not self._callers and not ipaddress.ip_address(self.receive.listen).is_loopback:
@@ -174,6 +181,8 @@ class Settings(Section):
                 f"receive.listen is {self.receive.listen}, but no [[peer]] has `may_send = true`: without one, anyone "
                 "who reaches that address could send"
             )
+        if mailed := [one.name for one in self.recipient if one.mail and not self.mail.host]:
+            raise ValueError(f"[[recipient]] {mailed[0]} is told by mail, and [mail] names no host")
         known = {p.name for p in self.peer if p.destination}
         for route in self.route:
             for name in route.destinations:

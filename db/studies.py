@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from . import completeness, job_orders, jobs
 from .database import Clock
 from .job_states import JobKind
-from .tables import series, series_fact, study
+from .tables import input_set, series, series_fact, study
 from .trials import no_trial
 
 #: no PACS is asked how many images a study has
@@ -145,3 +145,11 @@ def note_facts(tx: Connection, series_id: int, facts: Mapping[str, Mapping[str, 
     ]
     if rows:
         tx.execute(sa.insert(series_fact), rows)
+
+
+def named(tx: Connection, study_id: int | None, input_set_id: int | None) -> tuple[str, str]:
+    """The UID of a study and the network of an input set; each empty where there is none."""
+    uid = tx.execute(sa.select(study.c.study_uid).where(study.c.id == study_id)).scalar() if study_id else None
+    of = sa.select(input_set.c.network).where(input_set.c.id == input_set_id)
+    network = tx.execute(of).scalar() if input_set_id else None
+    return uid or "", network or ""

@@ -23,15 +23,17 @@ from db.job_states import Backoff
 from models.card import SHIPPED
 
 from . import __version__
-from .configured import retention_of, watching_of
+from .configured import alarms_of, readers_of, retention_of, watching_of
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
+from .operations.alarms.rules import AlarmPolicy
 from .operations.at_rest import require_finished
 from .operations.expecting import Expectation
 from .operations.retention import Policy
 from .operations.routes import Route
 from .operations.watch.looking import Policy as WatchPolicy
+from .operations.who_may_read import Readers
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
 from .reloading import Configuration, note_file
@@ -115,6 +117,8 @@ class Node:
     learning: LearningPolicy
     retention: Policy
     watch: WatchPolicy
+    alarms: AlarmPolicy
+    readers: Readers
     quiet_seconds: float
     device: str
     """where networks run and are trained: "auto", "cpu", "cuda", ..."""
@@ -202,6 +206,8 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         learning=_learning(settings),
         retention=retention_of(settings),
         watch=watching_of(settings),
+        alarms=alarms_of(settings),
+        readers=readers_of(settings),
         quiet_seconds=settings.receive.quiet_seconds,
         device=work.device,
         decoders=Decoders(work.decode_processes),

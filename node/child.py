@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import socket
-import sys
 import threading
 from typing import Any
 
@@ -17,9 +15,11 @@ class Child:
 
     Attributes:
         stopping: set on SIGTERM, on SIGINT, and when the supervisor is gone.
+        role: which of the processes of this machine it is: "receive", "work-2".
     """
 
-    def __init__(self, parent: int | None) -> None:
+    def __init__(self, parent: int | None, role: str) -> None:
+        self.role = role
         self.stopping = threading.Event()
         self._parent = socket.socket(fileno=parent) if parent is not None else None
         stop_on_signals(self.stopping)
@@ -65,15 +65,3 @@ def stop_on_signals(stopping: threading.Event) -> None:
                 stopping.set()
 
     threading.Thread(target=watch, name="signals", daemon=True).start()
-
-
-def configure_logging(process: str) -> None:
-    """One line per event on standard error: time, process, level, what. No patient data."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=os.environ.get("PLANIMETER_LOG", "INFO").upper(),
-        format=f"%(asctime)s {process}[%(process)d] %(levelname)s %(message)s",
-        force=True,
-    )
-    for library in ("alembic", "apscheduler"):
-        logging.getLogger(library).setLevel(logging.WARNING)

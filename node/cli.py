@@ -9,7 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from . import learning_arguments, route_arguments, storage_arguments, study_arguments, user_arguments
+from . import (
+    alarm_arguments,
+    learning_arguments,
+    route_arguments,
+    storage_arguments,
+    study_arguments,
+    user_arguments,
+)
 from .subcommands import group
 
 EXIT_USAGE = 2
@@ -147,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     add("upgrade", "bring the database of an older Planimeter up to date; back it up before")
     study_arguments.add_destinations(group(commands, "destinations", "where results go: does it answer?"), node)
     route_arguments.add(commands, node)
+    alarm_arguments.add(commands, node)
     user_arguments.add(group(commands, "users", "who may use the pages, and as what"), node)
     learning_arguments.add(commands, node)
     storage_arguments.add(commands, node)
@@ -182,6 +190,7 @@ def _inner_options() -> _Parser:
     options = _Parser(add_help=False)
     options.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     options.add_argument("--hosts", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--role", help=argparse.SUPPRESS)
     return options
 
 

@@ -205,6 +205,12 @@ def config(options: argparse.Namespace) -> int:
     return config_commands.call(options)
 
 
+def alarms(options: argparse.Namespace) -> int:
+    from . import alarm_commands
+
+    return alarm_commands.call(options)
+
+
 def learn(options: argparse.Namespace) -> int:
     from . import learning_commands
 
@@ -254,6 +260,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "routes": routes,
     "config": config,
     "users": users,
+    "alarms": alarms,
+    "metrics": alarms,
+    "health": alarms,
     "labels": learn,
     "patients": learn,
     "models": learn,

@@ -16,11 +16,13 @@ from config.settings import Settings
 from .inbound.peers import Doorkeeper, KnownPeer
 from .networks import Networks
 from .operations import conditions
+from .operations.alarms.rules import AlarmPolicy, MailServer, Recipient
 from .operations.conditions import CALLING_AE_TITLE, Condition
 from .operations.expecting import Expectation, ExpectedSeries
 from .operations.retention import Policy
 from .operations.routes import PRIORITIES, Route
 from .operations.watch.looking import Policy as WatchPolicy
+from .operations.who_may_read import Readers
 from .outbound.target import Target, Web
 from .pull.pacs import FetchPolicy, Limits, Pacs
 
@@ -110,6 +112,34 @@ def retention_of(settings: Settings) -> Policy:
         refuse_bytes=settings.receive.refuse_bytes,
         reserve_bytes=settings.receive.reserve_bytes,
     )
+
+
+def alarms_of(settings: Settings) -> AlarmPolicy:
+    section, mail = settings.alarms, settings.mail
+    return AlarmPolicy(
+        node=settings.node.ae_title,
+        destination_seconds=section.destination_minutes * 60,
+        deadlines={name: minutes * 60 for name, minutes in section.deadline_minutes.model_dump().items()},
+        process_seconds=section.process_seconds,
+        refusal_studies=section.refusal_studies,
+        reserve_bytes=int(settings.receive.reserve_gb * 1e9),
+        disk_bytes=int(section.disk_gb * 1e9),
+        certificates=(settings.web.certificate,) if settings.web.certificate else (),
+        certificate_seconds=section.certificate_days * hours.DAY_SECONDS,
+        backup_seconds=section.backup_days * hours.DAY_SECONDS,
+        clear_seconds=section.over_minutes * 60,
+        reminder_seconds=section.reminder_hours * 3600,
+        quiet=partial(hours.left_seconds, section.quiet_hours),
+        urgent=frozenset(section.urgent),
+        link=section.link,
+        mail=MailServer(**mail.model_dump()),
+        recipients=tuple(Recipient(**one.model_dump() | {"kinds": frozenset(one.kinds)}) for one in settings.recipient),
+    )
+
+
+def readers_of(settings: Settings) -> Readers:
+    section = settings.metrics
+    return Readers(section.token_file, tuple(ipaddress.ip_network(one) for one in section.allow))
 
 
 def routes_of(settings: Settings, networks: Networks, targets: dict[str, Target]) -> tuple[Route, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from config.settings import Settings
 
+from . import logs
 from .app import Node, open_node, remember
 from .options import same_options, settings_of, who
 
@@ -33,23 +34,23 @@ def run(options: argparse.Namespace) -> int:
 
 def work(options: argparse.Namespace) -> int:
     from . import roles
-    from .child import Child, configure_logging
+    from .child import Child
 
     settings = settings_of(options)
     if options.hosts is None:
         return _supervise(options, settings, _workers(settings))
-    configure_logging("worker")
-    roles.work(settings, Child(options.parent), options.hosts)
+    _log(settings, options.role or "work")
+    roles.work(settings, Child(options.parent, options.role or "work"), options.hosts)
     return 0
 
 
 def receive(options: argparse.Namespace) -> int:
     from . import roles
-    from .child import Child, configure_logging
+    from .child import Child
 
-    configure_logging("receiver")
     settings = settings_of(options)
-    child = Child(options.parent)
+    _log(settings, "receive")
+    child = Child(options.parent, "receive")
     if options.parent is None:
         _prepare(options, settings)
     try:
@@ -76,25 +77,26 @@ def _cannot_listen(settings: Settings, error: OSError) -> int:
 
 def schedule(options: argparse.Namespace) -> int:
     from . import roles
-    from .child import Child, configure_logging
+    from .child import Child
 
-    configure_logging("schedule")
+    settings = settings_of(options)
+    _log(settings, "schedule")
     if options.parent is None:
-        _prepare(options, settings_of(options))
-    roles.schedule(settings_of(options), Child(options.parent))
+        _prepare(options, settings)
+    roles.schedule(settings, Child(options.parent, "schedule"))
     return 0
 
 
 def web(options: argparse.Namespace) -> int:
     from . import roles
-    from .child import Child, configure_logging
+    from .child import Child
 
-    configure_logging("web")
     settings = settings_of(options)
+    _log(settings, "web")
     if options.parent is None:
         _prepare(options, settings).close()
     try:
-        roles.pages(settings, Child(options.parent))
+        roles.pages(settings, Child(options.parent, "web"))
     except OSError as error:
         return _no_pages(error.strerror or str(error))
     return 0
@@ -112,6 +114,10 @@ def _workers(settings: Settings) -> list[str]:
     return [f"work-{number + 1}" for number in range(settings.work.workers)]
 
 
+def _log(settings: Settings, process: str) -> None:
+    logs.configure(process, settings.log.format, settings.log.level)
+
+
 def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
     node = open_node(settings, started_by=who())
     remember(settings.home, options.config, options.database)
@@ -120,10 +126,9 @@ def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
 
 def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]) -> int:
     from . import roles
-    from .child import configure_logging
     from .operations import announce
 
-    configure_logging("planimeter")
+    _log(settings, "planimeter")
     node = _prepare(options, settings)
     same = same_options(options)
     commands = {name: [name.split("-")[0], *same] for name in names}

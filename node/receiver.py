@@ -66,7 +66,7 @@ class Receiver:
     def __init__(self, door: Door, doorkeeper: Doorkeeper, inbox: Inbox, database: Database) -> None:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
-        self.ledger = Ledger(database)
+        self.ledger = Ledger(database, doorkeeper.ae_titles)
         self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
         self._paused = False
         self._stopping = threading.Event()
@@ -161,6 +161,7 @@ class Receiver:
     def _accepted(self, event: evt.Event) -> None:
         """Count what a caller proposed and got no presentation context for."""
         assoc = event.assoc
+        self.ledger.tally(str(assoc.requestor.ae_title).strip(), associations=1)
         served = {context.abstract_syntax for context in assoc.accepted_contexts}
         for context in assoc.rejected_contexts:
             if context.abstract_syntax in served:
@@ -188,6 +189,7 @@ class Receiver:
             return self._not_now(source, "disk-reserve", self._room.sentence)
         if self._paused:
             return self._not_now(source, "paused", "receiving is paused")
+        size = event.dataset_path.stat().st_size
         try:
             seen = self._inbox.take(event.dataset_path, event.context.transfer_syntax, source, command)
         except Refused as refusal:
@@ -196,6 +198,7 @@ class Receiver:
             return _status(STATUS_OF.get(refusal.code, CANNOT_UNDERSTAND), refusal.sentence)
         except (DatabaseUnreachable, OSError) as error:
             return self._not_now(source, "not-stored", f"{type(error).__name__}: {error}".split("\n")[0])
+        self.ledger.tally(ae_title, instances=1, bytes=size)
         if seen is not Seen.NEW:
             logger.info("instance came again (%s) from %s", seen, source.calling_ae)
         return _status(SUCCESS)

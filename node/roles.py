@@ -15,6 +15,7 @@ from config.settings import Settings
 from . import schedule as scheduling
 from .admission import Limits
 from .app import Node, open_node
+from .beating import Beating
 from .child import Child
 from .receiver import Door, Receiver
 from .supervisor import Supervisor
@@ -44,8 +45,9 @@ def receive(settings: Settings, child: Child) -> None:
     port = receiver.start()
     logger.info("%s listens on %s:%s", door.ae_title, door.address, port)
     child.ready(address=door.address, port=port)
-    child.stopping.wait()
-    receiver.stop()
+    with Beating(node.database, child.role):
+        child.stopping.wait()
+        receiver.stop()
     node.close()
 
 
@@ -55,7 +57,8 @@ def work(settings: Settings, child: Child, hosts: Path) -> None:
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     worker = Worker(node, name, child.stopping)
     child.ready(worker=name)
-    worker.run(WORKER_GRACE_SECONDS)
+    with Beating(node.database, child.role):
+        worker.run(WORKER_GRACE_SECONDS)
     node.decoders.close()
 
 
@@ -63,7 +66,8 @@ def schedule(settings: Settings, child: Child) -> None:
     """The scheduler."""
     node = open_node(settings)
     child.ready()
-    scheduling.run(node, child.stopping)
+    with Beating(node.database, child.role):
+        scheduling.run(node, child.stopping)
     node.close()
 
 
@@ -86,8 +90,9 @@ def pages(settings: Settings, child: Child) -> None:
     if token is not None and not child.has_parent:
         announce.first_sign_in(server.url, token, settings.home / sign_in.FIRST_FILE)
     child.ready(url=server.url, first_token=token, first_file=str(settings.home / sign_in.FIRST_FILE))
-    child.stopping.wait()
-    server.stop()
+    with Beating(node.database, child.role):
+        child.stopping.wait()
+        server.stop()
     node.close()
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from db import firing, jobs, studies
+from db import firing, jobs, studies, tallies
 from db.database import DatabaseUnreachable
 from db.job_states import JobKind
 
 from . import reconciling
 from .app import Node
 from .operations import completeness, retrain
+from .operations.alarms.watch import Watch
 from .operations.retrain import Terms
 from .operations.watch import looking
 
@@ -32,6 +33,11 @@ COUNT_SECONDS = 3.0
 TRAINING_SECONDS = 20.0
 RECONCILE_SECONDS = 30.0
 DISK_SECONDS = 30.0
+ALARM_SECONDS = 5.0
+MESSAGE_SECONDS = 3.0
+TALLY_SECONDS = 5.0
+#: of attempts that are counted at a time: an old database has many that were never counted
+TALLY_PAGES = 5
 SWEEP_ATTEMPTS = 3
 #: after everything that a person waits for
 SWEEP_PRIORITY = 100
@@ -52,6 +58,10 @@ def run(node: Node, stopping: threading.Event) -> None:
         scheduler.add_job(ask_for_purge, "cron", minute="*/10", args=[node], misfire_grace_time=600)
     if node.retention.when_full:
         scheduler.add_job(look_at_the_disk, "interval", seconds=DISK_SECONDS, args=[node], misfire_grace_time=None)
+    watch = Watch(node.database, node.alarms, node.archive.home, node.serial, node.random)
+    scheduler.add_job(look, "interval", seconds=ALARM_SECONDS, args=[watch], misfire_grace_time=None)
+    scheduler.add_job(watch.send, "interval", seconds=MESSAGE_SECONDS, misfire_grace_time=None)
+    scheduler.add_job(tally, "interval", seconds=TALLY_SECONDS, args=[node], misfire_grace_time=None)
     scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
     scheduler.add_job(ask_for_watch, "cron", minute=41, args=[node], misfire_grace_time=600)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
@@ -151,6 +161,24 @@ def ask_for_training(node: Node) -> None:
         return
     for network in asked:
         logger.info("%s is to be trained", network)
+
+
+def look(watch: Watch) -> None:
+    """Judge what is wrong; people are told of it by `watch.send`, which may take its time."""
+    watch.look(datetime.now().astimezone())
+
+
+def tally(node: Node) -> None:
+    """Count what has ended, for the metrics."""
+    try:
+        for _ in range(TALLY_PAGES):
+            with node.database.read() as tx:
+                if not tallies.any_uncounted(tx):
+                    return
+            with node.database.write() as tx:
+                tallies.count_attempts(tx)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
 
 
 def ask_for_sweep(node: Node) -> None:

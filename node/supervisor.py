@@ -94,6 +94,7 @@ class Supervisor:
             address = hosts.serve()
             for role, arguments in self.roles.items():
                 command = [sys.executable, "-P", "-m", "node.cli", *arguments, "--hosts", str(address)]
+                command += ["--role", role]
                 self._processes[role] = self._start(role, command)
             for process in self._processes.values():
                 process.facts = self._await_ready(process)

@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from db import jobs, pauses
+from db import jobs, pauses, studies
 from db.database import Conflict, DatabaseUnreachable
 from db.job_states import Claim, JobKind, JobState, LostLease, Outcome
 
+from . import logs
 from .app import Node
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
@@ -124,7 +125,7 @@ class Worker:
         begun = time.monotonic()
         self._held[claim.id] = claim
         node = self.node
-        with self._lease(claim):
+        with self._lease(claim), logs.about(job=claim.id, **self._about(claim)):
             try:
                 node = self.node.fresh()
                 STEPS[claim.kind](node, claim, stages)
@@ -135,6 +136,15 @@ class Worker:
                 self._ended_badly(node, claim, stages, error)
             finally:
                 self._held.pop(claim.id, None)
+
+    def _about(self, claim: Claim) -> dict[str, str]:
+        """What the log says beside the job: the study, as it is called there, and the network."""
+        try:
+            with self.node.database.read() as tx:
+                study_uid, network = studies.named(tx, claim.study_id, claim.input_set_id)
+        except DatabaseUnreachable:
+            return {}
+        return {"study": logs.study(study_uid), "network": network}
 
     def _ended_badly(self, node: Node, claim: Claim, stages: Stages, error: Exception) -> None:
         try:

@@ -43,7 +43,7 @@ HOSTILE_SHORT = "'\"><b onx=1>"
 EXAMPLES: dict[str, str] = {}
 #: GET routes that are no pages: files to be downloaded, and the like
 NO_PAGES: set[str] = {
-    "/favicon.ico",
+    *("/favicon.ico", "/health/live", "/health/ready", "/metrics"),
     # of a study that a network has read: tests/test_study_page.py looks at them
     "/study/{study_uid}/images/{input_set:int}",
     "/study/{study_uid}/images/{input_set:int}/{k:int}.png",

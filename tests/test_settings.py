@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from config.alarms import Recipient
 from config.peers import Destination, Peer, Query
 from config.settings import DEFAULT_FILE, Route, Settings, SettingsError, load
 
-SECTIONS = ("node", "database", "receive", "work", "send", "fetch", "learning", "retention", "watch", "web")
+SECTIONS = (
+    *("node", "database", "receive", "work", "send", "fetch", "learning", "retention", "watch", "web"),
+    *("alarms", "mail", "metrics", "log"),
+)
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def test_every_key_is_in_the_annotated_file_with_a_comment() -> None:
             assert lines[number - 1].startswith("#") or re.match(r"^\w+ = ", lines[number - 1]), line
 
 
-@pytest.mark.parametrize(("table", "model"), [("peer", Peer), ("route", Route)])
+@pytest.mark.parametrize(("table", "model"), [("peer", Peer), ("route", Route), ("recipient", Recipient)])
 def test_the_commented_tables_are_complete_and_right(table: str, model: type[BaseModel]) -> None:
     """What a site uncomments must load."""
     text = DEFAULT_FILE.read_text()
@@ -51,6 +55,7 @@ def test_the_commented_tables_are_complete_and_right(table: str, model: type[Bas
     assert set(data[table][0]) == set(model.model_fields)
     assert table != "peer" or set(data[table][0]["destination"]) == set(Destination.model_fields)
     assert table != "peer" or set(data["peer"][0]["query"]) == set(Query.model_fields)
+    data["mail"] = {"host": "mail.hospital.example", "sender": "planimeter@hospital.example"}
     settings = Settings.model_validate(data)
     assert settings.route[0].destinations == ("pacs",)
 
@@ -70,6 +75,23 @@ def _uncommented(text: str) -> Iterator[str]:
             "[receive]\nquiet_second = 3\n",
             ":2: receive.quiet_second: there is no such key; did you mean `quiet_seconds`?",
         ),
+        ("[alarms]\nprocess_seconds = 5\n", ":2: alarms.process_seconds: processes say every 10 s that they are alive"),
+        ("[alarms]\nurgent = ['disk-lo']\n", ":2: alarms.urgent.0: Input should be 'database-away'"),
+        ("[alarms]\nquiet_hours = '20-7'\n", ":2: alarms.quiet_hours: "),
+        ("[alarms]\nlink = 'planimeter.example'\n", ":2: alarms.link: the address of the pages begins with https://"),
+        ("[mail]\nhost = 'mail.example'\n", ":1: mail: sender is the address that mails come from"),
+        (
+            "[mail]\nhost = 'm'\nsender = 'a@b'\nuser = 'u'\npassword_file = 'p'\nsecurity = 'none'\n",
+            ":1: mail: the password would cross the network in the clear",
+        ),
+        ("[mail]\nuser = 'u'\n", ":1: mail: user and password_file belong together"),
+        ("[[recipient]]\nname = 'a'\n", ":1: recipient.0: give either mail or webhook"),
+        ("[[recipient]]\nname = 'a'\nwebhook = 'ftp://x'\n", ":3: recipient.0.webhook: a webhook begins with https://"),
+        ("[[recipient]]\nname = 'a'\nmail = ['nobody']\n", ":3: recipient.0.mail.0: "),
+        ("[[recipient]]\nname = 'a'\nmail = ['a@b']\n", "[[recipient]] a is told by mail, and [mail] names no host"),
+        ("[[recipient]]\nname = 'a'\nmail = ['a@b']\nsecret_file = 's'\n", ":1: recipient.0: secret_file and ca_file"),
+        ("[metrics]\nallow = ['everybody']\n", ":2: metrics.allow: 'everybody' is not an IP address or network"),
+        ("[log]\nformat = 'xml'\n", ":2: log.format: Input should be 'text' or 'json'"),
         ("[recieve]\nport = 104\n", ": recieve: there is no such key; did you mean `receive`?"),
         ("[node]\nzzz = 3\n", ":2: node.zzz: there is no such key; known keys: ae_title, home, uid_root"),
         ("[receive]\nport = 70000\n", ":2: receive.port: Input should be less than or equal to 65535"),

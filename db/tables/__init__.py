@@ -4,6 +4,7 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 """
 
 from .accounts import account, session, sign_in_delay
+from .alarms import alarm_message, incident, process, tally
 from .base import metadata
 from .by_hand import asked_network, destination, sent_by_hand
 from .configuration import config_version
@@ -41,6 +42,7 @@ from .work import (
 
 __all__ = [
     "account",
+    "alarm_message",
     "appearance",
     "asked_network",
     "attempt",
@@ -56,6 +58,7 @@ __all__ = [
     "drift_look",
     "evaluation",
     "event",
+    "incident",
     "input_member",
     "input_set",
     "input_upstream",
@@ -74,6 +77,7 @@ __all__ = [
     "patient_trait",
     "pause",
     "prior_fetch",
+    "process",
     "reconciliation",
     "refusal",
     "release",
@@ -89,6 +93,7 @@ __all__ = [
     "source_turn",
     "study",
     "suspicion",
+    "tally",
     "training_run",
     "trial",
     "verdict",

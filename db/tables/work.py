@@ -191,6 +191,8 @@ job = sa.Table(
         sqlite_where=sa.text("state = 'running'"),
         postgresql_where=sa.text("state = 'running'"),
     ),
+    # the alarms and the metrics read this one
+    sa.Index("ix_job_dead", "kind", sqlite_where=sa.text("state = 'dead'"), postgresql_where=sa.text("state = 'dead'")),
 )
 
 # When a job of a source was last claimed: the id of that attempt.
@@ -215,8 +217,16 @@ attempt = sa.Table(
     sa.Column("sentence", sa.Text),
     sa.Column("seconds", sa.JSON),
     sa.Column("peak_memory_mb", sa.JSON),
+    # whether `tally` holds it
+    sa.Column("tallied", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("job_id", "fencing_token"),
     one_of("outcome", "done", "refused", "failed", "unavailable", "lost", "released"),
+    sa.Index(
+        "ix_attempt_untallied",
+        "id",
+        sqlite_where=sa.text("NOT tallied AND ended IS NOT NULL"),
+        postgresql_where=sa.text("NOT tallied AND ended IS NOT NULL"),
+    ),
 )
 
 # One row: which node this is; the serial number in its objects.

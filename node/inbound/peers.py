@@ -73,6 +73,11 @@ class Doorkeeper:
         self._resolved: dict[str, tuple[float, frozenset[Address]]] = {}
         self.open = not any(peer.may_send or peer.may_send_labels for peer in peers)
 
+    @property
+    def ae_titles(self) -> frozenset[str]:
+        """Of all peers."""
+        return frozenset(peer.ae_title for peer in self._peers)
+
     def judge(self, address: str, ae_title: str) -> Verdict:
         """Whether this AE title at this address may open an association, whether it may store, and report on what."""
         at = _plain(address)

@@ -48,6 +48,11 @@ ALWAYS = {
 }
 
 
+#: answered to whoever asks, by any name: programs that watch know a machine by its address; they are nobody's session
+WATCHED = ("/health/live", "/health/ready")
+NO_SESSION = (*WATCHED, "/metrics")
+
+
 class Guard:
     """An ASGI middleware, the outermost."""
 
@@ -75,6 +80,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Status and sentence of what is not answered; None: it may go on."""
+        if scope["path"] in WATCHED and scope["method"] in SAFE:
+            return None
         headers = Headers(scope=scope)
         scope["scheme"] = "https" if self._policy.secure else "http"
         if self._policy.proxies is not None:
@@ -96,7 +103,7 @@ class Guard:
         state = scope.setdefault("state", {})
         token = request.cookies.get(self._policy.cookie, "")
         state.update(user=None, token=token, flash=None, shows=False, new_cookie=None)
-        if scope["path"].startswith(STATIC):
+        if scope["path"].startswith(STATIC) or scope["path"] in NO_SESSION:
             return
         found = await run_in_threadpool(self._session, token, FRAGMENT not in request.headers) if token else None
         if found is not None:

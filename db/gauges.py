@@ -1,0 +1,127 @@
+"""What stands now, counted, for metrics, alarms and health; no question reads more rows than it has to count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from .database import Clock, Row
+from .job_states import JobKind, JobState
+from .tables import attempt, delivery, event, input_set, job, study
+
+#: of the ended jobs these are what the rate of refusals is judged by
+REMEMBERED_JOBS = 3000
+REMEMBERED_ATTEMPTS = 200
+
+
+def _waits_since() -> sa.ColumnElement[float]:
+    """Since when a job has waited: of one that was asked for again, since its study was closed or it was reopened."""
+    since = sa.case((job.c.created > sa.func.coalesce(study.c.closed, 0), job.c.created), else_=study.c.closed)
+    fresh = sa.and_(job.c.attempts == 0, job.c.first_claimed.is_(None), job.c.run_after > since)
+    return sa.case((fresh, job.c.run_after), else_=since)
+
+
+def queue(tx: Connection) -> Sequence[Row]:
+    """The waiting jobs that are due: `kind`, `priority`, `count`, `oldest_seconds`."""
+    query = (
+        sa.select(
+            job.c.kind,
+            job.c.priority,
+            sa.func.count().label("count"),
+            (Clock() - sa.func.min(_waits_since())).label("oldest_seconds"),
+        )
+        .select_from(job.outerjoin(study, study.c.id == job.c.study_id))
+        .where(sa.text("job.state = 'waiting'"))
+        .group_by(job.c.kind, job.c.priority)
+    )
+    return tx.execute(query).mappings().all()
+
+
+def late(
+    tx: Connection, kinds: Sequence[JobKind], above: int, up_to: int, seconds: float, not_to: Sequence[str] = ()
+) -> Row:
+    """Waiting jobs that have waited for longer: `count`, `oldest_seconds`.
+
+    Args:
+        above, up_to: their priority is in (above, up_to].
+        not_to: destinations whose jobs do not count.
+    """
+    age = Clock() - _waits_since()
+    query = (
+        sa.select(sa.func.count().label("count"), sa.func.max(age).label("oldest_seconds"))
+        .select_from(job.outerjoin(study, study.c.id == job.c.study_id))
+        .where(sa.text("job.state = 'waiting'"), job.c.kind.in_([str(kind) for kind in kinds]))
+        .where(job.c.priority > above, job.c.priority <= up_to, age > seconds)
+        .where(*(~job.c.subject.startswith(f"{name}/", autoescape=True) for name in not_to))
+    )
+    return tx.execute(query).mappings().one()
+
+
+def running(tx: Connection) -> dict[str, int]:
+    """Jobs that a worker holds, by kind."""
+    query = sa.select(job.c.kind, sa.func.count().label("n")).where(sa.text("job.state = 'running'"))
+    return {row.kind: int(row.n) for row in tx.execute(query.group_by(job.c.kind))}
+
+
+def dead(tx: Connection) -> Sequence[Row]:
+    """The dead letters: `kind`, `subject`, `network` and `ended`."""
+    query = (
+        sa.select(job.c.kind, job.c.subject, input_set.c.network, job.c.ended)
+        .select_from(job.outerjoin(input_set, input_set.c.id == job.c.input_set_id))
+        .where(sa.text("job.state = 'dead'"))
+    )
+    return tx.execute(query).mappings().all()
+
+
+def unfinished_deliveries(tx: Connection) -> dict[tuple[str, str], int]:
+    """Objects that are not delivered, by destination and state: waiting, held, dead."""
+    query = (
+        sa.select(delivery.c.destination, delivery.c.state, sa.func.count().label("n"))
+        .where(sa.text("delivery.state IN ('waiting', 'held', 'dead')"))
+        .group_by(delivery.c.destination, delivery.c.state)
+    )
+    return {(row.destination, row.state): int(row.n) for row in tx.execute(query)}
+
+
+def studies_open(tx: Connection) -> int:
+    """Studies whose images are arriving."""
+    return int(tx.execute(sa.select(sa.func.count()).where(study.c.state == "open")).scalar_one())
+
+
+def ended_jobs(tx: Connection, kind: JobKind) -> Sequence[Row]:
+    """The latest jobs of a kind that are done or refused, newest first: `source`, `network`, `state`."""
+    query = (
+        sa.select(job.c.source, input_set.c.network, job.c.state)
+        .select_from(job.outerjoin(input_set, input_set.c.id == job.c.input_set_id))
+        .where(job.c.kind == kind, job.c.state.in_([JobState.DONE.value, JobState.REFUSED.value]))
+        .order_by(job.c.id.desc())
+        .limit(REMEMBERED_JOBS)
+    )
+    return tx.execute(query).mappings().all()
+
+
+def last_runs(tx: Connection) -> Sequence[Row]:
+    """The latest attempts of networks that have ended, newest first: `network`, `outcome`, `code`, `age_seconds`."""
+    query = (
+        sa.select(
+            input_set.c.network, attempt.c.outcome, attempt.c.code, (Clock() - attempt.c.ended).label("age_seconds")
+        )
+        .select_from(
+            attempt.join(job, job.c.id == attempt.c.job_id).join(input_set, input_set.c.id == job.c.input_set_id)
+        )
+        .where(job.c.kind == JobKind.SEGMENT, attempt.c.ended.is_not(None))
+        .order_by(attempt.c.id.desc())
+        .limit(REMEMBERED_ATTEMPTS)
+    )
+    return tx.execute(query).mappings().all()
+
+
+def last_event_seconds(tx: Connection, what: str) -> float | None:
+    """How long ago an event of the record was; None: never."""
+    at = tx.execute(
+        sa.select(Clock() - event.c.at).where(event.c.what == what).order_by(event.c.number.desc()).limit(1)
+    )
+    found = at.scalar()
+    return None if found is None else float(found)
