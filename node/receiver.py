@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 import socketserver
-import struct
 import tempfile
 import threading
 import time
@@ -16,14 +13,14 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
-from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import ThreadedAssociationServer
 
 from db import pauses
 from db.arrivals import Seen
 from db.database import Database, DatabaseUnreachable
 
 from .errors import Refused
-from .inbound import syntaxes
+from .inbound import first_bytes, syntaxes
 from .inbound.inbox import Inbox, Source
 from .inbound.ledger import Ledger
 from .inbound.peers import Doorkeeper, Verdict, printable
@@ -40,8 +37,6 @@ STATUS_OF = {"uid-mismatch": DATA_SET_MISMATCH}
 
 #: PS3.8 9.3.4: rejected-transient, by the presentation-related service provider, local limit exceeded
 NO_ROOM = (2, 3, 2)
-FIRST_BYTES_SECONDS = 10
-LONGEST_REQUEST = 1 << 20
 TURNED_AWAY_FLUSH_SECONDS = 1.0
 STOP_SECONDS = 8.0
 
@@ -101,7 +96,7 @@ class Receiver:
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_N_EVENT_REPORT, self._report),
             ],
-            request_handler=_handler(self.ledger),
+            request_handler=first_bytes.checked(self.ledger),
         )
         threading.Thread(target=self._server.serve_forever, name="receiver accepting", daemon=True).start()
         self._housekeeper.start()
@@ -255,57 +250,3 @@ def _status(status: int, comment: str = "") -> Dataset:
     if comment:
         answer.ErrorComment = comment[:64]
     return answer
-
-
-def _handler(ledger: Ledger) -> Callable[..., RequestHandler]:
-    """A request handler that looks at the first bytes before pynetdicom does, and counts what is not DICOM."""
-
-    class _Checked(RequestHandler):
-        def handle(self) -> None:
-            connection: socket.socket = self.request
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            code, sentence = _first_bytes(connection)
-            if code:
-                ledger.count(str(self.client_address[0]), "", code, sentence)
-                self.server.shutdown_request(connection)
-                return
-            super().handle()
-
-    return _Checked
-
-
-def _peek(connection: socket.socket, count: int, seconds: float) -> bytes:
-    """The first bytes, left where they are; fewer when the other side ends before.
-
-    MSG_WAITALL does not wait on a socket with a time-out, so the kernel's own time-out is used.
-    """
-    deadline = time.monotonic() + seconds
-    connection.settimeout(None)
-    try:
-        while (left := deadline - time.monotonic()) > 0:
-            whole = int(left)
-            limit = struct.pack("ll", whole, int((left - whole) * 1e6) + 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            with contextlib.suppress(BlockingIOError):
-                return connection.recv(count, socket.MSG_PEEK | socket.MSG_WAITALL)
-    finally:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
-    raise TimeoutError
-
-
-def _first_bytes(connection: socket.socket) -> tuple[str, str]:
-    """("", "") when an A-ASSOCIATE-RQ of sane length begins here (PS3.8 9.3.2); else why not."""
-    try:
-        head = _peek(connection, 6, FIRST_BYTES_SECONDS)
-    except TimeoutError:
-        return "no-request", f"the connection sent no association request within {FIRST_BYTES_SECONDS} s"
-    except OSError as error:
-        return "no-request", f"the connection broke before a request: {error.strerror}"
-    if not head:
-        return "no-request", "the connection was closed without a request (a health check, or a port scan)"
-    if head[0] != 0x01 or len(head) < 6 or head[1] != 0:
-        shown = printable(head.decode("ascii", "replace"))
-        return "not-dicom", f"the connection does not speak DICOM: it began with {shown!r}"
-    if int.from_bytes(head[2:6], "big") > LONGEST_REQUEST:
-        return "request-too-long", "the association request announces more than 1 MiB"
-    return "", ""
