@@ -21,13 +21,13 @@ from db.arrivals import Arrival
 from db.database import Clock, Database
 from db.job_states import JobKind
 from db.tables import input_member, input_set, instance, job, series, study
-from node import schedule
+from node import reloading, schedule
 from node.app import Node
 from node.operations import routes
 from node.receiver import Door, Receiver
 from node.study import candidates
 from tests.driving import take_in, work_off
-from tests.sites import REST, Site, route
+from tests.sites import PEERS, REST, Site, route
 from tests.synthetic import small_series
 from tests.test_settling import arrival, arrive
 
@@ -239,6 +239,27 @@ def test_what_another_route_says_of_the_series_holds_at_once_and_what_it_alone_t
         with again.database.read() as tx:
             assert set(firing.quiet(tx, 1)) == {"1.2.826.1.1", "1.2.826.1.2"}
             assert input_sets.live_destinations(tx, 1) == ["pacs", "viewer"]
+
+
+def test_what_was_read_early_goes_to_a_destination_that_a_route_names_only_later(node: Node, site: Site) -> None:
+    (first,) = study_of("one")
+    take_in(node, first)
+    work_off(node, JobKind.CHOOSE)
+    with node.database.write() as tx:
+        tx.execute(sa.update(job).where(job.c.kind == JobKind.SEGMENT).values(state="done"))
+    text = PEERS + route(per='"series"', quiet_seconds="0") + route("late", destinations='["viewer"]')
+    reloading.apply(node.configuration, text, "a test", who="ann", why="", after=1)
+    end(node)
+    with node.database.read() as tx:
+        assert input_sets.live_destinations(tx, 1) == ["pacs", "viewer"]
+        waiting = sa.select(job.c.input_set_id).where(job.c.kind == JobKind.SEGMENT, job.c.state == "waiting")
+        assert tx.execute(waiting).scalars().all() == [1]
+    with node.database.write() as tx:
+        tx.execute(sa.update(job).where(job.c.kind == JobKind.SEGMENT).values(state="done"))
+        tx.execute(sa.update(study).values(state="open"))
+    end(node)
+    with node.database.read() as tx:
+        assert not tx.execute(waiting).scalars().all(), "once"
 
 
 def test_a_route_that_wants_a_longer_silence_waits_for_it(node: Node, site: Site) -> None:
