@@ -239,6 +239,17 @@ def live_destinations(tx: Connection, input_set_id: int) -> list[str]:
     return [row.destination for row in rows]
 
 
+def went_to(tx: Connection, study_id: int, choice: Choice) -> set[str] | None:
+    """Where the results of equal images were to be sent when they were chosen last; None where they never were."""
+    same = sa.and_(
+        input_set.c.study_id == study_id,
+        input_set.c.network == choice.network,
+        input_set.c.members_hash == choice.members_hash,
+    )
+    found = tx.execute(sa.select(input_set.c.id).where(same, input_set.c.slot != UNREAD)).scalars().all()
+    return {name for one in found for name in live_destinations(tx, one)} if found else None
+
+
 def live_objects(tx: Connection, input_set_id: int) -> dict[str, tuple[set[str], bool]]:
     """Destination -> the kinds of object that live routes say to send there, and whether one leaves it to itself."""
     live = sa.and_(dispatch.c.input_set_id == input_set_id, dispatch.c.mode == "live", dispatch.c.destination != "")

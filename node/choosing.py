@@ -100,10 +100,13 @@ def _record(tx: Any, node: Node, study: Row, rows: Sequence[Row], choices: Seque
     least = fetching.priority(tx, node, study["id"])
     arrived = {one["sop_uid"]: one["arrived"] for one in rows}
     for choice in choices:
+        before = input_sets.went_to(tx, study["id"], choice) if node.quiets else None
         input_set_id, new = input_sets.record(tx, study["id"], choice)
         made[choice.network, choice.slot] = input_set_id
         links = {one.channel: made[one.network, one.slot] for one in choice.reads}
-        if upstreams.note(tx, input_set_id, links) or new:
+        # what was chosen early may go to more destinations by now: run again, it gives the same objects for these
+        elsewhere = before is not None and bool(set(input_sets.live_destinations(tx, input_set_id)) - before)
+        if upstreams.note(tx, input_set_id, links) or new or elsewhere:
             input_sets.ask(tx, input_set_id, study["id"], node.work.attempts, max(choice.priority, least))
         else:
             upstreams.hurry(tx, input_set_id, max(choice.priority, least))  # it may wait for this very decision

@@ -249,16 +249,18 @@ def _echoes(port: int, ae_title: str) -> bool:
 
 def test_the_commands_of_a_site(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ["--config", str(site.file), "--home", str(site.folder / "home")]
+    query = 'query = { host = "127.0.0.1", port = 9, retrieve = "get" }'
+    site.write(f'\n[[peer]]\nname = "archive"\nae_title = "ARCHIVE"\n{query}\n', route())
     with site.started() as node:
         take_in(node, small_series())
         work_off(node, JobKind.CHOOSE)
     new = site.folder / "new.toml"
     new.write_text(f"[work]\nworkers = 7\n{PEERS}{route(destinations='[]')}")
     assert cli.main(["config", "apply", str(new), *arguments]) == 1
-    said = capfd.readouterr()
-    assert "1 of 1 studies would change" in said.out
-    assert "[work] is not taken over" in said.out
-    assert "nothing is changed" in said.err
+    answer = capfd.readouterr()
+    assert "1 of 1 studies would change" in answer.out
+    assert "[work] is not taken over" in answer.out
+    assert "nothing is changed" in answer.err
     assert cli.main(["config", "apply", str(new), "--yes", "--reason", "tired", *arguments]) == 0
     assert "version 2 is live" in capfd.readouterr().out
     assert cli.main(["config", "diff", "1", *arguments]) == 0
@@ -268,7 +270,9 @@ def test_the_commands_of_a_site(site: Site, capfd: pytest.CaptureFixture[str]) -
     assert cli.main(["config", "list", *arguments]) == 0
     assert "tired" in capfd.readouterr().out
     cli.main(["check", *arguments])
-    assert "other peers or routes than this file" in " ".join(capfd.readouterr().out.split())
+    said = " ".join(capfd.readouterr().out.split())
+    assert "other peers or routes than this file" in said
+    assert "wrong PACS to ask" in said
     assert cli.main(["config", "show", "9", *arguments]) == 1
     assert "there is no version 9" in capfd.readouterr().err
     new.write_text("[[route]]\nname = 'r'\nnetworks = []\n")

@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 import threading
 from collections.abc import Iterator
+from datetime import time
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 
-from db import deadlines, firing, studies
+from db import arrivals, deadlines, firing, input_sets, studies
 from db.arrivals import Arrival
 from db.database import Clock, Database
 from db.job_states import JobKind
 from db.tables import input_member, input_set, instance, job, series, study
-from node import schedule
+from node import reloading, schedule
 from node.app import Node
+from node.operations import routes
 from node.receiver import Door, Receiver
+from node.study import candidates
 from tests.driving import take_in, work_off
-from tests.sites import REST, Site, route
+from tests.sites import PEERS, REST, Site, route
 from tests.synthetic import small_series
 from tests.test_settling import arrival, arrive
 
@@ -235,9 +238,53 @@ def test_what_another_route_says_of_the_series_holds_at_once_and_what_it_alone_t
         assert [uid for uid, _, _ in sets(again)] == ["1"]
         with again.database.read() as tx:
             assert set(firing.quiet(tx, 1)) == {"1.2.826.1.1", "1.2.826.1.2"}
-            from db import input_sets
-
             assert input_sets.live_destinations(tx, 1) == ["pacs", "viewer"]
+
+
+def test_what_was_read_early_goes_to_a_destination_that_a_route_names_only_later(node: Node, site: Site) -> None:
+    (first,) = study_of("one")
+    take_in(node, first)
+    work_off(node, JobKind.CHOOSE)
+    with node.database.write() as tx:
+        tx.execute(sa.update(job).where(job.c.kind == JobKind.SEGMENT).values(state="done"))
+    text = PEERS + route(per='"series"', quiet_seconds="0") + route("late", destinations='["viewer"]')
+    reloading.apply(node.configuration, text, "a test", who="ann", why="", after=1)
+    end(node)
+    with node.database.read() as tx:
+        assert input_sets.live_destinations(tx, 1) == ["pacs", "viewer"]
+        waiting = sa.select(job.c.input_set_id).where(job.c.kind == JobKind.SEGMENT, job.c.state == "waiting")
+        assert tx.execute(waiting).scalars().all() == [1]
+    with node.database.write() as tx:
+        tx.execute(sa.update(job).where(job.c.kind == JobKind.SEGMENT).values(state="done"))
+        tx.execute(sa.update(study).values(state="open"))
+    end(node)
+    with node.database.read() as tx:
+        assert not tx.execute(waiting).scalars().all(), "once"
+
+
+def test_a_route_that_wants_a_longer_silence_waits_for_it(node: Node, site: Site) -> None:
+    site.write(
+        route("early", per='"series"', quiet_seconds="0"),
+        route("patient", networks='["pet_sarcoma"]', per='"series"', quiet_seconds="600"),
+        rest=REST.replace("quiet_seconds = 0", "quiet_seconds = 3600"),
+    )
+    with site.started() as again:
+        (images,) = study_of("one")
+        take_in(again, images)
+        work_off(again, JobKind.CHOOSE)
+        assert _offered(again) == {"ct_lungs"}
+        with again.database.write() as tx:
+            tx.execute(sa.update(series).values(last_image=Clock() - 601))
+        work_off(again, JobKind.CHOOSE)
+        assert _offered(again) == {"ct_lungs", "pet_sarcoma"}
+
+
+def _offered(node: Node) -> set[str]:
+    """The networks that a choice would offer the series that are quiet by now."""
+    with node.database.read() as tx:
+        quiet, rows = firing.quiet(tx, 1), arrivals.images(tx, 1)
+    judged = routes.judge(node.routes, candidates.gather(rows, node.archive, node.decoders).series, time(12))
+    return set(routes.early(routes.offered(judged), quiet))
 
 
 def test_a_deadline_counts_from_the_last_image_of_the_series(node: Node, site: Site) -> None:

@@ -35,7 +35,7 @@ AROUND = 5
 MOST_BYTES, MOST_FILES = 1 << 30, 4000
 
 
-@needs(Role.OPERATOR)
+@needs(Role.VIEWER)
 def show(request: Request) -> Response:
     """What is live, and the versions; or the text of one of them beside what is live."""
     asked = request.query_params.get("version", "")
@@ -163,7 +163,7 @@ def _plain_lines(said: str) -> str:
     return said.replace("\r\n", "\n").strip() + "\n" if said.strip() else ""
 
 
-NAVIGATION = Navigation(60, "/routes", "Routes", Role.OPERATOR)
+NAVIGATION = Navigation(60, "/routes", "Routes")
 ROUTES = [
     Page("/routes", show),
     Page("/routes/try", attempt, methods=["POST"]),
