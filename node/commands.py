@@ -170,15 +170,10 @@ def check(options: argparse.Namespace) -> int:
 
 
 def upgrade(options: argparse.Namespace) -> int:
-    from db import schema
-    from db.database import open_database
+    from .operations import upgrade as upgrading
 
     settings = settings_of(options)
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    database = open_database(database_url(settings))
-    before = schema.current(database)
-    schema.upgrade(database)
-    return _say(f"the database is at {schema.newest()}, it was at {before or 'nothing'}")
+    return _say(upgrading.upgrade(settings.home, database_url(settings), backed_up=options.backed_up))
 
 
 def peers(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +17,8 @@ from db import database as databases
 from db import schema
 from db.database import Database, DatabaseError, open_database, sqlite_url
 from db.tables import metadata
+from node.errors import Refused
+from node.operations import upgrade as upgrading
 
 
 def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> None:
@@ -78,3 +81,31 @@ def test_the_clock_is_the_databases_and_moves_within_a_transaction(database: Dat
         first = databases.clock(tx)
         later = [databases.clock(tx) for _ in range(200)][-1]
     assert later > first > 1_700_000_000
+
+
+def test_an_upgrade_keeps_a_copy_of_a_sqlite_file_and_asks_for_one_of_a_postgresql(
+    database: Database, tmp_path: Path
+) -> None:
+    url = database.engine.url.render_as_string(hide_password=False)
+    assert "it was at" in upgrading.upgrade(tmp_path, url, backed_up=False)
+    assert list(tmp_path.glob("before-upgrade-*")) == []
+    with database.write() as tx:  # as an older Planimeter left it
+        tx.execute(sa.text("DROP TABLE doomed_file"))
+        for table in ("instance", "study"):
+            tx.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN purged"))
+        tx.execute(sa.text("UPDATE alembic_version SET version_num = '0012'"))
+    with pytest.raises(DatabaseError, match="older Planimeter"):
+        schema.require(database)
+    if not database.is_sqlite:
+        with pytest.raises(Refused, match="not-backed-up"):
+            upgrading.upgrade(tmp_path, url, backed_up=False)
+        assert schema.current(database) == "0012"
+    said = upgrading.upgrade(tmp_path, url, backed_up=not database.is_sqlite)
+    assert "it was at 0012" in said
+    schema.require(database)
+    kept = list(tmp_path.glob("before-upgrade-0012-*.db"))
+    assert len(kept) == (1 if database.is_sqlite else 0)
+    for file in kept:
+        copied = open_database(sqlite_url(file))
+        assert schema.current(copied) == "0012"
+        copied.dispose()

@@ -30,6 +30,7 @@ KEYS = {
     "receive.associations": "associations at a time",
     "receive.idle_seconds": "an association without traffic is aborted",
     "receive.max_pdu_bytes": "maximum PDU length offered",
+    "receive.refuse_gb": "below this much free disk space callers who would send are rejected; 0: twice reserve_gb",
     "receive.reserve_gb": "below this much free disk space C-STORE is answered 0xA700",
     "receive.quiet_seconds": "after the last image a study is complete",
     "send.timeout_seconds": "for an answer",
