@@ -32,13 +32,14 @@ format: .venv/installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed-dev ## reading, measuring and writing, against highdicom; then the whole way of a 300-slice CT
+bench: .venv/installed-dev ## reading, measuring and writing, against highdicom; the pages; then the whole way of a 300-slice CT
 	$(BIN)/python -P -m tests.bench.volume
 	$(BIN)/python -P -m tests.bench.segments
 	$(BIN)/python -P -m tests.bench.measurements
 	$(BIN)/python -P -m tests.bench.reports
 	$(BIN)/python -P -m tests.bench.inference
 	$(BIN)/python -P -m tests.bench.pipeline
+	$(BIN)/python -P -m tests.bench.pages
 	$(BIN)/python -P -m tests.bench.whole_way $(ARGS)
 
 train: .venv/installed-dev ## train ct_lungs again from DATA=folder with the imaging data; takes hours without a GPU

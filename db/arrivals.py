@@ -51,6 +51,7 @@ class Arrival:
     size: int
     calling_ae: str
     address: str
+    accession: str = ""
 
 
 def stored_path(tx: Connection, sop_uid: str, digest: str) -> str | None:
@@ -101,13 +102,15 @@ def record(tx: Connection, arrival: Arrival) -> Seen:
     )
     if arrival.kind is Kind.IMAGE:
         changed = before and (before[0].patient_id != patient_row or before[0].birth_date != arrival.birth_date)
-        _image_came(tx, study_row, "an image came again under another patient" if changed else None)
+        _image_came(tx, study_row, arrival.accession, "an image came again under another patient" if changed else None)
     return Seen.REVISION if before else Seen.NEW
 
 
-def _image_came(tx: Connection, study_id: int, held_because: str | None) -> None:
+def _image_came(tx: Connection, study_id: int, accession: str, held_because: str | None) -> None:
     stays = study.c.state == "held"
     values: dict[str, object] = dict(last_image=Clock(), state=sa.case((stays, "held"), else_="open"))
+    if accession:
+        values |= dict(accession=sa.case((study.c.accession == "", accession), else_=study.c.accession))
     if held_because:
         values |= dict(state="held", held_because=held_because)
     tx.execute(sa.update(study).where(study.c.id == study_id).values(**values))

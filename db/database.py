@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
@@ -129,6 +130,12 @@ def open_database(url: str) -> Database:
     if kind != "postgresql":
         raise DatabaseError(f"database.url: {kind} is not supported; use PostgreSQL or leave it empty for SQLite")
     engine = sa.create_engine(made.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **ENGINE)
+
+    @sa.event.listens_for(engine, "connect")
+    def _settle_in(connection: psycopg.Connection, _record: object) -> None:
+        connection.execute("SET jit = off")  # it would take a second to compile questions that take milliseconds
+        connection.commit()
+
     try:
         with engine.connect():
             pass

@@ -37,13 +37,13 @@ class StudyOverview:
     reasons: list[tuple[str, str]]
 
 
-def studies(tx: Connection, *, limit: int | None = None) -> list[StudyOverview]:
-    """All studies, the latest first."""
-    rows = tx.execute(sa.select(study).order_by(study.c.id.desc()).limit(limit)).mappings().all()
+def studies(tx: Connection, *, limit: int | None = None, ids: Sequence[int] | None = None) -> list[StudyOverview]:
+    """All studies, the latest first; or those with these ids."""
+    query = sa.select(study).order_by(study.c.id.desc()).limit(limit)
+    rows = tx.execute(query if ids is None else query.where(study.c.id.in_(ids))).mappings().all()
     ids = [row["id"] for row in rows]
-    instances = _counted(
-        tx, instance.c.study_id, [instance.c.kind], sa.func.count(sa.distinct(instance.c.sop_uid)), ids
-    )
+    first = instance.c.revision == 1  # every object has one
+    instances = _counted(tx, instance.c.study_id, [instance.c.kind], sa.func.count(), ids, where=first)
     jobs = _counted(tx, job.c.study_id, [job.c.kind, job.c.state], sa.func.count(), ids)
     of_results = result.join(input_set, input_set.c.id == result.c.input_set_id)
     newer = input_set.alias("newer")

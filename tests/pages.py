@@ -41,8 +41,8 @@ HOSTILE_SHORT = "'\"><b onx=1>"
 
 #: what stands for the parameters of routes when all of them are walked; a page that has others adds its own
 EXAMPLES: dict[str, str] = {}
-#: GET routes that are no pages and need no look by axe-core
-NO_PAGES: set[str] = set()
+#: GET routes that are no pages: files to be downloaded, and the like
+NO_PAGES: set[str] = {"/favicon.ico"}
 
 
 @dataclass

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 
 from config.settings import SettingsError, load
 from db import events, sign_in_delays
@@ -19,7 +26,9 @@ from db.database import Database
 from db.tables import session, sign_in_delay
 from node.errors import Refused
 from node.operations import accounts, sign_in
+from node.operations.passwords import Passwords
 from node.user_arguments import ROLES
+from tests.conftest import find_program
 from tests.pages import PASSWORD, QUICK, Client, Site, open_pages, serving
 from tests.running import RunningNode, planimeter
 from tests.waiting import wait_until
@@ -257,6 +266,30 @@ def test_guessing_gets_slower_and_unknown_names_are_answered_alike(fresh: Site) 
     assert not [one for one in subjects if "ada" in one or "nobody" in one]
 
 
+class Counting(PasswordHasher):
+    """Counts how often a password is compared."""
+
+    compared = 0
+
+    def verify(self, *given: Any) -> Any:
+        self.compared += 1
+        return super().verify(*given)
+
+
+def test_an_unknown_name_takes_as_much_work_as_a_known_one(fresh: Site) -> None:
+    database = fresh.node.database
+    hasher = Counting(time_cost=1, memory_cost=8, parallelism=1)
+    passwords = Passwords(hasher)
+    accounts.add(database, passwords, "ada", PASSWORD, Role.ADMIN, "tests")
+    accounts.add(database, passwords, "gone", PASSWORD, Role.ADMIN, "tests")
+    accounts.set_disabled(database, "gone", "tests", disabled=True)
+    for name, password in (("ada", "wrong"), ("nobody", "wrong"), ("gone", PASSWORD), ("", ""), ("ada", "x" * 100_000)):
+        before = hasher.compared
+        with pytest.raises(Refused, match="name or password is wrong"):
+            sign_in.sign_in(database, passwords, name, password, "10.0.0.1")
+        assert hasher.compared == before + 1, name
+
+
 def test_guessing_from_elsewhere_locks_nobody_out_who_was_here_before(fresh: Site) -> None:
     database = fresh.node.database
     accounts.add(database, QUICK, "ada", PASSWORD, Role.ADMIN, "tests")
@@ -389,8 +422,6 @@ def test_every_answer_forbids_what_pages_do_not_need(site: Site) -> None:
 
 
 def test_a_proxy_says_who_called_and_nobody_else_is_answered(fresh: Site) -> None:
-    import ipaddress
-
     database = fresh.node.database
     accounts.add(database, QUICK, "ada", PASSWORD, Role.ADMIN, "tests")
     here, there = ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("10.9.9.0/24")
@@ -413,6 +444,30 @@ def test_a_proxy_says_who_called_and_nobody_else_is_answered(fresh: Site) -> Non
         assert client.post("/sign-in", data=form, headers=held | {"origin": behind.url}).status_code == 403
         assert client.post("/sign-in", data=form, headers=held).status_code == 303
     assert said(database, "sign-in")[-1] == ("ada", "pages", {"from": "10.1.2.3"})
+
+
+def test_pages_over_tls(fresh: Site, tmp_path: Path) -> None:
+    openssl = find_program("openssl", "apt-get install openssl")
+    pem, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test -keyout {key}"
+    also = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(pem)]
+    subprocess.run([openssl, *command.split(), *also], check=True, capture_output=True)
+    accounts.add(fresh.node.database, QUICK, "ada", PASSWORD, Role.ADMIN, "tests")
+    with serving(fresh.node, certificate=pem, key=key) as served:
+        assert served.url.startswith("https://127.0.0.1:")
+        with Client(served.url, verify=ssl.create_default_context(cafile=str(pem))) as client:
+            assert client.sign_in("ada", PASSWORD).status_code == 303
+            assert is_in(client)
+            assert "__Host-planimeter" in client.cookies
+        with pytest.raises(httpx.HTTPError), Client(served.url.replace("https", "http")) as plain:
+            plain.get("/sign-in")
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.load_verify_locations(pem)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises(httpx.HTTPError), Client(served.url, verify=old) as outdated:
+            outdated.get("/sign-in")
 
 
 # ------------------------------------------------------------------- accounts
@@ -454,8 +509,6 @@ def test_roles_include_those_before() -> None:
 
 
 def test_the_commands_of_users(tmp_path: Path, migrated: Path) -> None:
-    import shutil
-
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     shutil.copyfile(migrated, home / "planimeter.db")

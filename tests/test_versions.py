@@ -39,6 +39,7 @@ from node.operations import audit, catalogue, versions
 from tests import mini_bundle
 from tests.driving import take_in, work_off
 from tests.fake_pacs import FakePacs
+from tests.running import planimeter
 from tests.synthetic import small_series
 
 NAME = "thresholds"
@@ -834,3 +835,36 @@ def test_what_was_left_half_done_beside_the_versions_is_swept_when_it_is_old(tmp
     assert sweep(tmp_path, time.time() - 60) == 0
     assert sweep(tmp_path, time.time() + 60) == 3
     assert [folder.exists() for folder in left] == [False, False, False, True]
+
+
+# ------------------------------------------------------------- two persons
+
+
+def test_where_two_persons_are_wanted_nobody_decides_twice(ours: Networks) -> None:
+    version = trained(ours, -300)
+    versions.shadow(ours.database, NAME, version, "ada", "")
+    with pytest.raises(Refused, match="night shift asked for the training") as refused:
+        versions.approve(ours.database, NAME, version, "Night Shift", "I trust it", two_person=True)
+    assert refused.value.code == "same-person"
+    versions.approve(ours.database, NAME, version, "ada", "seen the report", two_person=True)
+    with pytest.raises(Refused, match="ada approved") as refused:
+        versions.promote(ours, NAME, version, "ada", "", two_person=True)
+    assert refused.value.code == "same-person"
+    assert live(ours) == "0.1"
+    versions.promote(ours, NAME, version, "grace", "", two_person=True)
+    assert live(ours) == version
+    versions.rollback(ours, NAME, "ada", "worse on children")
+    versions.approve(ours.database, NAME, version, "grace", "mended", two_person=True)
+    with pytest.raises(Refused, match="grace approved"):
+        versions.promote(ours, NAME, version, "grace", "", two_person=True)
+    versions.promote(ours, NAME, version, "ada", "", two_person=True)
+
+
+def test_where_two_persons_are_wanted_the_command_line_decides_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "site.toml"
+    config.write_text("[learning]\ntwo_person = true\n")
+    for command in ("approve", "promote"):
+        node = ("--home", tmp_path / "home", "--config", config)
+        done = planimeter("models", command, NAME, "0.1", "--reason", "ok", *node, check=False)
+        assert done.returncode == 1
+        assert "approve and promote on the pages" in done.stderr

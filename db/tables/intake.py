@@ -27,6 +27,8 @@ study = sa.Table(
     metadata,
     id_column(),
     sa.Column("study_uid", sa.Text, nullable=False, unique=True),
+    # of the first image that has one: people search by it
+    sa.Column("accession", sa.Text, nullable=False, server_default="", index=True),
     reference("patient_id", "patient"),
     # none: no image has come yet; open: images are coming; closed: chosen from; held: a person must look
     sa.Column("state", sa.Text, nullable=False),
@@ -77,7 +79,7 @@ instance = sa.Table(
     sa.Column("sop_uid", sa.Text, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
     reference("series_id", "series"),
-    reference("study_id", "study"),
+    reference("study_id", "study", index=False),
     reference("patient_id", "patient", index=False),
     sa.Column("birth_date", sa.Text, nullable=False),
     sa.Column("sop_class", sa.Text, nullable=False),
@@ -97,6 +99,8 @@ instance = sa.Table(
     sa.UniqueConstraint("sop_uid", "digest"),
     sa.UniqueConstraint("sop_uid", "revision"),
     one_of("kind", "image", "ours", "label", "other"),
+    # how many images a study has is counted without looking at a row
+    sa.Index("ix_instance_of_study", "study_id", "kind", "revision"),
 )
 
 # A call or an object that was refused at the door, counted per address, AE title and reason.

@@ -33,6 +33,13 @@ result = sa.Table(
     sa.Column("created", Time, nullable=False),
     one_of("state", "ready", "held", "superseded", "withdrawn", "discarded"),
     sa.Index("ix_result_run", "input_set_id", "run"),
+    # what a person has to look at, or took away: few
+    sa.Index(
+        "ix_result_apart",
+        "input_set_id",
+        sqlite_where=sa.text("state IN ('held', 'withdrawn', 'discarded')"),
+        postgresql_where=sa.text("state IN ('held', 'withdrawn', 'discarded')"),
+    ),
 )
 
 # What was measured by one model version of one input set: for comparison with later studies.
@@ -74,6 +81,13 @@ delivery = sa.Table(
     sa.UniqueConstraint("result_id", "destination"),
     # held: flagged, and the destination's results wait for a person; committed: the destination took responsibility
     one_of("state", "waiting", "held", "delivered", "committed", "dead", "superseded", "withdrawn", "discarded"),
+    # what is not delivered: few
+    sa.Index(
+        "ix_delivery_undone",
+        "result_id",
+        sqlite_where=sa.text("state IN ('waiting', 'held', 'dead')"),
+        postgresql_where=sa.text("state IN ('waiting', 'held', 'dead')"),
+    ),
 )
 
 # Storage commitment that was asked for (PS3.4 J): the answer may come to any receiver process.

@@ -172,6 +172,13 @@ job = sa.Table(
         sqlite_where=sa.text("state = 'waiting'"),
         postgresql_where=sa.text("state = 'waiting'"),
     ),
+    # what the queue of the pages shows: the jobs that are not done, by study
+    sa.Index(
+        "ix_job_undone",
+        "study_id",
+        sqlite_where=sa.text("state <> 'done'"),
+        postgresql_where=sa.text("state <> 'done'"),
+    ),
     sa.Index(
         "ix_job_leased",
         "lease_until",

@@ -2,33 +2,164 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db import overview
-from db.database import Database
+from db import queue as rows
+from db.database import Database, Row
+from db.overview import StudyOverview
+from db.queue import STATES, Wanted
 
+from ..errors import Refused
 from .status import state_of
+
+PAGE = 50
+#: what a search may find; beyond that it names nothing in particular
+MOST_FOUND = 50
+LONGEST_SEARCH = 64
+
+__all__ = ["STATES", "Wanted", "page", "search"]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job that waits or runs.
+
+    Attributes:
+        what: the kind of job, and its network where it has one.
+        windows_done, windows_of: of a network that runs; of 0 nobody knows how many there are.
+    """
+
+    what: str
+    state: str
+    windows_done: int | None
+    windows_of: int | None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What of the results is where."""
+
+    destination: str
+    state: str
+    count: int
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A study in the queue."""
+    """A study in the queue. What names a patient is hostile text, and hidden until asked for."""
 
+    id: int
     study_uid: str
+    patient_id: str
+    accession: str
     state: str
+    modalities: str
     images: int
+    sender: str
     arrived: float
+    last_image: float | None
     reason: str
+    jobs: tuple[Running, ...]
+    sent: tuple[Sent, ...]
 
 
-def page(database: Database, limit: int = 50) -> list[Entry]:
-    """The latest studies."""
+@dataclass(frozen=True)
+class Page:
+    """A page of the queue.
+
+    Attributes:
+        counts: state -> studies, of all that are wanted.
+        newer, older: the id to go on from, in that direction; None: there are no more.
+    """
+
+    counts: dict[str, int]
+    entries: tuple[Entry, ...]
+    newer: int | None
+    older: int | None
+
+
+def page(
+    database: Database, wanted: Wanted, state: str = "", *, before: int | None = None, after: int | None = None
+) -> Page:
+    """One page.
+
+    Args:
+        state: one of STATES; empty: all.
+        before, after: studies below or above this id.
+    """
     with database.read() as tx:
-        rows = overview.studies(tx, limit=limit)
-        kinds = overview.kinds(tx, [study.row["id"] for study in rows if "image" not in study.instances])
+        counts = rows.counts(tx, wanted)
+        ids = rows.page(tx, wanted, state, PAGE + 1, before=before, after=after)
+        more = len(ids) > PAGE
+        if after is not None:
+            ids = ids[-PAGE:]
+            newer, older = (ids[0] if more and ids else None), (ids[-1] if ids else None)
+        else:
+            ids = ids[:PAGE]
+            newer, older = (ids[0] if before is not None and ids else None), (ids[-1] if more else None)
+        found = overview.studies(tx, ids=ids)
+        kinds = overview.kinds(tx, [one.row["id"] for one in found if "image" not in one.instances])
+        facts, modalities = rows.facts(tx, ids), rows.modalities(tx, ids)
+        jobs, sent = rows.open_jobs(tx, ids), rows.sent(tx, ids)
     entries = []
-    for study in rows:
-        state, reason = state_of(study, kinds.get(study.row["id"], set()))
-        images = study.instances.get("image", 0)
-        entries.append(Entry(study.row["study_uid"], state, images, study.row["arrived"], reason or ""))
-    return entries
+    for one in found:
+        number = one.row["id"]
+        said = state_of(one, kinds.get(number, set()))
+        parts = (facts[number], modalities.get(number, []), jobs.get(number, []), sent.get(number, []))
+        entries.append(_entry(one, said, *parts))
+    return Page(counts, tuple(entries), newer, older)
+
+
+def _entry(
+    one: StudyOverview,
+    said: tuple[str, str | None],
+    facts: Row,
+    modalities: Sequence[str],
+    jobs: Sequence[Row],
+    sent: Sequence[Row],
+) -> Entry:
+    return Entry(
+        id=one.row["id"],
+        study_uid=one.row["study_uid"],
+        patient_id=facts["patient_id"],
+        accession=facts["accession"],
+        state=said[0],
+        modalities=", ".join(modalities),
+        images=one.instances.get("image", 0),
+        sender=facts["sender"] or "",
+        arrived=one.row["arrived"],
+        last_image=one.row["last_image"],
+        reason=said[1] or "",
+        jobs=tuple(
+            Running(
+                what=f"{job['kind']} {job['network'] or ''}".strip(),
+                state=job["state"],
+                windows_done=job["windows_done"],
+                windows_of=job["windows_of"],
+            )
+            for job in jobs
+        ),
+        sent=tuple(Sent(row["destination"], row["state"], row["count"]) for row in sent),
+    )
+
+
+def search(database: Database, text: str) -> list[int]:
+    """The studies that an accession number, a UID (of a study also how it begins) or a PatientID names; ids.
+
+    Raises:
+        Refused: `nothing-found`.
+    """
+    text = text.strip().replace("\0", "")
+    if not text or len(text) > LONGEST_SEARCH:
+        raise Refused(
+            "nothing-found", f"a search is for up to {LONGEST_SEARCH} characters: an accession number or a UID"
+        )
+    with database.read() as tx:
+        found = rows.search(tx, text, MOST_FOUND)
+    if not found:
+        raise Refused(
+            "nothing-found", "no study has that accession number, StudyInstanceUID, SOP Instance UID or PatientID"
+        )
+    return found

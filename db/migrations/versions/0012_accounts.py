@@ -1,4 +1,4 @@
-"""Who may use the pages, who is signed in, and how long a sign-in has to wait after failures."""
+"""Who may use the pages, who is signed in, how long a sign-in waits after failures; and what the live queue reads."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -46,3 +46,14 @@ def upgrade() -> None:
         sa.Column("succeeded", sa.Double()),
         sa.PrimaryKeyConstraint("subject", name=op.f("pk_sign_in_delay")),
     )
+    op.add_column("study", sa.Column("accession", sa.Text(), nullable=False, server_default=""))
+    op.create_index(op.f("ix_study_accession"), "study", ["accession"])
+    op.drop_index(op.f("ix_instance_study_id"), table_name="instance")
+    op.create_index("ix_instance_of_study", "instance", ["study_id", "kind", "revision"])
+    for name, table, column, which in (
+        ("ix_job_undone", "job", "study_id", "state <> 'done'"),
+        ("ix_result_apart", "result", "input_set_id", "state IN ('held', 'withdrawn', 'discarded')"),
+        ("ix_delivery_undone", "delivery", "result_id", "state IN ('waiting', 'held', 'dead')"),
+    ):
+        where = sa.text(which)
+        op.create_index(name, table, [column], sqlite_where=where, postgresql_where=where)

@@ -25,6 +25,12 @@ def front(request: Request) -> Response:
 
 
 @public
+def icon(_request: Request) -> Response:
+    """For what asks for one without having read the page."""
+    return RedirectResponse("/static/planimeter.svg", 301)
+
+
+@public
 def show(request: Request) -> Response:
     """The form; on a node without accounts the one of the first administrator."""
     node = node_of(request)
@@ -101,6 +107,7 @@ def _within(url: str) -> str:
 
 ROUTES = [
     Route("/", front),
+    Route("/favicon.ico", icon),
     Route("/sign-in", show, methods=["GET"]),
     Route("/sign-in", enter, methods=["POST"]),
     Route("/first", first, methods=["POST"]),

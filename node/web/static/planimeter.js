@@ -62,9 +62,5 @@
     if (asked && !window.confirm(asked)) event.preventDefault();
   });
 
-  document.addEventListener("change", (event) => {
-    if (event.target.matches("form[data-at-once] select")) event.target.form.requestSubmit();
-  });
-
   document.querySelectorAll("[data-refresh]").forEach(refresh);
 })();
