@@ -40,9 +40,9 @@ HOSTILE = "\"'><img src=x onerror=\"document.title='owned'\"><script>document.ti
 HOSTILE_SHORT = "'\"><b onx=1>"
 
 #: what stands for the parameters of routes when all of them are walked; a page that has others adds its own
-EXAMPLES: dict[str, str] = {}
+EXAMPLES: dict[str, str] = {"network": "ct_lungs", "run": "1", "name": "report.html", "label": "1"}
 #: GET routes that are no pages: files to be downloaded, and the like
-NO_PAGES: set[str] = {"/favicon.ico"}
+NO_PAGES: set[str] = {"/favicon.ico", "/reports/{run:int}/{name}"}
 
 
 @dataclass
