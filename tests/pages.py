@@ -40,10 +40,10 @@ HOSTILE = "\"'><img src=x onerror=\"document.title='owned'\"><script>document.ti
 HOSTILE_SHORT = "'\"><b onx=1>"
 
 #: what stands for the parameters of routes when all of them are walked; a page that has others adds its own
-EXAMPLES: dict[str, str] = {}
+EXAMPLES: dict[str, str] = {"network": "ct_lungs", "run": "1", "name": "report.html", "label": "1"}
 #: GET routes that are no pages: files to be downloaded, and the like
 NO_PAGES: set[str] = {
-    *("/favicon.ico", "/health/live", "/health/ready", "/metrics"),
+    *("/favicon.ico", "/health/live", "/health/ready", "/metrics", "/reports/{run:int}/{name}"),
     # of a study that a network has read: tests/test_study_page.py looks at them
     "/study/{study_uid}/images/{input_set:int}",
     "/study/{study_uid}/images/{input_set:int}/{k:int}.png",

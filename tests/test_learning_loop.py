@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from config.settings import load
-from db import networks, shadows, training_runs
+from db import networks, shadows, training_due, training_runs
 from node.app import Node, open_node
 from node.demo.study import ct_series
 from node.errors import Refused
@@ -30,6 +31,7 @@ from tests.driving import jobs_of, take_in, work_off
 from tests.nurseries import SHARED
 from tests.returned import LUNG, Described, segmentation
 from tests.synthetic import as_files
+from tests.waiting import wait_until
 
 SHAPE = (20, 18, 10)
 SPACING_MM = (3.0, 3.0, 4.0)
@@ -200,6 +202,31 @@ def test_two_locked_patients_are_too_few_to_prove_anything(node: Node, tmp_path:
         (judged,) = training_runs.evaluations(tx)
     assert judged["outcome"] == "inconclusive"
     assert states(node)["0.1+001"] == "candidate"
+
+
+@pytest.mark.slow
+def test_a_training_that_a_person_stops_leaves_the_device_and_leads_to_nothing(node: Node, tmp_path: Path) -> None:
+    taught(node, tmp_path, {"train": 2, "validation": 1, "test": 1})
+    retrain.ask(node.database, node.networks, "balls", 3, "somebody")
+    working = threading.Thread(target=work_off, args=(node,))
+    working.start()
+
+    def trains() -> bool:
+        with node.database.read() as tx:
+            return any(run["state"] == "training" for run in training_runs.listing(tx))
+
+    wait_until("the training to begin", trains, seconds=120)
+    assert "is stopped" in retrain.stop(node.database, "balls", "physicist", "wrong labels")
+    working.join(60)
+    assert not working.is_alive()
+    with node.database.read() as tx:
+        (run,) = training_runs.listing(tx)
+        assert training_due.new_patients(tx, "balls") == 0  # else it would begin again at once
+    assert (run["state"], run["reason"]) == ("cancelled", "stopped by physicist: wrong labels")
+    assert [one["state"] for one in jobs_of(node) if one["kind"] == "train"] == ["cancelled"]
+    assert states(node) == {"0.1": "installed"}
+    with pytest.raises(Refused, match="no training of balls is under way"):
+        retrain.stop(node.database, "balls", "physicist", "again")
 
 
 def test_without_labels_nothing_is_trained_and_somebody_is_told(node: Node) -> None:

@@ -33,6 +33,7 @@ from tests.driving import take_in
 from tests.node_packages import axe
 from tests.pages import HOSTILE, PASSWORD, QUICK, Site, hostile_series, open_pages, serving
 from tests.waiting import wait_until
+from tests.watched import of_networks
 
 PEERS: dict[str, Any] = {
     "peer": [{"name": "pacs", "ae_title": "ORTHANC", "destination": {"host": "127.0.0.1", "port": 4}}],
@@ -52,6 +53,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[S
         crowd.job(hostile, "choose", "refused")
         crowd.rows[job][-1]["reason"] = HOSTILE
         crowd.write(tx)
+    with node.database.write() as tx:
+        of_networks(tx, HOSTILE)
     take_in(node, hostile_series())
     with serving(node) as served:
         yield served

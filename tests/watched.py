@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from db import reviews
 from db.database import clock
 from db.tables import (
     appearance,
@@ -23,6 +24,7 @@ from db.tables import (
     release,
     result,
     study,
+    training_run,
 )
 
 DAY = 86400.0
@@ -195,3 +197,17 @@ class Ward:
 
     def _row(self, table: sa.Table, **values: Any) -> int:
         return int(self.tx.execute(sa.insert(table).values(**values).returning(table.c.id)).scalar_one())
+
+
+def of_networks(tx: Connection, text: str) -> None:
+    """A label, a training run and a review whose every word is this one."""
+    ward, now = Ward(tx), clock(tx)
+    ward.live()
+    made = ward.read(now, segments=[{"value": 1, "volume_ml": 9.0, "entropy": 0.4}], flags=[text], delivered=now)
+    structures = [{"number": 1, "name": text, "value": None}]
+    why = {"state": "quarantined", "code": "label-unmapped", "sentence": text}
+    ward.comes_back(made, now, structures=structures, author=text, tool=text, calling_ae=text, **why)
+    reviews.open_one(tx, ward.network, text, None)
+    run = {"network": ward.network, "protocol": {}, "protocol_sha256": "", "seed": 1, "folder": "", "facts": {}}
+    said = {"state": "failed", "reason": text, "who": text, "created": now}
+    tx.execute(sa.insert(training_run).values(**run, **said))

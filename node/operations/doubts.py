@@ -12,6 +12,8 @@ from db.database import Row
 #: a volume that differs from the prior one by less than a tenth is no reason
 LEAST_CHANGE = 0.1
 OF_A_FLAG = 0.4
+#: every segment has some entropy at its surface
+LEAST_UNSURE = 0.05
 
 Segments = Sequence[Mapping[str, Any]]
 Doubt = tuple[float, str]
@@ -66,7 +68,7 @@ def _of_the_network(segments: Sequence[Mapping[str, Any]], called: Called) -> li
     """The segment of which the network was least sure: by its mean entropy, and by how its passes disagree."""
     found = []
     for measure, words in (("entropy", "mean entropy"), ("disagreement", "its passes disagree by")):
-        sure = [(one[measure], one["value"]) for one in segments if one.get(measure)]
+        sure = [(one[measure], one["value"]) for one in segments if one.get(measure, 0) >= LEAST_UNSURE]
         if sure:
             worst, value = max(sure)
             found.append((worst, f"unsure of {called(value)}: {words} {worst:.2f}"))

@@ -99,23 +99,20 @@ def of_network(tx: Any, network: str, now: float, number: int, accepted_days: fl
     """
     newest = monday(datetime.fromtimestamp(now).astimezone().date())
     days = [newest - timedelta(weeks=back) for back in range(number)]
-    since = begins(days[-1])
+    ends = {day: (begins(day), begins(day + timedelta(weeks=1))) for day in days}
+    since = ends[days[-1]][0]
     measured, refused = rows.measured(tx, network, since), rows.refused(tx, network, since)
     back = _newest_word(rows.returned(tx, network, since))
     return [
         _week(
             day,
-            [row for row in measured if _within(day, row["created"])],
-            [row for row in refused if row["ended"] and _within(day, row["ended"])],
+            [row for row in measured if first <= row["created"] < last],
+            [row for row in refused if first <= row["ended"] < last],
             back,
             now - accepted_days * SECONDS_A_DAY,
         )
-        for day in days
+        for day, (first, last) in ends.items()
     ]
-
-
-def _within(day: date, at: float) -> bool:
-    return begins(day) <= at < begins(day + timedelta(weeks=1))
 
 
 def _newest_word(returned: Iterable[Row]) -> dict[int, Row]:
