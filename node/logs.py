@@ -23,9 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-OURS = ("node", "db", "models", "config", "__main__")
+OURS = frozenset({"node", "db", "models", "config", "__main__"})
 #: their messages name jobs of theirs, files of ours and addresses
-TRUSTED = ("apscheduler", "alembic", "uvicorn.error")
+TRUSTED = frozenset({"apscheduler", "alembic", "uvicorn"})
 FIELDS = ("job", "study", "network", "ae")
 ROOT = Path(__file__).parents[1]
 
@@ -124,10 +124,14 @@ class Json(logging.Formatter):
 
 
 def _said(record: logging.LogRecord) -> str:
-    if not record.name.startswith((*OURS, *TRUSTED)):
+    if _family(record.name) not in OURS | TRUSTED:
         return f"a message of {record.name} ({_place(record.pathname)}:{record.lineno})"
     text = record.getMessage()
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _family(name: str) -> str:
+    return name.split(".")[0]
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -143,7 +147,7 @@ def _trace(record: logging.LogRecord) -> list[str]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         code = getattr(error, "code", None)
-        of_ours = type(error).__module__.startswith(OURS) and isinstance(code, str)
+        of_ours = _family(type(error).__module__) in OURS and isinstance(code, str)
         lines.append(f"{type(error).__module__}.{type(error).__qualname__}" + (f" {code}" if of_ours else ""))
         frames = traceback.extract_tb(error.__traceback__)
         lines += [f"  at {_place(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
