@@ -45,8 +45,8 @@ EXAMPLES: dict[str, str] = {}
 NO_PAGES: set[str] = {
     "/favicon.ico",
     # of a study that a network has read: tests/test_study_page.py looks at them
-    "/study/{study_uid}/images/{input_set:int}",
-    "/study/{study_uid}/images/{input_set:int}/{k:int}.png",
+    "/studies/{study_uid}/images/{input_set:int}",
+    "/studies/{study_uid}/images/{input_set:int}/{k:int}.png",
 }
 
 
