@@ -6,11 +6,13 @@ A page that is added is walked too. Where its path has {parameters}, tests/pages
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page
@@ -22,6 +24,7 @@ from db.tables import job, study
 from node.app import Node
 from node.operations import accounts
 from node.web.policy import WebPolicy
+from node.web.shared import Shared
 from node.web.site import routes_of
 from node.web.site import site as made_of
 from tests import pages as fixtures
@@ -240,9 +243,13 @@ def test_a_page_that_nothing_happened_to_is_not_sent_again(site: Site) -> None:
         assert (again.status_code, again.content) == (304, b"")
         with site.node.database.write() as tx:
             tx.execute(sa.update(study).where(study.c.id == 1).values(generation=5))
-        same = client.get("/queue/rows", headers=headers | {"if-none-match": etag})
-        assert same.status_code == 304, "something was written, and nothing of it is on the page"
-        assert same.headers["etag"] != etag
+
+        def same() -> str:
+            answer = client.get("/queue/rows", headers=headers | {"if-none-match": etag})
+            assert answer.status_code == 304, "something was written, and nothing of it is on the page"
+            return str(answer.headers["etag"])
+
+        wait_until("it was looked at again", lambda: same() != etag)
         other = client.get("/queue/rows?state=done", headers=headers | {"if-none-match": etag})
         assert other.status_code == 200, "another question"
         with site.client(Role.VIEWER) as shows:
@@ -251,6 +258,42 @@ def test_a_page_that_nothing_happened_to_is_not_sent_again(site: Site) -> None:
             assert seen.status_code == 200, "somebody who sees more"
             assert "PAT00200" in seen.text
         assert "PAT00200" not in first.text
+
+
+def test_what_many_look_at_is_made_once(site: Site) -> None:
+    """As often as half a second goes by, and what was committed last is seen in the end."""
+    made: list[str] = []
+    shared = Shared()
+
+    def make() -> str:
+        made.append("")
+        return f"body {len(made)}"
+
+    threads = [threading.Thread(target=shared.get, args=("queue", "mark 1", make)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert shared.get("queue", "mark 2", make) == ("mark 1", "body 1"), "young, and it says of when it is"
+    wait_until("it is no more young", lambda: shared.get("queue", "mark 2", make) == ("mark 2", "body 2"))
+    for n in range(200):
+        shared.get(n, "", make)
+    assert len(shared._made) == 64
+    with site.client(Role.VIEWER) as client:
+        headers = {"x-planimeter-fragment": "1"}
+
+        def rows() -> httpx.Response:
+            return client.get("/queue/rows", headers=headers)
+
+        first = rows()
+        headers["if-none-match"] = first.headers["etag"]
+        with site.node.database.write() as tx:
+            Crowd(Random(0), clock(tx)).write(tx)
+            tx.execute(sa.update(study).where(study.c.id == 200).values(accession="SEEN"))
+            tx.execute(sa.update(study).where(study.c.state == "open").values(state="closed"))
+        wait_until("the change is seen", lambda: rows().status_code == 200)
+        assert rows().text != first.text
 
 
 def test_looking_for_a_study_leaves_nothing_in_an_address(site: Site, browser: Browser) -> None:

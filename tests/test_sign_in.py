@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 
 from config.settings import SettingsError, load
 from db import events, sign_in_delays
@@ -25,6 +26,7 @@ from db.database import Database
 from db.tables import session, sign_in_delay
 from node.errors import Refused
 from node.operations import accounts, sign_in
+from node.operations.passwords import Passwords
 from node.user_arguments import ROLES
 from tests.conftest import find_program
 from tests.pages import PASSWORD, QUICK, Client, Site, open_pages, serving
@@ -262,6 +264,30 @@ def test_guessing_gets_slower_and_unknown_names_are_answered_alike(fresh: Site) 
     with database.read() as tx:
         subjects = tx.execute(sa.select(sign_in_delay.c.subject)).scalars().all()
     assert not [one for one in subjects if "ada" in one or "nobody" in one]
+
+
+class Counting(PasswordHasher):
+    """Counts how often a password is compared."""
+
+    compared = 0
+
+    def verify(self, *given: Any) -> Any:
+        self.compared += 1
+        return super().verify(*given)
+
+
+def test_an_unknown_name_takes_as_much_work_as_a_known_one(fresh: Site) -> None:
+    database = fresh.node.database
+    hasher = Counting(time_cost=1, memory_cost=8, parallelism=1)
+    passwords = Passwords(hasher)
+    accounts.add(database, passwords, "ada", PASSWORD, Role.ADMIN, "tests")
+    accounts.add(database, passwords, "gone", PASSWORD, Role.ADMIN, "tests")
+    accounts.set_disabled(database, "gone", "tests", disabled=True)
+    for name, password in (("ada", "wrong"), ("nobody", "wrong"), ("gone", PASSWORD), ("", ""), ("ada", "x" * 100_000)):
+        before = hasher.compared
+        with pytest.raises(Refused, match="name or password is wrong"):
+            sign_in.sign_in(database, passwords, name, password, "10.0.0.1")
+        assert hasher.compared == before + 1, name
 
 
 def test_guessing_from_elsewhere_locks_nobody_out_who_was_here_before(fresh: Site) -> None:

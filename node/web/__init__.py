@@ -27,7 +27,8 @@ How to add a page
    A module's function `banner(node) -> list of sentences` is shown on top of every page.
 3. What lives is a fragment: an element with id, `data-refresh="/name/rows"` and `data-seconds="2"` is filled again by
    planimeter.js; its handler answers `fragment(request, "name_rows.html", make)`. `make` gives the values; where
-   nothing was written to the database it is not even called, and where they are the same the answer is 304. So show
+   nothing was written to the database it is not even called, and where they are the same the answer is 304. Without a
+   form in it say `shared=True`: then it is made once for all who look. Show
    absolute times: "3 s ago" would change every second.
 4. No inline script, style or event attribute: the Content-Security-Policy forbids them. More script: a file of its own
    in static/, named in block `scripts`; buttons that cannot be undone have `data-confirm="..."`.

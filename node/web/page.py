@@ -96,22 +96,27 @@ def render(request: Request, template: str, status: int = 200, /, **values: Any)
     return HTMLResponse(_rendered(request, template, values | {"flash": flash}), status)
 
 
-def fragment(request: Request, template: str, make: Callable[[], Mapping[str, Any]]) -> Response:
+def fragment(
+    request: Request, template: str, make: Callable[[], Mapping[str, Any]], *, shared: bool = False
+) -> Response:
     """A part of a page that is asked for again and again; 304 where it has not changed.
 
     Args:
         make: the template's values. It is not called where nothing was written to the database since the last time.
+        shared: it is the same for everybody of a role (no form is in it, so no token): made once for all who ask.
     """
     mark = request.app.state.mark.current()  # before the question: what is committed after it is seen next time
     user: User | None = request.state.user
-    who = (user.name, user.role, request.state.shows) if user else ()
-    of = _digest(f"{mark} {who} {request.url.path}?{request.url.query}")
+    key = (f"{request.url.path}?{request.url.query}", user and user.role, request.state.shows)
     said_of, _, said_body = request.headers.get("if-none-match", "").strip('W/"').partition(".")
-    if said_of == of:
+    if said_of == _digest(f"{mark} {key}"):
         return Response(status_code=304, headers={"etag": f'"{said_of}.{said_body}"'})
-    body = _rendered(request, template, make())
+    if shared:
+        mark, body = request.app.state.shared.get(key, mark, lambda: _rendered(request, template, make()))
+    else:
+        body = _rendered(request, template, make())
     digest = _digest(body)
-    headers = {"etag": f'"{of}.{digest}"'}
+    headers = {"etag": f'"{_digest(f"{mark} {key}")}.{digest}"'}
     if digest == said_body:
         return Response(status_code=304, headers=headers)
     return HTMLResponse(body, headers=headers)

@@ -25,6 +25,7 @@ from . import pages
 from .guard import Guard
 from .page import Navigation, refused, render
 from .policy import WebPolicy
+from .shared import Shared
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def site(node: Node, policy: WebPolicy) -> Starlette:
         },
     )
     app.state.node, app.state.policy, app.state.mark = node, policy, Mark(node.database)
+    app.state.shared = Shared()
     app.state.navigation = sorted(_navigation(rooms), key=lambda entry: entry.order)
     app.state.banners = [room.banner for room in rooms if hasattr(room, "banner")]
     return app

@@ -37,7 +37,7 @@ def show(request: Request) -> Response:
 @needs(Role.VIEWER)
 def rows(request: Request) -> Response:
     """What lives on it."""
-    return fragment(request, "queue_rows.html", lambda: _values(request))
+    return fragment(request, "queue_rows.html", lambda: _values(request), shared=True)
 
 
 @needs(Role.VIEWER)
