@@ -45,8 +45,8 @@ EXAMPLES: dict[str, str] = {"network": "ct_lungs", "run": "1", "name": "report.h
 NO_PAGES: set[str] = {
     *("/favicon.ico", "/health/live", "/health/ready", "/metrics", "/reports/{run:int}/{name}"),
     # of a study that a network has read: tests/test_study_page.py looks at them
-    "/study/{study_uid}/images/{input_set:int}",
-    "/study/{study_uid}/images/{input_set:int}/{k:int}.png",
+    "/studies/{study_uid}/images/{input_set:int}",
+    "/studies/{study_uid}/images/{input_set:int}/{k:int}.png",
 }
 
 

@@ -41,11 +41,11 @@ def test_a_destination_is_paused_asked_and_resumed_by_keyboard(page: Page, node:
     expect(card.locator(".state")).to_have_text("paused")
     expect(card).to_contain_text("3, the oldest since")
     expect(card).to_contain_text("by operator-of-the-tests")
-    page.get_by_role("button", name="Ask pacs for a sign of life").click()
+    page.get_by_role("button", name="C-ECHO: ask pacs for a sign of life").click()
     flash(page, "pacs answers C-ECHO")
     work_off(node)
     assert pacs.objects == []  # an echo ends no pause
-    page.get_by_role("button", name="Go on sending to pacs").click()
+    page.get_by_role("button", name="Resume sending to pacs").click()
     flash(page, "pacs goes on")
     work_off(node)
     assert len(pacs.objects) == 3
@@ -61,7 +61,7 @@ def test_a_destination_that_is_away_says_so_in_words(page: Page, node: Node, pac
     card = page.get_by_role("region", name="pacs")
     expect(card.locator(".state")).to_have_text("down")
     expect(card).to_contain_text("Last error")
-    page.get_by_role("button", name="Ask pacs for a sign of life").click()
+    page.get_by_role("button", name="C-ECHO: ask pacs for a sign of life").click()
     flash(page, "pacs does not answer")
 
 
@@ -71,7 +71,7 @@ def test_what_is_dead_is_sent_again(page: Page, node: Node, pacs: FakePacs) -> N
     work_off(node)
     page.goto("/destinations")
     expect(page.get_by_role("region", name="pacs")).to_contain_text("(3 objects)")
-    page.get_by_role("button", name="Send again what pacs did not take").click()
+    page.get_by_role("button", name="Retry what is dead at pacs").click()
     flash(page, "3 objects wait for pacs again")
     work_off(node)
     assert len(pacs.objects) == 3

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import numpy as np
@@ -24,6 +25,7 @@ from db.job_states import JobKind
 from node.app import Node, open_node
 from tests.driving import take_in, work_off
 from tests.fake_pacs import FakePacs
+from tests.node_packages import axe
 from tests.pages import HOSTILE, HOSTILE_SHORT, Site, serving
 from tests.synthetic import small_series
 from tests.threshold_host import ThresholdHosts, threshold
@@ -103,7 +105,7 @@ def page(house: House, browser: Browser) -> Iterator[Page]:
 
 
 def look(page: Page, house: House, uid: str = "") -> None:
-    page.goto(f"/study/{uid or house.uid}")
+    page.goto(f"/studies/{uid or house.uid}")
     expect(page.locator(".slices").first).to_be_visible()
 
 
@@ -152,17 +154,17 @@ def test_the_patient_is_hidden_until_asked_for(house: House, browser: Browser) -
 
 def test_a_viewer_may_look_and_not_touch(house: House) -> None:
     with house.site.client(Role.VIEWER) as client:
-        said = client.get(f"/study/{house.uid}").text
+        said = client.get(f"/studies/{house.uid}").text
         assert "Reprocess" not in said
         assert "Withdraw" not in said
         for what in ("retry", "cancel", "close", "reprocess", "send", "release", "discard", "withdraw"):
-            assert client.submit(f"/study/{house.uid}/{what}", result="1", job="1").status_code == 403, what
+            assert client.submit(f"/studies/{house.uid}/{what}", result="1", job="1").status_code == 403, what
 
 
 @pytest.mark.parametrize("path", ["", "/live", "/images/1", "/images/1/0.png"])
 def test_what_is_not_there_is_said(house: House, path: str) -> None:
     with house.site.client(Role.VIEWER) as client:
-        answer = client.get(f"/study/1.2.3{path}")
+        answer = client.get(f"/studies/1.2.3{path}")
         assert answer.status_code == 409
         assert "no study" in answer.text or "no network" in answer.text
 
@@ -240,11 +242,11 @@ def coloured(pixels: np.ndarray) -> bool:  # type: ignore[type-arg]
 
 def test_images_are_shown_without_scripts(house: House, browser: Browser) -> None:
     page = house.site.page(browser, Role.VIEWER, java_script_enabled=False)
-    page.goto(f"/study/{house.uid}")
+    page.goto(f"/studies/{house.uid}")
     page.get_by_role("link", name="Images with contours").click()
     assert coloured(picture(page))
     page.get_by_label("Window").select_option("bone")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Show", exact=True).click()
     assert "window=bone" in page.url
     assert "window=bone" in str(page.locator(".slices-image img").get_attribute("src"))
     page.context.close()
@@ -264,7 +266,7 @@ def test_nonsense_about_slices_is_a_sentence(house: House, query: str) -> None:
 
 def images_of(house: House) -> str:
     with house.site.client(Role.VIEWER) as client:
-        found = re.search(r'data-load="([^"]+)"', client.get(f"/study/{house.uid}").text)
+        found = re.search(r'data-load="([^"]+)"', client.get(f"/studies/{house.uid}").text)
     assert found
     return found[1]
 
@@ -272,8 +274,8 @@ def images_of(house: House) -> str:
 def test_images_of_another_study_are_not_shown_under_this_one(house: House) -> None:
     number = images_of(house).rsplit("/", 1)[1]
     with house.site.client(Role.VIEWER) as client:
-        assert client.get(f"/study/{house.uids[0]}/images/{number}/0.png").status_code == 409
-        assert client.get(f"/study/{house.uids[0]}/images/{number}").status_code == 409
+        assert client.get(f"/studies/{house.uids[0]}/images/{number}/0.png").status_code == 409
+        assert client.get(f"/studies/{house.uids[0]}/images/{number}").status_code == 409
     with house.site.client(None) as nobody:
         assert nobody.get(f"{images_of(house)}/0.png").status_code == 303
 
@@ -317,7 +319,7 @@ def test_a_job_is_cancelled_and_opened_again(page: Page, house: House) -> None:
     images = small_series()
     take_in(house.node, images)
     uid = images[0].StudyInstanceUID
-    page.goto(f"/study/{uid}")
+    page.goto(f"/studies/{uid}")
     page.get_by_role("button", name="Do not wait for more images").click()
     flash(page, "is closed")
     work_off(house.node, JobKind.CHOOSE)
@@ -336,12 +338,12 @@ def test_a_job_or_result_of_another_study_is_not_touched_from_this_page(house: H
             job = tx.execute(sa.text("SELECT min(id) FROM job")).scalar_one()
             result = tx.execute(sa.text("SELECT min(id) FROM result")).scalar_one()
         for what in ("retry", "cancel"):
-            client.submit(f"/study/{house.uid}/{what}", at=f"/study/{house.uid}", job=str(job))
-            assert "is none of this study" in client.get(f"/study/{house.uid}").text
+            client.submit(f"/studies/{house.uid}/{what}", at=f"/studies/{house.uid}", job=str(job))
+            assert "is none of this study" in client.get(f"/studies/{house.uid}").text
         for what in ("send", "release", "discard", "withdraw"):
             fields = {"result": str(result), "destination": "second", "reason": "x"}
-            client.submit(f"/study/{house.uid}/{what}", at=f"/study/{house.uid}", **fields)
-            assert "is no result of this study" in client.get(f"/study/{house.uid}").text
+            client.submit(f"/studies/{house.uid}/{what}", at=f"/studies/{house.uid}", **fields)
+            assert "is no result of this study" in client.get(f"/studies/{house.uid}").text
 
 
 def test_flagged_results_are_released_and_unsent_ones_discarded(page: Page, house: House) -> None:
@@ -351,7 +353,7 @@ def test_flagged_results_are_released_and_unsent_ones_discarded(page: Page, hous
         work_off(house.node, JobKind.CHOOSE, JobKind.SEGMENT)
         with house.node.database.write() as tx:
             tx.execute(sa.text("UPDATE delivery SET state = 'held' WHERE state = 'waiting'"))
-        page.goto(f"/study/{images[0].StudyInstanceUID}")
+        page.goto(f"/studies/{images[0].StudyInstanceUID}")
         expect(page.locator("#live .state").first).to_have_text("held")
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name=button).click()
@@ -364,7 +366,7 @@ def test_a_withdrawal_needs_a_reason_and_a_yes(page: Page, house: House) -> None
     take_in(house.node, images)
     work_off(house.node)
     uid = images[0].StudyInstanceUID
-    page.goto(f"/study/{uid}")
+    page.goto(f"/studies/{uid}")
     button = page.get_by_role("button", name="Withdraw")
     asked: list[str] = []
     page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
@@ -377,8 +379,8 @@ def test_a_withdrawal_needs_a_reason_and_a_yes(page: Page, house: House) -> None
     flash(page, "are withdrawn; pacs is told so")
     expect(page.locator("details.run .state").first).to_have_text("withdrawn")
     with house.site.client(Role.OPERATOR) as client:
-        client.submit(f"/study/{house.uid}/withdraw", at=f"/study/{house.uid}", result="1")
-        assert "a withdrawal needs a reason" in client.get(f"/study/{house.uid}").text
+        client.submit(f"/studies/{house.uid}/withdraw", at=f"/studies/{house.uid}", result="1")
+        assert "a withdrawal needs a reason" in client.get(f"/studies/{house.uid}").text
     expect(page.locator(".slices .caution").first).to_contain_text("withdrawn")
 
 
@@ -412,7 +414,7 @@ def test_hostile_text_is_text(page: Page, house: House) -> None:
             sa.text("UPDATE route_decision SET said = :x WHERE id = (SELECT max(id) FROM route_decision)"),
             {"x": json.dumps(said)},
         )
-    page.goto(f"/study/{uid}")
+    page.goto(f"/studies/{uid}")
     page.get_by_role("button", name="Show patients").click()
     expect(page.locator(".slices").first).to_be_visible()
     for one in page.locator("details").all():
@@ -430,6 +432,29 @@ def condition() -> dict[str, object]:
 def test_a_study_whose_uid_is_odd_has_a_page(house: House) -> None:
     odd = "1.2.3&x=<b>"
     with house.site.client(Role.VIEWER) as client:
-        answer = client.get("/study/" + odd.replace("<", "%3C").replace(">", "%3E").replace("&", "%26"))
+        answer = client.get("/studies/" + odd.replace("<", "%3C").replace(">", "%3E").replace("&", "%26"))
         assert answer.status_code == 409
         assert "<b>" not in answer.text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_of_a_study_can_be_used_by_everybody(house: House, browser: Browser, scheme: Any) -> None:
+    source, at = axe(), images_of(house)
+    page = house.site.page(browser, Role.OPERATOR, bypass_csp=True, color_scheme=scheme)
+    for path in (f"/studies/{house.uid}", at, "/destinations"):
+        page.goto(path)
+        if path != "/destinations":
+            expect(page.locator(".slices").first).to_have_attribute("data-shown", re.compile(r"\d+"))
+        for one in page.locator("details").all():
+            one.evaluate("element => element.open = true")
+        page.evaluate(source)
+        assert page.evaluate(FAULTS) == [], path
+    page.context.close()
+
+
+FAULTS = """async () => {
+  const found = await axe.run(document, { resultTypes: ["violations"] });
+  return found.violations
+    .filter((one) => ["serious", "critical"].includes(one.impact))
+    .map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(" | ")}`);
+}"""

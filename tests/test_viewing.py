@@ -21,7 +21,7 @@ from node.app import Node
 from node.errors import Refused
 from node.operations.viewing import contours, picture
 from node.operations.viewing.desk import MOST_OPEN, Desk
-from node.operations.viewing.view import View
+from node.operations.viewing.view import View, opened
 from node.study import grid, volume
 from node.study.decode import Decoders
 from tests.driving import take_in, work_off
@@ -234,7 +234,18 @@ def test_images_that_are_gone_are_a_sentence(node: Node, desk: Desk) -> None:
 
 
 def test_a_view_is_opened_once_and_few_stay_open(node: Node, desk: Desk, threshold_hosts: ThresholdHosts) -> None:
-    opened = [gone_through(node, small_series()) for _ in range(MOST_OPEN + 1)]
-    views = [desk.view(one) for one in opened]
-    assert desk.view(opened[-1]) is views[-1]
-    assert desk.view(opened[0]) is not views[0]
+    read = [gone_through(node, small_series()) for _ in range(MOST_OPEN + 1)]
+    views = [desk.view(one) for one in read]
+    assert desk.view(read[-1]) is views[-1]
+    assert desk.view(read[0]) is not views[0]
+
+
+def test_pictures_without_a_place_are_shown_too(tmp_path: Path, decoders: Decoders) -> None:
+    rule = Input(modality=("US",), kind="image", colour="rgb")
+    laid = grid.lay_out(as_files([cine(samples=3)], tmp_path), decoders, rule)
+    view = opened(laid, contours.Contours(lacking="the network draws no outlines"), decoders)
+    assert (view.count, view.names[1], view.place(1)) == (5, "frame 2", "")
+    assert len(view.windows) == 1
+    shown = pixels(picture.picture(view, 1, next(iter(view.windows.values()))))
+    assert max(shown.shape[:2]) == picture.LONGEST
+    assert (shown.max(axis=-1) != shown.min(axis=-1)).any()

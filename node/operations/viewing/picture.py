@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...objects.pictures.drawing import Look, ground, lines, outline, put_letters
+from ...objects.pictures.drawing import Colour, Look, Values, ground, lines, outline, put_letters
 from ...objects.pictures.planes import Plane
 from ...objects.pictures.window import Window
 from . import contours
@@ -68,7 +68,7 @@ def _indexed(
     place = {number: n for n, number in enumerate(shown, 1)}
     marks = np.zeros(pixels.shape, np.uint8)
     for labels, numbers in layers:
-        as_places = {(n,): (place[number], 0, 0) for n, number in numbers.items()}
+        as_places: dict[Values, Colour] = {(n,): (place[number], 0, 0) for n, number in numbers.items()}
         for inside, line in lines(pixels, labels, as_places, LOOK.contour):
             marks[inside] = line[:, 0]
     image = Image.fromarray(pixels)

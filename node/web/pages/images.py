@@ -143,5 +143,5 @@ def _width(written: str | None) -> float | None:
     return number
 
 
-AT = "/study/{study_uid}/images/{input_set:int}"
+AT = "/studies/{study_uid}/images/{input_set:int}"
 ROUTES = [Route(AT, show), Route(AT + "/{k:int}.png", slice_)]

@@ -64,7 +64,7 @@ def _live(study: StudyView, seen: str) -> Mapping[str, Any]:
 
 
 def _back(request: Request, sentence: str) -> Response:
-    return done(request, f"/study/{request.path_params['study_uid']}", sentence)
+    return done(request, f"/studies/{request.path_params['study_uid']}", sentence)
 
 
 @needs(Role.OPERATOR)
@@ -146,7 +146,7 @@ def _result(request: Request, form: Form) -> str:
     return name
 
 
-AT = "/study/{study_uid}"
+AT = "/studies/{study_uid}"
 ROUTES = [
     Route(AT, show),
     Route(f"{AT}/live", live),
