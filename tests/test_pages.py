@@ -364,6 +364,21 @@ def test_another_site_can_neither_send_a_form_nor_frame_a_page(site: Site, brows
     page.close()
 
 
+def test_a_link_on_another_site_leads_in_and_signs_nobody_out(site: Site, browser: Browser) -> None:
+    """The link of an alarm's e-mail, in a browser in which one is signed in."""
+    page = site.page(browser, Role.VIEWER)
+    page.goto("/queue")
+    before = page.context.cookies(site.url)
+    page.goto(site.url.replace("127.0.0.1", "localhost") + "/sign-in")  # another site, to a browser
+    link = "(url) => { document.body.innerHTML = '<a>alarm</a>'; document.querySelector('a').href = url; }"
+    page.evaluate(link, f"{site.url}/queue?state=failed")
+    page.get_by_role("link", name="alarm").click()
+    page.wait_for_url(f"{site.url}/queue?state=failed")
+    page.get_by_role("heading", name="Queue").wait_for()
+    assert page.context.cookies(site.url) == before
+    page.close()
+
+
 def test_a_page_that_fails_says_so_without_saying_what_was_asked(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     from node.web.page import public
 
