@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,11 @@ def study(uid: str, day: str, patient_id: str = "P1", modality: str = "CT") -> l
     for ds in images:
         ds.StudyDate, ds.StudyTime, ds.Modality = day, "101500", modality
     return images
+
+
+@pytest.fixture(autouse=True)
+def _tempdir(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)  # who receives sets it for the whole process
 
 
 @pytest.fixture
