@@ -52,6 +52,12 @@ def is_prior(tx: Connection, study_uid: str) -> bool:
     return by_nobody and tx.execute(fetched.limit(1)).first() is not None
 
 
+def in_time(tx: Connection, study_id: int, most_seconds: float) -> bool:
+    """Whether less than that has passed since it was asked for."""
+    recent = sa.and_(prior_fetch.c.study_id == study_id, prior_fetch.c.asked > Clock() - most_seconds)
+    return tx.execute(sa.select(prior_fetch.c.study_id).where(recent)).first() is not None
+
+
 def on_its_way(tx: Connection, study_id: int, most_seconds: float) -> bool:
     """Whether an earlier study of the same patient is on its way, and is worth waiting for.
 

@@ -18,7 +18,7 @@ from db.job_states import Claim, JobState
 from . import fetching
 from .app import Node
 from .attempt import Stages
-from .errors import Refused, Unavailable
+from .errors import Failed, Refused, Unavailable
 from .operations.routes import PRIORITIES
 from .pull import retrieve, search
 from .pull.query import StudyFound
@@ -27,6 +27,7 @@ from .study.facts import text
 
 #: how often it is looked whether it has come and was read
 LOOK_SECONDS = 5.0
+MISSED = "prior-missed"
 
 
 def ask(tx: Any, node: Node, study: Row, choices: Sequence[Choice]) -> None:
@@ -63,28 +64,42 @@ def await_prior(tx: Any, node: Node, job: Claim) -> None:
 
 
 def prior(node: Node, job: Claim, stages: Stages) -> None:
-    """Find it and get it."""
+    """Find it and get it. That there is none, or none in time, is no failure of the study that asked."""
     assert job.study_id is not None
+    code = "fetched"
+    try:
+        said = _fetched(node, job.study_id, job.subject, stages)
+    except Unavailable as away:
+        with node.database.read() as tx:
+            if prior_fetches.in_time(tx, job.study_id, node.fetch.prior_seconds):
+                raise
+        code, said = MISSED, away.sentence
+    except (Refused, Failed) as error:
+        code, said = MISSED, error.sentence
+    with node.database.write() as tx:
+        jobs.finish(tx, job, JobState.DONE, stages.report(code, said))
+
+
+def _fetched(node: Node, study_id: int, study_uid: str, stages: Stages) -> str:
     with node.database.read() as tx:
-        asked = prior_fetches.of_study(tx, job.study_id)
-        rows = arrivals.images(tx, job.study_id)
+        asked = prior_fetches.of_study(tx, study_id)
+        rows = arrivals.images(tx, study_id)
     pacs = node.fetch.pacs.get(asked["peer"]) if asked is not None else None
     if pacs is None:
         raise Refused("no-such-peer", "the PACS that was to be asked is no peer with a `query` any more")
     limits = replace(node.fetch.limits, study_seconds=min(node.fetch.prior_seconds, node.fetch.limits.study_seconds))
     with stages("query"), search.asking(pacs, node.ae_title, limits) as finder:
-        found = search.priors(finder, _described(node, job.subject, rows), 1)
-    said = f"{pacs.name} has no earlier study of the patient with the same modality"
-    if found:
-        uid = found[0].study_uid
-        with node.database.write() as tx:
-            prior_fetches.found(tx, job.study_id, uid)
-        with stages("retrieve"):
-            said = retrieve.study(fetching.us_of(node), pacs, limits, uid, "", found[0].images, _silent)
-        with node.database.write() as tx:
-            studies.close(tx, uid, prior_fetches.BECAUSE, node.work.attempts)
+        found = search.priors(finder, _described(node, study_uid, rows), 1)
+    if not found:
+        return f"{pacs.name} has no earlier study of the patient with the same modality"
+    uid = found[0].study_uid
     with node.database.write() as tx:
-        jobs.finish(tx, job, JobState.DONE, stages.report("fetched", said))
+        prior_fetches.found(tx, study_id, uid)
+    with stages("retrieve"):
+        said = retrieve.study(fetching.us_of(node), pacs, limits, uid, "", found[0].images, _silent)
+    with node.database.write() as tx:
+        studies.close(tx, uid, prior_fetches.BECAUSE, node.work.attempts)
+    return said
 
 
 def _described(node: Node, study_uid: str, rows: Sequence[Row]) -> StudyFound:

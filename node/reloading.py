@@ -12,6 +12,7 @@ import threading
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from config.reloadable import others_of, part_of
 from config.settings import Settings, SettingsError, reloaded
@@ -178,13 +179,15 @@ def note_file(database: Database, settings: Settings, who: str) -> int | None:
         The new version, or None.
     """
     text = settings.reloadable
-    file = settings.said.where
+    file = str(Path(settings.said.where).absolute())  # however it was named on the command line
     for _ in range(20):  # processes that start at the same moment: one makes it, the others find it
         with database.read() as tx:
-            before = config_versions.of_file(tx, file)
+            before, live = config_versions.of_file(tx, file), config_versions.live(tx)
         same = before is not None and before["sha256"] == config_versions.sha256(text)
         # a machine whose file has neither peers nor routes takes those of the others
         if same or (before is None and not text):
+            if live is not None and live["sha256"] != config_versions.sha256(text):
+                logger.warning("version %s of peers and routes is live, not what %s says", live["id"], file)
             return None
         try:
             with database.write() as tx:

@@ -94,6 +94,15 @@ def test_a_file_makes_a_version_when_it_has_changed_and_what_was_applied_survive
     ]
 
 
+def test_a_file_is_the_same_however_it_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site.started() as node:
+        apply(node, PEERS + route(destinations='["viewer"]'))
+        monkeypatch.chdir(site.folder)
+        named = load(Path("planimeter.toml"), {"node": {"home": site.folder / "home"}})
+        assert reloading.note_file(node.database, named, "ann") is None
+        assert live(node) == {"chest": ("viewer",)}
+
+
 def test_a_file_without_peers_and_routes_takes_those_that_are_live(site: Site, tmp_path: Path) -> None:
     with site.started():
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,11 @@ from tests.sites import REST, Site
 
 REPORT = {"Modality": "SR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.34"}
 DAYS = [date(2026, 1, 3), date(2026, 1, 2), date(2026, 1, 1)]
+
+
+@pytest.fixture(autouse=True)
+def _tempdir(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)  # who receives sets it for the whole process
 
 
 @pytest.fixture

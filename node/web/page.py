@@ -67,8 +67,8 @@ templates = Environment(
 
 
 def node_of(request: Request) -> Node:
-    """The node whose pages these are."""
-    return cast(Node, request.app.state.node)
+    """The node whose pages these are, with the peers and routes that are live."""
+    return cast(Node, request.app.state.node).fresh()
 
 
 def policy_of(request: Request) -> WebPolicy:

@@ -51,7 +51,7 @@ def show(request: Request) -> Response:
 @needs(Role.OPERATOR, most_bytes=MOST_BYTES, most_files=MOST_FILES)
 def attempt(request: Request, form: Form) -> Response:
     """Try a text: on the last days, on a study that is here, on files that are dropped; nothing is changed."""
-    node, said = node_of(request).fresh(), _plain_lines(text(form, "text"))
+    node, said = node_of(request), _plain_lines(text(form, "text"))
     made, mistakes = reloading.examined(node.configuration, said)
     if made is None:
         return _page(request, said, mistakes=mistakes)
@@ -72,7 +72,7 @@ def attempt(request: Request, form: Form) -> Response:
 @needs(Role.ADMIN)
 def apply(request: Request, form: Form) -> Response:
     """Make a text live, unless somebody else was quicker."""
-    node, said = node_of(request).fresh(), _plain_lines(text(form, "text"))
+    node, said = node_of(request), _plain_lines(text(form, "text"))
     made, mistakes = reloading.examined(node.configuration, said)
     if made is None:
         return _page(request, said, mistakes=mistakes)
