@@ -27,6 +27,8 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: of requests that no person makes: they keep no session alive
 FRAGMENT = "x-planimeter-fragment"
 STATIC = "/static/"
+#: an IPv6 address with its zone
+LONGEST_ADDRESS = 64
 
 CSP = "; ".join(
     [
@@ -83,7 +85,7 @@ class Guard:
             if headers.get("x-forwarded-proto", "https").split(",")[-1].strip() != "https":
                 return 403, "The proxy was asked without TLS."
             if came_from := headers.get("x-forwarded-for"):
-                scope["client"] = (came_from.split(",")[-1].strip(), 0)
+                scope["client"] = (came_from.split(",")[-1].strip()[:LONGEST_ADDRESS], 0)
         if len(headers.getlist("host")) != 1 or not self._policy.knows(headers["host"]):
             return 421, "This node is not known by that name; `hosts` in [web] of its configuration lists its names."
         if scope["method"] not in SAFE and not _ours(headers, f"{scope['scheme']}://{headers['host']}"):
