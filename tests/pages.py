@@ -88,7 +88,9 @@ class Site:
         if role not in self._cookies:
             with self.client(role) as client:
                 self._cookies[role] = client.cookies[self.policy.cookie]
-        context.add_cookies([{"name": self.policy.cookie, "value": self._cookies[role], "url": self.url}])
+        # as the site itself sets it
+        made = {"name": self.policy.cookie, "value": self._cookies[role], "url": self.url}
+        context.add_cookies([{**made, "httpOnly": True, "sameSite": "Strict"}])  # type: ignore[typeddict-item]
 
 
 class Client(httpx.Client):

@@ -14,7 +14,7 @@ import secrets
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db import sessions
@@ -29,6 +29,10 @@ FRAGMENT = "x-planimeter-fragment"
 STATIC = "/static/"
 #: an IPv6 address with its zone
 LONGEST_ADDRESS = 64
+
+AGAIN = (
+    '<!doctype html><html lang="en"><title>Planimeter</title><meta http-equiv="refresh" content="0"><p>One moment.</p>'
+)
 
 CSP = "; ".join(
     [
@@ -64,6 +68,9 @@ class Guard:
         if refusal is not None:
             status, sentence = refusal
             await PlainTextResponse(sentence + "\n", status)(scope, receive, guarded)
+            return
+        if _followed_a_link(scope):
+            await HTMLResponse(AGAIN)(scope, receive, guarded)
             return
         try:
             await self._identify(scope)
@@ -135,6 +142,16 @@ def cookie(policy: WebPolicy, value: str) -> str:
     """The header that sets it; an empty value takes it away."""
     gone = "" if value else "; Max-Age=0"
     return f"{policy.cookie}={value}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if policy.secure else ''}{gone}"
+
+
+def _followed_a_link(scope: Scope) -> bool:
+    """Whether a link on another site led here, an e-mail's for one: the browser keeps the Strict cookie to itself then.
+
+    Somebody who is signed in would be asked to sign in. The same page asked for once more, from here, comes with it.
+    """
+    headers = Headers(scope=scope)
+    asked = (scope["method"], headers.get("sec-fetch-site"), headers.get("sec-fetch-mode"))
+    return asked == ("GET", "cross-site", "navigate") and "cookie" not in headers
 
 
 def _ours(headers: Headers, origin: str) -> bool:
