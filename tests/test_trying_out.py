@@ -173,6 +173,10 @@ def test_a_bomb_is_stopped_whatever_it_says_of_its_size(quiet: Node, uid: str, t
     taken = trying_out.take(quiet.inbox, lying, "b.zip", uid, BOUNDS)
     assert not taken.counts
     assert taken.left_out == 1
+    large = zipped(tmp_path / "large.zip", {"zeros": bytes(19_000_000)})
+    reserve_bytes = quiet.archive.free_bytes() - 1_000_000
+    with pytest.raises(Refused, match="too little room"):  # while it is unpacked, not when the disk is full
+        trying_out.take(quiet.inbox, large, "large.zip", uid, Bounds(most_files=100, reserve_bytes=reserve_bytes))
     many = zipped(tmp_path / "c.zip", {f"{n}": b"" for n in range(101)})
     with pytest.raises(Refused, match="101 files; a trial has at most 100"):
         trying_out.take(quiet.inbox, many, "c.zip", uid, BOUNDS)

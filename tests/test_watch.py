@@ -154,6 +154,24 @@ def test_a_new_protocol_opens_one_review_that_only_a_person_closes(database: Dat
     assert (renewed.complete, renewed.persons) == (False, ())
 
 
+def test_a_version_that_was_trained_here_is_compared_with_whom_it_was_trained_on(database: Database) -> None:
+    random = np.random.default_rng(2)
+    with database.write() as tx:
+        now, ward = clock(tx), Ward(tx)
+        before = ward.live()
+        data_set_id, test_set_id = (ward.data_set(purpose) for purpose in ("training", "test"))
+        for n in range(25):
+            made = ward.read(now - 9 * WEEK, looks=appearance_of(random, kernel="B70f"))
+            ward.member(data_set_id, ward.comes_back(made, now - 9 * WEEK), "train" if n < 22 else "validation")
+        trained = ward.live("1.2.0+001", parent=before)
+        ward.run(data_set_id, test_set_id, trained)
+        found = looking.reference(tx, "ct_lungs", POLICY)
+        assert (found.what, len(found.persons), found.complete) == (looking.OF_TRAINING, 22, True)
+        assert found.since > now - DAY  # from its release on
+        few = looking.reference(tx, "ct_lungs", Policy(reference_persons=20, fewest_persons=23, accepted_days=14))
+        assert few.what == looking.OF_FIRST
+
+
 def test_a_week_is_looked_at_once_and_too_few_persons_wait(database: Database) -> None:
     with database.read() as tx:
         now = clock(tx)

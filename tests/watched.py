@@ -14,6 +14,8 @@ from db import reviews
 from db.database import clock
 from db.tables import (
     appearance,
+    data_set,
+    data_set_member,
     delivery,
     input_set,
     job,
@@ -177,6 +179,22 @@ class Ward:
             "created": at,
         }
         return self._row(label, **{**row, **values})
+
+    def data_set(self, purpose: str) -> int:
+        """A frozen data set, without members."""
+        row = {"network": self.network, "purpose": purpose, "number": 1, "sha256": purpose, "manifest": {}}
+        return self._row(data_set, **row, created=clock(self.tx))
+
+    def member(self, of: int, label_id: int, role: str) -> int:
+        """A label of a data set."""
+        person = self.tx.execute(sa.select(label.c.patient_id).where(label.c.id == label_id)).scalar_one()
+        return self._row(data_set_member, data_set_id=of, label_id=label_id, patient_id=person, role=role)
+
+    def run(self, data_set_id: int, test_set_id: int, candidate: int) -> int:
+        """The training that made a version."""
+        sets = {"data_set_id": data_set_id, "test_set_id": test_set_id, "candidate_id": candidate}
+        rest = {"protocol": {}, "protocol_sha256": "", "seed": 1, "folder": "", "facts": {}, "who": "night shift"}
+        return self._row(training_run, network=self.network, **sets, **rest, state="trained", created=clock(self.tx))
 
     def refused(self, made: int, at: float, code: str) -> int:
         """The job of an input set that was refused."""

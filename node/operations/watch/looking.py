@@ -59,7 +59,7 @@ def reference(tx: Any, network: str, policy: Policy) -> Reference:
     """What a network is compared with, as far as it is there."""
     renewed = reviews.renewed(tx, network)
     live = networks.live(tx, network)
-    if live is not None and live["parent"]:
+    if live is not None:
         released = max(row["at"] for row in networks.releases(tx, network) if row["model_version_id"] == live["id"])
         trained = appearances.trained_on(tx, live["id"])
         if len(trained) >= policy.fewest_persons and released > renewed:

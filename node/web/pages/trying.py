@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -48,6 +48,8 @@ async def file(request: Request, _form: Form) -> Response:
         return JSONResponse(trying_out.in_words(taken))
     except NodeError as error:
         return JSONResponse({"said": error.sentence}, 409)
+    except ClientDisconnect:
+        return JSONResponse({"said": "it did not come whole"}, 400)
     finally:
         spooled.unlink(missing_ok=True)
 
