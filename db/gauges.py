@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -12,8 +13,11 @@ from .job_states import JobKind, JobState
 from .tables import attempt, delivery, event, input_set, job, study
 
 #: of the ended jobs these are what the rate of refusals is judged by
-REMEMBERED_JOBS = 3000
+REMEMBERED_JOBS = 1000
 REMEMBERED_ATTEMPTS = 200
+LOOKED_THROUGH = 5000
+#: the kind of a job as an expression: SQLite would go through the index that begins with it, and so through all jobs
+KIND = job.c.kind + ""
 
 
 def _waits_since() -> sa.ColumnElement[float]:
@@ -27,14 +31,14 @@ def queue(tx: Connection) -> Sequence[Row]:
     """The waiting jobs that are due: `kind`, `priority`, `count`, `oldest_seconds`."""
     query = (
         sa.select(
-            job.c.kind,
+            KIND.label("kind"),
             job.c.priority,
             sa.func.count().label("count"),
             (Clock() - sa.func.min(_waits_since())).label("oldest_seconds"),
         )
         .select_from(job.outerjoin(study, study.c.id == job.c.study_id))
         .where(sa.text("job.state = 'waiting'"))
-        .group_by(job.c.kind, job.c.priority)
+        .group_by(KIND, job.c.priority)
     )
     return tx.execute(query).mappings().all()
 
@@ -52,7 +56,7 @@ def late(
     query = (
         sa.select(sa.func.count().label("count"), sa.func.max(age).label("oldest_seconds"))
         .select_from(job.outerjoin(study, study.c.id == job.c.study_id))
-        .where(sa.text("job.state = 'waiting'"), job.c.kind.in_([str(kind) for kind in kinds]))
+        .where(sa.text("job.state = 'waiting'"), KIND.in_([str(kind) for kind in kinds]))
         .where(job.c.priority > above, job.c.priority <= up_to, age > seconds)
         .where(*(~job.c.subject.startswith(f"{name}/", autoescape=True) for name in not_to))
     )
@@ -61,8 +65,7 @@ def late(
 
 def running(tx: Connection) -> dict[str, int]:
     """Jobs that a worker holds, by kind."""
-    query = sa.select(job.c.kind, sa.func.count().label("n")).where(sa.text("job.state = 'running'"))
-    return {row.kind: int(row.n) for row in tx.execute(query.group_by(job.c.kind))}
+    return dict(Counter(tx.execute(sa.select(KIND).where(sa.text("job.state = 'running'"))).scalars()))
 
 
 def dead(tx: Connection) -> Sequence[Row]:
@@ -95,7 +98,7 @@ def ended_jobs(tx: Connection, kind: JobKind) -> Sequence[Row]:
     query = (
         sa.select(job.c.source, input_set.c.network, job.c.state)
         .select_from(job.outerjoin(input_set, input_set.c.id == job.c.input_set_id))
-        .where(job.c.kind == kind, job.c.state.in_([JobState.DONE.value, JobState.REFUSED.value]))
+        .where(KIND == str(kind), job.c.state.in_([JobState.DONE.value, JobState.REFUSED.value]))
         .order_by(job.c.id.desc())
         .limit(REMEMBERED_JOBS)
     )
@@ -104,6 +107,7 @@ def ended_jobs(tx: Connection, kind: JobKind) -> Sequence[Row]:
 
 def last_runs(tx: Connection) -> Sequence[Row]:
     """The latest attempts of networks that have ended, newest first: `network`, `outcome`, `code`, `age_seconds`."""
+    newest = sa.select(sa.func.max(attempt.c.id)).scalar_subquery()
     query = (
         sa.select(
             input_set.c.network, attempt.c.outcome, attempt.c.code, (Clock() - attempt.c.ended).label("age_seconds")
@@ -111,7 +115,7 @@ def last_runs(tx: Connection) -> Sequence[Row]:
         .select_from(
             attempt.join(job, job.c.id == attempt.c.job_id).join(input_set, input_set.c.id == job.c.input_set_id)
         )
-        .where(job.c.kind == JobKind.SEGMENT, attempt.c.ended.is_not(None))
+        .where(KIND == str(JobKind.SEGMENT), attempt.c.ended.is_not(None), attempt.c.id > newest - LOOKED_THROUGH)
         .order_by(attempt.c.id.desc())
         .limit(REMEMBERED_ATTEMPTS)
     )

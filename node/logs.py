@@ -59,7 +59,7 @@ def configure(process: str, form: str = "text", level: str = "info") -> None:
     handler.setFormatter(Json(process) if form == "json" else Text(process))
     wanted = os.environ.get("PLANIMETER_LOG") or level
     logging.basicConfig(handlers=[handler], level=wanted.upper(), force=True)
-    for library in ("alembic", "apscheduler"):
+    for library in ("alembic", "apscheduler", "uvicorn"):
         logging.getLogger(library).setLevel(logging.WARNING)
     sys.excepthook = _uncaught
     threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)

@@ -49,7 +49,7 @@ def test_an_alarm_is_shown_on_every_page_until_somebody_acknowledges_it(site: Si
     page.goto("/queue")
     banners = page.locator(".banner")
     assert banners.all_inner_texts() == [
-        f"A destination does not answer: {name} does not answer; what is for it waits" for name in ("pacs", "archive")
+        f"{name} does not answer; what is for it waits." for name in ("Pacs", "Archive")
     ]
     page.goto("/alarms")
     assert page.locator(".alarm-open").count() == 2
@@ -59,7 +59,7 @@ def test_an_alarm_is_shown_on_every_page_until_somebody_acknowledges_it(site: Si
     pacs.get_by_role("button").click()
     page.wait_for_url("**/alarms")
     assert "is acknowledged: no more reminders" in page.locator(".flash").inner_text()
-    assert banners.all_inner_texts() == ["A destination does not answer: archive does not answer; what is for it waits"]
+    assert banners.all_inner_texts() == ["Archive does not answer; what is for it waits."]
     known = page.locator(".alarm-acknowledged")
     assert "operator-of-the-tests knows of it" in known.inner_text()
     assert known.locator("button").count() == 0

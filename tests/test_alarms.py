@@ -119,7 +119,7 @@ def test_an_incident_opens_once_tells_once_and_is_over_once(database: Database, 
     (one,) = listing(database)
     assert (one.state, one.kind, one.subject) == ("open", "process-lost", "gpu1/work-1")
     with database.read() as tx:
-        assert banner(tx) == [f"{one.title}: gpu1/work-1 has not been heard of for more than 60 s"]
+        assert banner(tx) == ["Gpu1/work-1 has not been heard of for more than 60 s."]
     found_again(database)
     assert judged(database, policy, tmp_path) == ["clear"]
     assert judged(database, policy, tmp_path) == ["close"]

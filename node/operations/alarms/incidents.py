@@ -175,6 +175,6 @@ def shown(row: Any) -> Incident:
 
 def banner(tx: Any) -> list[str]:
     """What every page says on top: the alarms that nobody has acknowledged, in one sentence each, three at most."""
-    lines = [f"{one.title}: {one.sentence}" for one in open_ones(tx) if one.state == "open"]
+    lines = [f"{one.sentence[:1].upper()}{one.sentence[1:]}." for one in open_ones(tx) if one.state == "open"]
     more = len(lines) - 3
     return lines[:3] + ([f"and {more} more alarms, see Alarms"] if more > 0 else [])
