@@ -10,6 +10,8 @@ from .tables import account, session
 
 #: a session's `seen` is written again after so long: not with every request
 TOUCH_SECONDS = 30.0
+#: the most that `session_hours` and `idle_minutes` may say
+LONGEST_SECONDS, LONGEST_IDLE_SECONDS = 168 * 3600.0, 1440 * 60.0
 
 
 def begin(tx: Connection, token_sha256: str, account_id: int, address: str) -> None:
@@ -65,7 +67,7 @@ def end_all(tx: Connection, account_id: int, but: str = "") -> int:
     return int(tx.execute(gone).rowcount)
 
 
-def sweep(tx: Connection, hours: float, idle_minutes: float) -> None:
-    """Forget the sessions that have ended by time."""
-    over = sa.or_(session.c.created < Clock() - hours * 3600, session.c.seen < Clock() - idle_minutes * 60)
+def sweep(tx: Connection) -> None:
+    """Forget the sessions that have ended by time, whatever the settings of the pages that began them."""
+    over = sa.or_(session.c.created < Clock() - LONGEST_SECONDS, session.c.seen < Clock() - LONGEST_IDLE_SECONDS)
     tx.execute(sa.delete(session).where(over))

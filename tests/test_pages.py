@@ -344,6 +344,41 @@ def test_users_are_made_and_changed_on_their_page(site: Site, browser: Browser) 
     page.close()
 
 
+def test_another_site_can_neither_send_a_form_nor_frame_a_page(site: Site, browser: Browser) -> None:
+    """In the browser of somebody who is signed in, from a page of somebody else's, that even knows the token."""
+    page = site.page(browser, Role.ADMIN)
+    page.goto("/users")
+    token = page.locator("form[action='/users/add'] input[name=csrf]").get_attribute("value")
+    page.goto("about:blank")
+    fields = {"csrf": token, "name": "mallory", "role": "admin", "new": PASSWORD, "again": PASSWORD}
+    inputs = "".join(f'<input name="{name}" value="{value}">' for name, value in fields.items())
+    page.set_content(f'<form method="post" action="{site.url}/users/add">{inputs}<button>win a prize</button></form>')
+    with page.expect_navigation() as navigated:
+        page.get_by_role("button").click()
+    assert navigated.value is not None
+    assert navigated.value.status == 403
+    assert "mallory" not in {one.name for one in accounts.listing(site.node.database)}
+    page.goto("about:blank")
+    page.set_content(f'<iframe src="{site.url}/sign-in"></iframe>')
+    wait_until("the frame is refused", lambda: any(frame.url.startswith("chrome-error") for frame in page.frames))
+    page.close()
+
+
+def test_a_link_on_another_site_leads_in_and_signs_nobody_out(site: Site, browser: Browser) -> None:
+    """The link of an alarm's e-mail, in a browser in which one is signed in."""
+    page = site.page(browser, Role.VIEWER)
+    page.goto("/queue")
+    before = page.context.cookies(site.url)
+    page.goto(site.url.replace("127.0.0.1", "localhost") + "/sign-in")  # another site, to a browser
+    link = "(url) => { document.body.innerHTML = '<a>alarm</a>'; document.querySelector('a').href = url; }"
+    page.evaluate(link, f"{site.url}/queue?state=failed")
+    page.get_by_role("link", name="alarm").click()
+    page.wait_for_url(f"{site.url}/queue?state=failed")
+    page.get_by_role("heading", name="Queue").wait_for()
+    assert page.context.cookies(site.url) == before
+    page.close()
+
+
 def test_a_page_that_fails_says_so_without_saying_what_was_asked(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     from node.web.page import public
 

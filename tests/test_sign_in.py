@@ -351,6 +351,19 @@ def test_waits_double_up_to_their_longest_and_are_forgotten_after_a_day(database
         sign_in_delays.sweep(tx)
 
 
+def test_what_is_over_is_forgotten_when_somebody_signs_in(fresh: Site) -> None:
+    database = fresh.node.database
+    accounts.add(database, QUICK, "ada", PASSWORD, Role.ADMIN, "tests")
+    sign_in.sign_in(database, QUICK, "ada", PASSWORD, "10.0.0.1")
+    with pytest.raises(Refused):
+        sign_in.sign_in(database, QUICK, "ada", "guess", "10.0.0.2")
+    let_pass(database, 100 * 86_400)
+    sign_in.sign_in(database, QUICK, "ada", PASSWORD, "10.0.0.3")
+    with database.read() as tx:
+        assert tx.execute(sa.select(session.c.address)).scalars().all() == ["10.0.0.3"]
+        assert not [one for one in tx.execute(sa.select(sign_in_delay.c.subject)).scalars() if "10.0.0.1" in one]
+
+
 # ------------------------------------------------------- forms from elsewhere
 
 

@@ -116,6 +116,8 @@ def _waiting(seconds: float) -> str:
 
 def _begin(tx: Any, account_id: int, name: str, address: str) -> str:
     token = secrets.token_urlsafe(32)
+    sessions.sweep(tx)
+    sign_in_delays.sweep(tx)
     sessions.begin(tx, hashed(token), account_id, address)
     events.append(tx, name, "sign-in", "pages", {"from": address})
     return token

@@ -14,7 +14,7 @@ import secrets
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db import sessions
@@ -27,6 +27,12 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: of requests that no person makes: they keep no session alive
 FRAGMENT = "x-planimeter-fragment"
 STATIC = "/static/"
+#: an IPv6 address with its zone
+LONGEST_ADDRESS = 64
+
+AGAIN = (
+    '<!doctype html><html lang="en"><title>Planimeter</title><meta http-equiv="refresh" content="0"><p>One moment.</p>'
+)
 
 CSP = "; ".join(
     [
@@ -63,6 +69,9 @@ class Guard:
             status, sentence = refusal
             await PlainTextResponse(sentence + "\n", status)(scope, receive, guarded)
             return
+        if _followed_a_link(scope):
+            await HTMLResponse(AGAIN)(scope, receive, guarded)
+            return
         try:
             await self._identify(scope)
         except DatabaseUnreachable:
@@ -83,7 +92,7 @@ class Guard:
             if headers.get("x-forwarded-proto", "https").split(",")[-1].strip() != "https":
                 return 403, "The proxy was asked without TLS."
             if came_from := headers.get("x-forwarded-for"):
-                scope["client"] = (came_from.split(",")[-1].strip(), 0)
+                scope["client"] = (came_from.split(",")[-1].strip()[:LONGEST_ADDRESS], 0)
         if len(headers.getlist("host")) != 1 or not self._policy.knows(headers["host"]):
             return 421, "This node is not known by that name; `hosts` in [web] of its configuration lists its names."
         if scope["method"] not in SAFE and not _ours(headers, f"{scope['scheme']}://{headers['host']}"):
@@ -133,6 +142,16 @@ def cookie(policy: WebPolicy, value: str) -> str:
     """The header that sets it; an empty value takes it away."""
     gone = "" if value else "; Max-Age=0"
     return f"{policy.cookie}={value}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if policy.secure else ''}{gone}"
+
+
+def _followed_a_link(scope: Scope) -> bool:
+    """Whether a link on another site led here, an e-mail's for one: the browser keeps the Strict cookie to itself then.
+
+    Somebody who is signed in would be asked to sign in. The same page asked for once more, from here, comes with it.
+    """
+    headers = Headers(scope=scope)
+    asked = (scope["method"], headers.get("sec-fetch-site"), headers.get("sec-fetch-mode"))
+    return asked == ("GET", "cross-site", "navigate") and "cookie" not in headers
 
 
 def _ours(headers: Headers, origin: str) -> bool:
