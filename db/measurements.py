@@ -37,9 +37,10 @@ def find(tx: Connection, input_set_id: int, model_version_id: int) -> RowMapping
 
 
 def newest(tx: Connection, input_set_id: int) -> RowMapping | None:
-    """What was measured of an input set by the version that made its newest result, or None."""
+    """What was measured of an input set by the version whose result stands, else by that of the newest, or None."""
     made = sa.select(result.c.model_version_id).where(result.c.input_set_id == input_set_id)
-    version = tx.execute(made.order_by(result.c.id.desc()).limit(1)).scalar()
+    stands_first = sa.case((result.c.state == "ready", 0), else_=1)
+    version = tx.execute(made.order_by(stands_first, result.c.id.desc()).limit(1)).scalar()
     return None if version is None else find(tx, input_set_id, version)
 
 

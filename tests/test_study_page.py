@@ -280,6 +280,25 @@ def test_images_of_another_study_are_not_shown_under_this_one(house: House) -> N
         assert nobody.get(f"{images_of(house)}/0.png").status_code == 303
 
 
+def test_text_that_is_burned_into_images_is_hidden_like_names(page: Page, house: House) -> None:
+    images = small_series()
+    for ds in images:
+        ds.BurnedInAnnotation = "NO"
+    take_in(house.node, images)
+    work_off(house.node)
+    with house.node.database.read() as tx:
+        paths = tx.execute(sa.text("SELECT path FROM instance WHERE study_id = (SELECT max(id) FROM study)")).scalars()
+        files = [house.node.archive.at(path) for path in paths]
+    for file in files:  # as if it had been said; a network that wants no such images would have refused them
+        file.chmod(0o600)
+        file.write_bytes(file.read_bytes().replace(b"\x28\x00\x01\x03CS\x02\x00NO", b"\x28\x00\x01\x03CS\x04\x00YES "))
+    page.goto(f"/studies/{images[0].StudyInstanceUID}")
+    expect(page.locator(".slices-place .fault")).to_contain_text("may name the patient")
+    page.get_by_role("button", name="Show patients").click()
+    expect(page.locator(".slices").first).to_be_visible()
+    page.get_by_role("button", name="Hide patients").click()
+
+
 # -------------------------------------------------------------------- doing
 
 

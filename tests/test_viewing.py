@@ -221,6 +221,14 @@ def test_a_result_that_a_person_took_back_is_shown_with_a_caution(node: Node, de
     assert "withdrawn" in desk.view(input_set_id).caution
 
 
+def test_images_that_came_again_and_are_other_ones_are_shown_with_a_caution(node: Node, desk: Desk) -> None:
+    images = small_series()
+    input_set_id = gone_through(node, images)
+    images[3].PixelData = bytes(len(images[3].PixelData))
+    take_in(node, images[3:4])
+    assert "other ones" in desk.view(input_set_id).caution
+
+
 def test_images_that_are_gone_are_a_sentence(node: Node, desk: Desk) -> None:
     input_set_id = gone_through(node, small_series())
     with node.database.read() as tx:

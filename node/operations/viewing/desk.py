@@ -19,6 +19,7 @@ from ...study import frames
 from ...study.archive import Archive
 from ...study.decode import Decoders
 from ...study.grid import Grid, lay_out
+from ...study.series import members_hash
 from . import contours
 from .contours import Contours
 from .view import View, opened
@@ -92,7 +93,8 @@ class Desk:
         wanted = channel if channel in channels else channels[0]
         grid = self._grid([row for row in members if row["channel"] == wanted], _rule(card, wanted))
         found = self._contours(grid, segmentation, measured)
-        return opened(grid, found, self.decoders, _caution(segmentation))
+        changed = segmentation is not None and _changed(members, input_set)
+        return opened(grid, found, self.decoders, _caution(segmentation, changed=changed))
 
     def _card(self, network: str, version: int | None) -> Card | None:
         """None where the network is there no more: its images still are."""
@@ -131,8 +133,17 @@ def _rule(card: Card | None, channel: str) -> Input:
     return next((rule for rule in rules if rule.channel == channel), Input(modality=("any",)))
 
 
-def _caution(segmentation: Any) -> str:
-    if segmentation is None or segmentation["state"] == "ready":
-        return ""
-    why = f": {segmentation['reason']}" if segmentation["reason"] else ""
-    return f"These contours are {segmentation['state']}{why}"
+def _changed(members: Sequence[Any], input_set: Any) -> bool:
+    """Whether the images are others than those that the network has read, or nobody has looked yet."""
+    found = [(row["channel"], row["sop_uid"], row["image_identity"] or "", row["frames"]) for row in members]
+    return bool(members_hash(found) != input_set["members_hash"])
+
+
+def _caution(segmentation: Any, *, changed: bool) -> str:
+    said = []
+    if segmentation is not None and segmentation["state"] != "ready":
+        why = f": {segmentation['reason']}" if segmentation["reason"] else ""
+        said.append(f"These contours are {segmentation['state']}{why}.")
+    if changed:
+        said.append("The images came again since and are other ones: the contours were drawn on those before.")
+    return " ".join(said)

@@ -14,6 +14,7 @@ from ...objects.pictures import planes, window
 from ...objects.pictures.planes import Plane
 from ...objects.pictures.window import Window
 from ...study.decode import Decoders
+from ...study.facts import text
 from ...study.facts import values as values_of
 from ...study.grid import Grid
 from .contours import Contours
@@ -65,6 +66,11 @@ class View:
     @property
     def in_colour(self) -> bool:
         return self.grid.rule.colour == "rgb"
+
+    @property
+    def burned_in(self) -> bool:
+        """Whether text that may name the patient is part of the pixels (BurnedInAnnotation, PS3.3 C.7.6.1.1.4)."""
+        return any(text(one.header, "BurnedInAnnotation").upper() == "YES" for one in self.grid.slices)
 
     def first(self) -> int:
         """The slice to begin with: where most was found, else the middle."""

@@ -57,7 +57,7 @@ def show(request: Request) -> Response:
     values: dict[str, Any] = {"reading": reading, "study_uid": request.path_params["study_uid"], "channel": channel}
     template = "study_slices.html" if FRAGMENT in request.headers else "study_images.html"
     try:
-        view = _desk(request).view(reading.id, channel)
+        view = _view(request, reading.id)
         asked = _asked(request, view)
     except NodeError as error:
         return render(request, template, **values, view=None, fault=error.sentence)
@@ -69,10 +69,22 @@ def show(request: Request) -> Response:
 @needs(Role.VIEWER)
 def slice_(request: Request) -> Response:
     """One slice, as a PNG."""
-    view = _desk(request).view(_reading_id(request), request.query_params.get("channel", ""))
+    view = _view(request, _reading_id(request))
     asked = _asked(request, view, int(request.path_params["k"]))
     png = picture(view, asked.k, asked.seen_by(view), asked.hidden)
     return Response(png, media_type="image/png", headers={"cache-control": "no-store"})
+
+
+def _view(request: Request, input_set_id: int) -> View:
+    """
+    Raises:
+        Refused: `patients-hidden`: the pixels may name the patient, and nobody has asked for names in this session.
+    """
+    view = _desk(request).view(input_set_id, request.query_params.get("channel", ""))
+    if view.burned_in and not request.state.shows:
+        why = "text is burned into these images, which may name the patient; `Show patients` shows them"
+        raise Refused("patients-hidden", why)
+    return view
 
 
 def _desk(request: Request) -> Desk:
