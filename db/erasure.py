@@ -37,6 +37,8 @@ from .tables import (
 from .training_runs import OPEN
 
 AT_ONCE = 500
+#: columns that name a study, in tables that refer to no row of it
+STUDY_UIDS = ("study_uid", "source_uid")
 Rows = dict[str, set[int]]
 """table -> ids"""
 
@@ -75,7 +77,9 @@ def _references() -> Iterator[tuple[sa.Table, Any, str]]:
 
 
 def _by_uid(tx: Connection, found: Rows) -> None:
-    """What names a study or an object by its UID alone: jobs that fetch it, objects that were refused."""
+    """What names a study or an object by its UID alone: jobs that fetch it, objects that were refused, trials of it,
+    what a PACS has of it.
+    """
     studies, objects = uids(tx, found)
     fetches = tx.execute(sa.select(job.c.id, job.c.subject).where(job.c.kind == JobKind.FETCH))
     named = {row.id for row in fetches if row.subject.rsplit("/", 1)[-1] in studies}
@@ -86,6 +90,11 @@ def _by_uid(tx: Connection, found: Rows) -> None:
         attempts = metadata.tables["attempt"]
         of_jobs = sa.select(attempts.c.id).where(attempts.c.job_id.in_(some))
         found.setdefault("attempt", set()).update(tx.execute(of_jobs).scalars())
+    for table in metadata.sorted_tables:
+        for column in (table.c[name] for name in STUDY_UIDS if table is not study and name in table.c):
+            for some in _parts(studies):
+                naming = tx.execute(sa.select(table.c.id).where(column.in_(some))).scalars()
+                found.setdefault(table.name, set()).update(naming)
     for some in _parts(objects | studies):
         refused = sa.select(refusal.c.id).where(refusal.c.subject.in_(some))
         found.setdefault("refusal", set()).update(tx.execute(refused).scalars())

@@ -12,6 +12,7 @@ from config.conditions import Expects
 from config.peers import Destination, Peer, Query, Service
 from config.routes import Route as RouteSettings
 from config.settings import Settings
+from db import reviews
 
 from .inbound.peers import Doorkeeper, KnownPeer
 from .networks import Networks
@@ -133,6 +134,7 @@ def alarms_of(settings: Settings) -> AlarmPolicy:
         urgent=frozenset(section.urgent),
         link=section.link,
         mail=MailServer(**mail.model_dump()),
+        reviews=reviews.open_reviews,
         recipients=tuple(Recipient(**one.model_dump() | {"kinds": frozenset(one.kinds)}) for one in settings.recipient),
     )
 

@@ -18,10 +18,12 @@ import pytest
 import sqlalchemy as sa
 
 from config import hours
-from db import alarm_messages, deliveries, events, incidents, jobs, processes
+from config.settings import Settings
+from db import alarm_messages, deliveries, events, incidents, jobs, processes, reviews
 from db.database import Clock, Database, open_database, sqlite_url
 from db.job_states import Backoff, JobKind, JobState, Report
 from db.tables import alarm_message, attempt, incident, input_set, job, outage, patient, process, study
+from node.configured import alarms_of
 from node.errors import Failed, Refused
 from node.operations.alarms import certificates, mail, post, rates, webhook
 from node.operations.alarms.findings import World, look
@@ -289,6 +291,24 @@ def test_jobs_that_wait_for_too_long_are_found_by_priority(database: Database) -
     }
     older(1e6)
     assert ("queue-late", "night") not in wrong(database, policy)  # 0: for ever
+
+
+def test_results_that_miss_the_deadline_of_their_route_are_found(database: Database) -> None:
+    with database.write() as tx:
+        made = sa.insert(input_set).values(
+            study_id=a_study(tx), network="ct_lungs", slot="", members_hash="x", because="", created=Clock()
+        )
+        input_set_id = tx.execute(made.returning(input_set.c.id)).scalar_one()
+        jobs.enqueue(tx, JobKind.SEGMENT, "1", max_attempts=9, input_set_id=input_set_id)
+        tx.execute(sa.update(input_set).values(deadline=Clock() + 60))
+    assert wrong(database, policy_of()) == {}
+    with database.write() as tx:
+        tx.execute(sa.update(input_set).values(deadline=Clock() - 1))
+    assert {key: one.count for key, one in wrong(database, policy_of()).items()} == {("queue-late", "deadlines"): 1}
+
+
+def test_the_reviews_of_drift_are_what_the_node_asks_for() -> None:
+    assert alarms_of(Settings()).reviews is reviews.open_reviews
 
 
 def test_a_job_that_is_asked_for_again_is_not_late_at_once(database: Database) -> None:

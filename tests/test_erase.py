@@ -27,6 +27,7 @@ from db.tables import (
     doomed_file,
     instance,
     label,
+    lacking_study,
     measurement,
     metadata,
     patient,
@@ -38,6 +39,7 @@ from db.tables import (
     shadow,
     study,
     training_run,
+    trial,
     verdict,
 )
 from node.errors import Refused
@@ -139,6 +141,10 @@ def plant(house: House) -> Planted:
         refusals.record(tx, "study", uid, "no-route", f"{uid} is taken by none", study_id)
         refusals.record(tx, "instance", str(sop_uid), "truncated", "cut")
         fetches.ask(tx, "pacs", uid, 3, 0)
+        lacks = dict(peer="pacs", study_uid=uid, day="2026-01-01", modalities="CT", images=3, found=Clock())
+        tx.execute(sa.insert(lacking_study).values(**lacks))
+        tried = dict(study_uid=generate_uid(ROOT), source_uid=uid, network="lung", who="w", began=Clock())
+        tx.execute(sa.insert(trial).values(**tried))
         _learn(tx, me, rows, [mine, more], others, child, pseudonym, mask)
     house.job(uid, JobKind.CHOOSE, "done", reason=f"{uid} of {NAME}")
     deliver = house.job(uid, JobKind.DELIVER, "done", subject=deliveries.subject("pacs", first), input_set_id=first)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from db import alarm_messages, deliveries, gauges, pauses, processes
+from db import alarm_messages, deadlines, deliveries, gauges, pauses, processes
 from db.database import Row, clock
 from db.job_states import JobKind, JobState, Outcome
 
@@ -137,6 +137,9 @@ def _queue(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
         why = "; sending is paused" if "send" in paused else ""
         said = f"results have waited to be sent for more than {_minutes(seconds)}{why}"
         yield Finding(Kind.QUEUE_LATE, "sending", said, found["count"])
+    if overdue := deadlines.overdue(tx):
+        said = "results are not delivered by the deadline of their route (`planimeter status` lists them)"
+        yield Finding(Kind.QUEUE_LATE, "deadlines", said, len(overdue))
 
 
 def _processes(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
