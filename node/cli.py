@@ -9,15 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from . import (
-    alarm_arguments,
-    learning_arguments,
-    route_arguments,
-    storage_arguments,
-    study_arguments,
-    user_arguments,
-)
-from .subcommands import group
+from .command_line.arguments import alarms as alarm_arguments
+from .command_line.arguments import learning as learning_arguments
+from .command_line.arguments import routes as route_arguments
+from .command_line.arguments import storage as storage_arguments
+from .command_line.arguments import studies as study_arguments
+from .command_line.arguments import users as user_arguments
+from .command_line.subcommands import group
 
 EXIT_USAGE = 2
 
@@ -35,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return EXIT_USAGE
-    return int(import_module("node.commands").call(options))
+    return int(import_module("node.command_line.commands").call(options))
 
 
 def _guard_names() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 from db.database import Database, open_database
 from node.app import database_url
+from node.command_line.options import settings_of
 from node.operations.status import overview
-from node.options import settings_of
 from tests.waiting import wait_until
 
 PLANIMETER = [sys.executable, "-P", "-m", "node.cli"]

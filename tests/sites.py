@@ -10,7 +10,7 @@ from pathlib import Path
 
 from config.settings import load
 from node.app import Node, open_node
-from node.options import dicom_keywords
+from node.command_line.options import dicom_keywords
 
 PEERS = """
 [[peer]]

@@ -17,7 +17,7 @@ from db.job_states import JobKind
 from db.tables import result
 from models import card
 from node.app import Node
-from node.options import target_of
+from node.command_line.options import target_of
 from tests.driving import only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
 from tests.orthanc import free_port
@@ -286,7 +286,7 @@ def test_a_node_keeps_its_configuration_when_it_is_started_without_naming_it(tmp
     import argparse
 
     from node.app import remember
-    from node.options import same_options, settings_of
+    from node.command_line.options import same_options, settings_of
 
     config = tmp_path / "site.toml"
     config.write_text("[receive]\nquiet_seconds = 7\n")

@@ -10,7 +10,7 @@ import pytest
 from db.job_states import JobState, Outcome
 from db.tables import delivery, result, study
 from models import card
-from node.commands import COMMANDS
+from node.command_line.commands import COMMANDS
 from tests.running import planimeter
 
 ROOT = Path(__file__).parents[1]

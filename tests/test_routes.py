@@ -15,10 +15,10 @@ from config.settings import Settings, SettingsError, load
 from db import route_decisions
 from node import cli
 from node.app import Node, open_node
+from node.command_line.options import dicom_keywords
 from node.configured import routes_of, targets_of
 from node.operations import routes
 from node.operations.conditions import Seen
-from node.options import dicom_keywords
 from node.study.facts import Image, Series
 from tests.driving import only_study, take_in, work_off
 from tests.fake_pacs import FakePacs

@@ -24,10 +24,10 @@ from db import events, sign_in_delays
 from db.accounts import Role
 from db.database import Database
 from db.tables import session, sign_in_delay
+from node.command_line.arguments.users import ROLES
 from node.errors import Refused
 from node.operations import accounts, sign_in
 from node.operations.passwords import Passwords
-from node.user_arguments import ROLES
 from tests.conftest import find_program
 from tests.pages import PASSWORD, QUICK, Client, Site, open_pages, serving
 from tests.running import RunningNode, planimeter

@@ -13,10 +13,10 @@ from .kinds import Kind
 DAY_SECONDS = 86_400.0
 
 #: reviews that are open: rows with `network`, asked for in a transaction
-Reviews = Callable[[Any], Sequence[Mapping[str, Any]]]
+Reviews = Callable[[Any], Sequence[Any]]
 
 
-def no_reviews(_tx: Any) -> Sequence[Mapping[str, Any]]:
+def no_reviews(_tx: Any) -> Sequence[Any]:
     """Nobody watches the networks."""
     return ()
 

@@ -16,13 +16,14 @@ from rich.console import Console
 from config.settings import SettingsError, load
 from db import config_versions
 
-from . import answers, reloading
-from .app import open_configuration
-from .errors import Refused
-from .operations import replay
-from .operations.terminal import print_table
+from .. import reloading
+from ..app import open_configuration
+from ..errors import Refused
+from ..operations import replay
+from ..operations.terminal import print_table
+from ..reloading import Configuration, Live
+from . import answers
 from .options import dicom_keywords, settings_of, who
-from .reloading import Configuration, Live
 
 DAY_SECONDS = 86_400.0
 

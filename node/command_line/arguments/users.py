@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from .subcommands import Commands, command
+from ..subcommands import Commands, command
 
 #: as db.accounts.Role has them, whose module is not loaded for --help; a test compares
 ROLES = ("viewer", "operator", "approver", "admin")

@@ -10,19 +10,19 @@ from datetime import datetime, time
 from functools import partial
 from pathlib import Path
 
+from ..app import Node
+from ..configured import routes_of, targets_of
+from ..errors import Refused
+from ..operations.routes import Route
+from ..reloading import known_networks
 from . import answers
-from .app import Node
-from .configured import routes_of, targets_of
-from .errors import Refused
-from .operations.routes import Route
 from .options import dicom_keywords
-from .reloading import known_networks
 
 DAY_SECONDS = 86_400.0
 
 
 def try_routes(options: argparse.Namespace) -> int:
-    from .operations import route_trial, routes
+    from ..operations import route_trial, routes
 
     at = _time_of(options.at)
     with closing(answers.node_of(options)) as node:
@@ -47,7 +47,7 @@ def _time_of(said: str) -> time:
 
 
 def show_decisions(options: argparse.Namespace) -> int:
-    from .operations import route_record
+    from ..operations import route_record
 
     with closing(answers.node_of(options)) as node:
         said = route_record.of_study(node.database, options.what)
@@ -55,7 +55,7 @@ def show_decisions(options: argparse.Namespace) -> int:
 
 
 def replay_routes(options: argparse.Namespace) -> int:
-    from .operations import replay
+    from ..operations import replay
 
     with closing(answers.node_of(options)) as node:
         after = _routes_of(node, options.file)

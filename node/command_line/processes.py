@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from config.settings import Settings
 
-from . import logs
-from .app import Node, open_node, remember
+from .. import logs
+from ..app import Node, open_node, remember
 from .options import same_options, settings_of, who
 
 EXIT_FAILED = 1
@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def work(options: argparse.Namespace) -> int:
-    from . import roles
-    from .child import Child
+    from .. import roles
+    from ..child import Child
 
     settings = settings_of(options)
     if options.hosts is None:
@@ -45,8 +45,8 @@ def work(options: argparse.Namespace) -> int:
 
 
 def receive(options: argparse.Namespace) -> int:
-    from . import roles
-    from .child import Child
+    from .. import roles
+    from ..child import Child
 
     settings = settings_of(options)
     _log(settings, "receive")
@@ -76,8 +76,8 @@ def _cannot_listen(settings: Settings, error: OSError) -> int:
 
 
 def schedule(options: argparse.Namespace) -> int:
-    from . import roles
-    from .child import Child
+    from .. import roles
+    from ..child import Child
 
     settings = settings_of(options)
     _log(settings, "schedule")
@@ -88,8 +88,8 @@ def schedule(options: argparse.Namespace) -> int:
 
 
 def web(options: argparse.Namespace) -> int:
-    from . import roles
-    from .child import Child
+    from .. import roles
+    from ..child import Child
 
     settings = settings_of(options)
     _log(settings, "web")
@@ -125,8 +125,8 @@ def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
 
 
 def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]) -> int:
-    from . import roles
-    from .operations import announce
+    from .. import roles
+    from ..operations import announce
 
     _log(settings, "planimeter")
     node = _prepare(options, settings)

@@ -16,8 +16,8 @@ def call(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    from .operations.doctor.line import Wish
-    from .operations.doctor.visit import visit
+    from ..operations.doctor.line import Wish
+    from ..operations.doctor.visit import visit
 
     if not options.timeout > 0:
         raise SettingsError("--timeout is a number of seconds above 0")
@@ -31,7 +31,7 @@ def doctor(options: argparse.Namespace) -> int:
 def conformance() -> int:
     from config.defaults import defaults
 
-    from .operations.conformance.statement import statement
+    from ..operations.conformance.statement import statement
 
     sys.stdout.write(statement(defaults()))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
-from .subcommands import Commands, command, group
+from ..subcommands import Commands, command, group
 
 
 def add(commands: Commands, node: ArgumentParser) -> None:

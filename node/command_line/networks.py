@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 
+from ..app import Node
+from ..errors import Refused
 from .answers import node_of, say, show
-from .app import Node
-from .errors import Refused
 from .options import who
 
 
 def list_models(options: argparse.Namespace) -> int:
-    from .operations import catalogue
+    from ..operations import catalogue
 
     found = catalogue.listing(node_of(options).networks)
     return show(options, found, partial(catalogue.print_tables, found))
@@ -22,7 +22,7 @@ def list_models(options: argparse.Namespace) -> int:
 def add_model(options: argparse.Namespace) -> int:
     from models import golden
 
-    from .operations import installing, rehearse, show_network
+    from ..operations import installing, rehearse, show_network
 
     node = node_of(options)
     brought = installing.add(node.networks, options.path, who(), options.card, options.name, options.orientation)
@@ -34,7 +34,7 @@ def add_model(options: argparse.Namespace) -> int:
 
 
 def show_model(options: argparse.Namespace) -> int:
-    from .operations import proofs, show_network
+    from ..operations import proofs, show_network
 
     node = node_of(options)
     _, bundle = node.networks.known(options.network)
@@ -44,7 +44,7 @@ def show_model(options: argparse.Namespace) -> int:
 
 
 def check_model(options: argparse.Namespace) -> int:
-    from .operations import rehearse
+    from ..operations import rehearse
 
     node = node_of(options)
     bundle = node.networks.known(options.network)[1]
@@ -53,7 +53,7 @@ def check_model(options: argparse.Namespace) -> int:
 
 
 def accept_model(options: argparse.Namespace) -> int:
-    from .operations import acceptance
+    from ..operations import acceptance
 
     node = node_of(options)
     bundle = node.networks.known(options.network)[1]
@@ -61,19 +61,19 @@ def accept_model(options: argparse.Namespace) -> int:
 
 
 def switch_model(options: argparse.Namespace) -> int:
-    from .operations import installing
+    from ..operations import installing
 
     return say(installing.switch(node_of(options).networks, options.network, who(), on=options.action == "enable"))
 
 
 def remove_model(options: argparse.Namespace) -> int:
-    from .operations import installing
+    from ..operations import installing
 
     return say(installing.remove(node_of(options).networks, options.network, who()))
 
 
 def new_model(options: argparse.Namespace) -> int:
-    from .operations import new_network
+    from ..operations import new_network
 
     networks = node_of(options).networks
     segments, freeze_epochs = options.segments, max(options.freeze_epochs, 0)
@@ -81,7 +81,7 @@ def new_model(options: argparse.Namespace) -> int:
 
 
 def approve_model(options: argparse.Namespace) -> int:
-    from .operations import versions
+    from ..operations import versions
 
     node = node_of(options)
     _one_by_one(node)
@@ -90,7 +90,7 @@ def approve_model(options: argparse.Namespace) -> int:
 
 
 def promote_model(options: argparse.Namespace) -> int:
-    from .operations import versions
+    from ..operations import versions
 
     node = node_of(options)
     _one_by_one(node)
@@ -106,7 +106,7 @@ def _one_by_one(node: Node) -> None:
 
 
 def roll_back_model(options: argparse.Namespace) -> int:
-    from .operations import versions
+    from ..operations import versions
 
     return say(versions.rollback(node_of(options).networks, options.network, who(), options.reason, options.to))
 

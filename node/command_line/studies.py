@@ -7,9 +7,9 @@ import dataclasses
 import sys
 from collections.abc import Callable
 
-from .app import Node
-from .errors import Refused
-from .operations.terminal import print_json
+from ..app import Node
+from ..errors import Refused
+from ..operations.terminal import print_json
 from .options import who
 
 
@@ -20,7 +20,7 @@ def call(options: argparse.Namespace, node: Node) -> int:
 
 
 def study(options: argparse.Namespace, node: Node) -> int:
-    from .operations.one_study import gather, show
+    from ..operations.one_study import gather, show
 
     found = gather.study(node.database, node.networks, options.study_uid)
     print_json(show.as_json(found)) if options.json else show.print_study(found)
@@ -28,7 +28,7 @@ def study(options: argparse.Namespace, node: Node) -> int:
 
 
 def reprocess(options: argparse.Namespace, node: Node) -> int:
-    from .operations import by_hand, control
+    from ..operations import by_hand, control
 
     attempts = node.work.attempts
     if options.network:
@@ -50,14 +50,14 @@ def reprocess(options: argparse.Namespace, node: Node) -> int:
 
 
 def deliver(options: argparse.Namespace, node: Node) -> int:
-    from .operations import by_hand
+    from ..operations import by_hand
 
     to, attempts = options.destination, node.send.attempts
     return _say(by_hand.send_result(node.database, node.targets, options.result, to, who(), attempts))
 
 
 def list_destinations(options: argparse.Namespace, node: Node) -> int:
-    from .operations import destinations
+    from ..operations import destinations
 
     listed = destinations.listing(node.database, node.targets)
     if options.json:
@@ -68,20 +68,20 @@ def list_destinations(options: argparse.Namespace, node: Node) -> int:
 
 
 def echo(options: argparse.Namespace, node: Node) -> int:
-    from .operations import destinations
+    from ..operations import destinations
 
     return _say(destinations.echo(node.database, node.targets, options.destination, node.ae_title))
 
 
 def pause(options: argparse.Namespace, node: Node) -> int:
-    from .operations import destinations
+    from ..operations import destinations
 
     paused = options.action == "pause"
     return _say(destinations.pause(node.database, node.targets, options.destination, paused=paused, who=who()))
 
 
 def retry(options: argparse.Namespace, node: Node) -> int:
-    from .operations import destinations
+    from ..operations import destinations
 
     return _say(destinations.retry_dead(node.database, options.destination))
 

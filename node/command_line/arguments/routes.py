@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from .subcommands import Commands, command, group
+from ..subcommands import Commands, command, group
 
 
 def add(commands: Commands, node: ArgumentParser) -> None:

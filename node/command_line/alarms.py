@@ -13,9 +13,9 @@ from functools import partial
 
 from config.settings import Settings
 
-from . import __version__, warm
+from .. import __version__, warm
+from ..app import database_url
 from .answers import node_of, say, show
-from .app import database_url
 from .options import settings_of, who
 
 HEALTH_SECONDS = 15.0
@@ -27,8 +27,8 @@ def call(options: argparse.Namespace) -> int:
 
 
 def list_alarms(options: argparse.Namespace) -> int:
-    from .operations import alarm_terminal
-    from .operations.alarms import incidents
+    from ..operations import alarm_terminal
+    from ..operations.alarms import incidents
 
     found = incidents.listing(node_of(options).database)
     everything = {"alarms": [asdict(one) for one in found]}
@@ -36,21 +36,21 @@ def list_alarms(options: argparse.Namespace) -> int:
 
 
 def acknowledge(options: argparse.Namespace) -> int:
-    from .operations.alarms import incidents
+    from ..operations.alarms import incidents
 
     return say(incidents.acknowledge(node_of(options).database, options.id, who(), options.reason))
 
 
 def try_recipients(options: argparse.Namespace) -> int:
-    from .operations import alarm_terminal
-    from .operations.alarms import post
+    from ..operations import alarm_terminal
+    from ..operations.alarms import post
 
     node = node_of(options)
     return alarm_terminal.print_answers(post.try_all(node.alarms, node.serial))
 
 
 def print_metrics(options: argparse.Namespace) -> int:
-    from .operations import metrics
+    from ..operations import metrics
 
     node = node_of(options)
     seen = metrics.snapshot(node.database, node.archive.home, __version__, warm.read(node.archive.home))
@@ -93,7 +93,7 @@ def _asked(settings: Settings) -> list[str]:
 def _looked(settings: Settings) -> list[str]:
     from db.database import DatabaseError, open_database
 
-    from .operations import health as looking
+    from ..operations import health as looking
 
     try:
         database = open_database(database_url(settings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from .subcommands import Commands, command
+from ..subcommands import Commands, command
 
 
 def add(models: Commands, node: ArgumentParser) -> None:

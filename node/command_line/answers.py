@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from .app import Node, open_node
-from .operations.terminal import print_json
+from ..app import Node, open_node
+from ..operations.terminal import print_json
 from .options import settings_of
 
 

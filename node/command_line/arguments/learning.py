@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from . import network_arguments
-from .subcommands import Commands, command, group
+from ..subcommands import Commands, command, group
+from . import networks as network_arguments
 
 
 def add(commands: Commands, node: ArgumentParser) -> None:

@@ -6,11 +6,12 @@ import argparse
 from dataclasses import replace
 from datetime import date, datetime
 
-from . import answers, fetching
-from .app import Node
-from .errors import Refused
-from .operations.fetch import Fetcher, chosen, days_of
-from .pull.query import Wish
+from .. import fetching
+from ..app import Node
+from ..errors import Refused
+from ..operations.fetch import Fetcher, chosen, days_of
+from ..pull.query import Wish
+from . import answers
 
 
 def call(options: argparse.Namespace, node: Node) -> int:
@@ -42,7 +43,7 @@ def call(options: argparse.Namespace, node: Node) -> int:
 
 def reconcile(options: argparse.Namespace, node: Node) -> int:
     """What PACS have of the last days that never came; the exit status."""
-    from .operations import reconcile as going_through
+    from ..operations import reconcile as going_through
 
     now = datetime.now().astimezone()
     days = going_through.days_before(now.date(), options.days)

@@ -10,7 +10,7 @@ from functools import partial
 from db.database import Row
 from models.card import Bundle
 
-from . import network_commands
+from . import networks as network_commands
 from .answers import node_of, say, show
 from .options import who
 
@@ -24,15 +24,15 @@ def call(options: argparse.Namespace) -> int:
 
 
 def list_labels(options: argparse.Namespace) -> int:
-    from .operations import labels
+    from ..operations import labels
 
     found = labels.listing(node_of(options).database, options.state)
     return show(options, {"labels": found}, partial(labels.print_tables, found))
 
 
 def work_list(options: argparse.Namespace) -> int:
-    from .operations import worklist
-    from .operations.watch import show as watching
+    from ..operations import worklist
+    from ..operations.watch import show as watching
 
     node = node_of(options)
     for said in worklist.SAID:
@@ -44,7 +44,7 @@ def work_list(options: argparse.Namespace) -> int:
 
 
 def map_label(options: argparse.Namespace) -> int:
-    from .operations import labels
+    from ..operations import labels
 
     node = node_of(options)
     return say(
@@ -53,22 +53,22 @@ def map_label(options: argparse.Namespace) -> int:
 
 
 def reject_label(options: argparse.Namespace) -> int:
-    from .operations import labels
+    from ..operations import labels
 
     return say(labels.reject(node_of(options).database, options.id, who(), options.reason))
 
 
 def add_labels(options: argparse.Namespace) -> int:
-    from .operations import labels
+    from ..operations import labels
 
     return labels.add(node_of(options).inbox, options.paths)
 
 
 def export_labels(options: argparse.Namespace) -> int:
-    from . import upstream
-    from .operations import nifti
-    from .prediction import read
-    from .study.channels import Channels
+    from .. import upstream
+    from ..operations import nifti
+    from ..prediction import read
+    from ..study.channels import Channels
 
     node = node_of(options)
 
@@ -83,7 +83,7 @@ def export_labels(options: argparse.Namespace) -> int:
 
 
 def list_patients(options: argparse.Namespace) -> int:
-    from .operations import people
+    from ..operations import people
 
     node = node_of(options)
     found = people.listing(node.database, node.learning.key)
@@ -91,14 +91,14 @@ def list_patients(options: argparse.Namespace) -> int:
 
 
 def merge_patients(options: argparse.Namespace) -> int:
-    from .operations import people
+    from ..operations import people
 
     node = node_of(options)
     return say(people.merge(node.database, node.archive.home, options.first, options.second, who()))
 
 
 def keep_patients_apart(options: argparse.Namespace) -> int:
-    from .operations import people
+    from ..operations import people
 
     return say(people.apart(node_of(options).database, options.first, options.second, who()))
 
@@ -107,8 +107,8 @@ def keep_patients_apart(options: argparse.Namespace) -> int:
 
 
 def retrain(options: argparse.Namespace) -> int:
-    from .operations import follow
-    from .operations import retrain as ordering
+    from ..operations import follow
+    from ..operations import retrain as ordering
 
     node = node_of(options)
     if options.stop:
@@ -124,8 +124,8 @@ def retrain(options: argparse.Namespace) -> int:
 
 
 def watch(options: argparse.Namespace) -> int:
-    from .operations.watch import looking
-    from .operations.watch import show as watching
+    from ..operations.watch import looking
+    from ..operations.watch import show as watching
 
     node = node_of(options)
     if options.close is not None:
@@ -138,20 +138,20 @@ def watch(options: argparse.Namespace) -> int:
 
 
 def list_events(options: argparse.Namespace) -> int:
-    from .operations import audit
+    from ..operations import audit
 
     found = audit.listing(node_of(options).database)
     return show(options, found, partial(audit.print_table, found))
 
 
 def verify_record(options: argparse.Namespace) -> int:
-    from .operations import audit
+    from ..operations import audit
 
     return say(audit.verify(node_of(options).database, options.head))
 
 
 def show_head(options: argparse.Namespace) -> int:
-    from .operations import audit
+    from ..operations import audit
 
     return say(audit.head(node_of(options).database))
 

@@ -10,10 +10,10 @@ from config.settings import SettingsError
 from db.database import DatabaseError
 from models.card import CardError
 
-from .app import Node, database_url, open_node
-from .configured import fetching_of, targets_of
-from .errors import NodeError
-from .operations.terminal import print_json
+from ..app import Node, database_url, open_node
+from ..configured import fetching_of, targets_of
+from ..errors import NodeError
+from ..operations.terminal import print_json
 from .options import settings_of, target_of, who
 
 EXIT_FAILED = 1
@@ -21,7 +21,7 @@ EXIT_FAILED = 1
 
 def call(options: argparse.Namespace) -> int:
     """Run the command that was asked for; what a person can mend is said in a sentence, without a traceback."""
-    from .supervisor import NotStarted
+    from ..supervisor import NotStarted
 
     try:
         return COMMANDS[options.command](options)
@@ -38,7 +38,7 @@ def call(options: argparse.Namespace) -> int:
 
 
 def process(options: argparse.Namespace) -> int:
-    from . import process_commands
+    from . import processes as process_commands
 
     return process_commands.COMMANDS[options.command](options)
 
@@ -51,8 +51,8 @@ def _node(options: argparse.Namespace) -> Node:
 
 
 def status(options: argparse.Namespace) -> int:
-    from . import warm
-    from .operations import status as view
+    from .. import warm
+    from ..operations import status as view
 
     node = _node(options)
     overview = view.overview(node.database) | {"networks": warm.read(node.archive.home)}
@@ -61,39 +61,39 @@ def status(options: argparse.Namespace) -> int:
 
 
 def jobs(options: argparse.Namespace) -> int:
-    from .operations import status as view
+    from ..operations import status as view
 
     node = _node(options)
     return view.print_attempts(node.database, options.id) if options.id else view.print_jobs(node.database)
 
 
 def retry(options: argparse.Namespace) -> int:
-    from .operations import control
+    from ..operations import control
 
     return _say(control.retry(_node(options).database, options.id))
 
 
 def cancel(options: argparse.Namespace) -> int:
-    from .operations import control
+    from ..operations import control
 
     return _say(control.cancel(_node(options).database, options.id, who()))
 
 
 def one_study(options: argparse.Namespace) -> int:
-    from . import study_commands
+    from . import studies as study_commands
 
     return study_commands.call(options, _node(options))
 
 
 def close(options: argparse.Namespace) -> int:
-    from .operations import control
+    from ..operations import control
 
     node = _node(options)
     return _say(control.close(node.database, options.study_uid, who(), node.work.attempts))
 
 
 def pause(options: argparse.Namespace) -> int:
-    from .operations import control
+    from ..operations import control
 
     activities = [options.activity] if options.activity else list(control.ACTIVITIES)
     return _say(control.pause(_node(options).database, activities, paused=options.command == "pause", who=who()))
@@ -105,53 +105,53 @@ def _say(sentence: str) -> int:
 
 
 def release(options: argparse.Namespace) -> int:
-    from .operations import verdicts
+    from ..operations import verdicts
 
     node = _node(options)
     return _say(verdicts.release(node.database, options.result, who(), node.send.attempts))
 
 
 def discard(options: argparse.Namespace) -> int:
-    from .operations import verdicts
+    from ..operations import verdicts
 
     node = _node(options)
     return _say(verdicts.discard(node.database, options.result, who(), options.reason, node.work.attempts))
 
 
 def withdraw(options: argparse.Namespace) -> int:
-    from .operations import verdicts
+    from ..operations import verdicts
 
     node = _node(options)
     return _say(verdicts.withdraw(node.database, options.result, who(), options.reason, node.send.attempts))
 
 
 def submit(options: argparse.Namespace) -> int:
-    from .operations import submit as door
+    from ..operations import submit as door
 
     return door.submit(_node(options).inbox, options.path)
 
 
 def send(options: argparse.Namespace) -> int:
-    from .operations import send as post
+    from ..operations import send as post
 
     ae_title, host, port = target_of(options.target)
     return post.send(options.path, ae_title, host, port, settings_of(options).node.ae_title)
 
 
 def fetch(options: argparse.Namespace) -> int:
-    from . import fetch_commands
+    from . import fetching as fetch_commands
 
     return fetch_commands.call(options, _node(options))
 
 
 def reconcile(options: argparse.Namespace) -> int:
-    from . import fetch_commands
+    from . import fetching as fetch_commands
 
     return fetch_commands.reconcile(options, _node(options))
 
 
 def check(options: argparse.Namespace) -> int:
-    from .operations import checks
+    from ..operations import checks
 
     settings = settings_of(options)
     return checks.check(
@@ -170,56 +170,56 @@ def check(options: argparse.Namespace) -> int:
 
 
 def upgrade(options: argparse.Namespace) -> int:
-    from .operations import upgrade as upgrading
+    from ..operations import upgrade as upgrading
 
     settings = settings_of(options)
     return _say(upgrading.upgrade(settings.home, database_url(settings), backed_up=options.backed_up))
 
 
 def peers(options: argparse.Namespace) -> int:
-    from . import peer_commands
+    from . import peers as peer_commands
 
     return peer_commands.call(options)
 
 
 def demo(options: argparse.Namespace) -> int:
-    from .demo import show
+    from ..demo import show
 
     return show.demo(options.study, options.out)
 
 
 def routes(options: argparse.Namespace) -> int:
-    from . import route_commands
+    from . import routes as route_commands
 
     return route_commands.call(options)
 
 
 def config(options: argparse.Namespace) -> int:
-    from . import config_commands
+    from . import configuration as config_commands
 
     return config_commands.call(options)
 
 
 def alarms(options: argparse.Namespace) -> int:
-    from . import alarm_commands
+    from . import alarms as alarm_commands
 
     return alarm_commands.call(options)
 
 
 def learn(options: argparse.Namespace) -> int:
-    from . import learning_commands
+    from . import learning as learning_commands
 
     return learning_commands.call(options)
 
 
 def keep(options: argparse.Namespace) -> int:
-    from . import storage_commands
+    from . import storage as storage_commands
 
     return storage_commands.call(options)
 
 
 def users(options: argparse.Namespace) -> int:
-    from . import user_commands
+    from . import users as user_commands
 
     return user_commands.call(options)
 

@@ -10,9 +10,9 @@ from functools import partial
 
 from db import resending
 
+from ..app import remember
+from ..errors import Refused
 from .answers import node_of, say, show
-from .app import remember
-from .errors import Refused
 from .options import settings_of, who
 
 
@@ -24,8 +24,8 @@ def call(options: argparse.Namespace) -> int:
 def purge(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from .operations import purge as removing
-    from .operations import retention
+    from ..operations import purge as removing
+    from ..operations import retention
 
     with closing(node_of(options)) as node:
         if options.dry_run:
@@ -37,7 +37,7 @@ def purge(options: argparse.Namespace) -> int:
 
 
 def backup(options: argparse.Namespace) -> int:
-    from .operations import backup as writing
+    from ..operations import backup as writing
 
     with closing(node_of(options)) as node:
         made = writing.backup(
@@ -57,7 +57,7 @@ def backup(options: argparse.Namespace) -> int:
 
 
 def restore(options: argparse.Namespace) -> int:
-    from .operations import restore as reading
+    from ..operations import restore as reading
 
     if not options.file.is_file():
         raise Refused("no-such-file", f"{options.file}: there is no such file")
@@ -77,7 +77,7 @@ def restore(options: argparse.Namespace) -> int:
 
 
 def erase(options: argparse.Namespace) -> int:
-    from .operations import erase as erasing
+    from ..operations import erase as erasing
 
     with closing(node_of(options)) as node:
         named, key = (options.patient_id, options.issuer), node.learning.key
@@ -92,7 +92,7 @@ def erase(options: argparse.Namespace) -> int:
 
 
 def resend(options: argparse.Namespace) -> int:
-    from .operations import resend as sending
+    from ..operations import resend as sending
 
     with closing(node_of(options)) as node:
         target = node.targets.get(options.to)

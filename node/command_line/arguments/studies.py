@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
-from .subcommands import Commands, command
+from ..subcommands import Commands, command
 
 
 def add_destinations(destinations: Commands, node: ArgumentParser) -> None:

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from db.accounts import Role
 
+from ..errors import Refused
+from ..operations import accounts
+from ..operations.passwords import Passwords
+from ..operations.terminal import print_table
 from .answers import node_of, say, show
-from .errors import Refused
-from .operations import accounts
-from .operations.passwords import Passwords
-from .operations.terminal import print_table
 from .options import who
 
 STYLES = {"disabled": "dim"}

@@ -1,0 +1,1 @@
+"""What each group of commands takes. Imports nothing heavy: `--help` is made from it."""
