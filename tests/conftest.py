@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,21 @@ def pytest_collection_finish() -> None:
     """The libraries are a million objects, which every full collection of garbage would go through again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _temporary_folder_of_a_module() -> Iterator[None]:
+    """Whoever receives sets it for the whole process (`node.receiver`); the next would write into a home that is gone."""
+    before = tempfile.tempdir
+    yield
+    tempfile.tempdir = before
+
+
+@pytest.fixture(autouse=True)
+def _temporary_folder() -> Iterator[None]:
+    before = tempfile.tempdir
+    yield
+    tempfile.tempdir = before
 
 
 def pytest_sessionfinish() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -282,6 +284,23 @@ def test_with_the_default_lease_a_dead_workers_job_is_claimed_again_within_fifte
     node.close()
 
 
+def freeze(pid: int, rows: Path) -> None:
+    """Stop a process where it holds no lock: SQLite makes everybody wait for a process that stands still in one."""
+
+    def without_a_lock() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        with contextlib.closing(sqlite3.connect(rows, timeout=0.5, isolation_level=None)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+                return False
+            database.execute("ROLLBACK")
+            return True
+
+    wait_until("it stands still without a lock", without_a_lock)
+
+
 def test_a_worker_that_was_frozen_cannot_spoil_what_another_did_meanwhile(
     tmp_path: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts
 ) -> None:
@@ -301,7 +320,7 @@ def test_a_worker_that_was_frozen_cannot_spoil_what_another_did_meanwhile(
     threshold_hosts.answer = slow
     frozen = start_worker(file, threshold_hosts)
     assert asked.wait(60)
-    os.kill(frozen.pid, signal.SIGSTOP)
+    freeze(frozen.pid, node.archive.home / "planimeter.db")
     second = start_worker(file, threshold_hosts)
     try:
         wait_until("the other one did it", lambda: only_study(node)["state"] == "done")

@@ -276,4 +276,6 @@ def test_what_is_bad_is_said_and_the_rest_goes_on(
     assert {"not-dicom", "truncated", "transfer-syntax-refused"} <= set(reasons)
     assert reasons["transfer-syntax-refused"]["ae_title"] == "CT9"
     assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 2}
-    assert set(status) == {"studies", "jobs", "callers", "deliveries", "held", "networks", "aside"}
+    assert set(status) == {
+        *("studies", "jobs", "callers", "deliveries", "held", "networks", "aside", "due", "lacking"),
+    }

@@ -506,7 +506,7 @@ class Pipeline:
         rows: Any = [
             {
                 **vars(arrival),
-                **dict(id=number, series_id=1, patient=arrival.patient_id, image_identity=None),
+                **dict(id=number, series_id=1, patient=arrival.patient_id, image_identity=None, purged=None),
             }
             for number, arrival in enumerate(sorted(arrivals, key=lambda arrival: arrival.sop_uid))
         ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -83,17 +84,29 @@ def test_the_clock_is_the_databases_and_moves_within_a_transaction(database: Dat
     assert later > first > 1_700_000_000
 
 
+def as_of(database: Database, revision: str) -> None:
+    """The rows as an older Planimeter left them."""
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    with database.write() as tx:
+        if database.is_sqlite:
+            there = sa.MetaData()
+            there.reflect(tx)
+            there.drop_all(tx)
+        else:
+            tx.execute(sa.text("DROP SCHEMA public CASCADE"))
+            tx.execute(sa.text("CREATE SCHEMA public"))
+        config.attributes["connection"] = tx
+        command.upgrade(config, revision)
+
+
 def test_an_upgrade_keeps_a_copy_of_a_sqlite_file_and_asks_for_one_of_a_postgresql(
     database: Database, tmp_path: Path
 ) -> None:
     url = database.engine.url.render_as_string(hide_password=False)
     assert "it was at" in upgrading.upgrade(tmp_path, url, backed_up=False)
     assert list(tmp_path.glob("before-upgrade-*")) == []
-    with database.write() as tx:  # as an older Planimeter left it
-        tx.execute(sa.text("DROP TABLE doomed_file"))
-        for table in ("instance", "study"):
-            tx.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN purged"))
-        tx.execute(sa.text("UPDATE alembic_version SET version_num = '0012'"))
+    as_of(database, "0012")
     with pytest.raises(DatabaseError, match="older Planimeter"):
         schema.require(database)
     if not database.is_sqlite:
