@@ -96,7 +96,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _temporary_folder_of_a_module() -> Iterator[None]:
-    """Whoever receives sets it for the whole process (`node.receiver`); the next would write into a home that is gone."""
+    """Whoever receives sets it for its whole process (`node.receiver`), and that home is gone afterwards."""
     before = tempfile.tempdir
     yield
     tempfile.tempdir = before
