@@ -14,8 +14,9 @@ from db import destinations as rows
 from db import jobs, pauses
 from db.database import Database
 from db.job_states import JobKind
-from node import cli, study_commands
+from node import cli
 from node.app import Node, open_node
+from node.command_line import studies as study_commands
 from node.errors import Refused, Unavailable
 from node.operations import by_hand, destinations
 from node.operations.one_study import gather
