@@ -285,13 +285,16 @@ def test_with_the_default_lease_a_dead_workers_job_is_claimed_again_within_fifte
 
 
 def freeze(pid: int, rows: Path) -> None:
-    """Stop a process where it holds no lock: SQLite makes everybody wait for a process that stands still in one."""
+    """Stop a process where it holds no lock: SQLite makes everybody wait for a process that stands still in one.
+
+    One that reads is in the way too, of every commit.
+    """
 
     def without_a_lock() -> bool:
         os.kill(pid, signal.SIGSTOP)
         with contextlib.closing(sqlite3.connect(rows, timeout=0.5, isolation_level=None)) as database:
             try:
-                database.execute("BEGIN IMMEDIATE")
+                database.execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError:
                 os.kill(pid, signal.SIGCONT)
                 return False
@@ -329,9 +332,9 @@ def test_a_worker_that_was_frozen_cannot_spoil_what_another_did_meanwhile(
         frozen.terminate()
         assert frozen.wait(60) == 0
     finally:
-        frozen.kill()
-        second.terminate()
-        second.wait(60)
+        for process in (frozen, second):
+            process.kill()
+            process.wait(60)
     assert set(pacs.calls.values()) == {1}
     assert len(pacs.calls) == 3
     assert len(list((node.archive.home / "results").rglob("*.dcm"))) == 5, "each form once, whoever wrote it"
