@@ -690,7 +690,7 @@ def test_every_image_of_a_label_is_a_member_of_its_input_set(node: Node, images:
 def test_the_rows_of_a_label_from_its_arrival_to_its_use(database: Database) -> None:
     with database.write() as tx:
         for number, (kind, study) in enumerate([(Kind.IMAGE, "1.1"), (Kind.LABEL, "1.1"), (Kind.LABEL, "1.1")]):
-            arrivals.record(tx, arrival(f"1.2.{number}", study, kind))
+            arrivals.record(tx, [arrival(f"1.2.{number}", study, kind)])
         for sha256, path in (("a", "p1.2.1"), ("a", "p1.2.1"), ("b", "p1.2.2")):
             labels.arrived(tx, path, sha256, "received", "READER", 3)
         assert jobs.any_ready(tx, [JobKind.LABEL])

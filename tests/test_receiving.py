@@ -34,7 +34,7 @@ from db.arrivals import Seen
 from node.app import Node, open_node
 from node.configured import doorkeeper
 from node.errors import Refused
-from node.inbound.inbox import data_set_start
+from node.inbound.header import data_set_start
 from node.inbound.peers import Doorkeeper
 from node.operations.control import pause
 from node.operations.status import overview as status

@@ -37,9 +37,7 @@ class Together(Generic[Item, Outcome]):
         alone: does it for one; what it raises is that one's.
     """
 
-    def __init__(
-        self, batch: Callable[[Sequence[Item]], Sequence[Outcome]], alone: Callable[[Item], Outcome]
-    ) -> None:
+    def __init__(self, batch: Callable[[Sequence[Item]], Sequence[Outcome]], alone: Callable[[Item], Outcome]) -> None:
         self._batch, self._alone = batch, alone
         self._lock = threading.Lock()
         self._waiting: list[_Place[Item, Outcome]] = []
@@ -67,7 +65,7 @@ class Together(Generic[Item, Outcome]):
         try:
             for one, outcome in zip(batch, self._batch([one.item for one in batch]), strict=True):
                 one.outcomes.append(outcome)
-        except Exception as error:  # whoever's fault it is gets it again alone
+        except Exception as error:  # noqa: BLE001 - whatever it is, the one whose fault it is meets it again alone
             logger.info("a batch of %d is taken apart: %s", len(batch), type(error).__name__)
             for one in batch:
                 one.outcomes.clear()
