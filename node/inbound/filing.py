@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db import arrivals
+from db import recording
 from db.arrivals import Arrival, Seen
 from db.database import Conflict, Database
 
@@ -103,7 +103,7 @@ class Filing:
         if not batch:
             return []
         with self._database.write() as tx:
-            seen = arrivals.record(tx, [one.arrival for one in batch])
+            seen = recording.record(tx, [one.arrival for one in batch])
             for one, was in zip(batch, seen, strict=True):
                 if one.also is not None and was is not Seen.SAME:
                     one.also(tx)

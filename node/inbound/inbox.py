@@ -7,6 +7,7 @@ answered (promise 1).
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from db.arrivals import Arrival, Kind, Seen
 from db.database import Database
 
 from ..errors import Refused
-from ..study.archive import Archive, synced
+from ..study.archive import Archive
 from .filing import Coming, Filing
 from .header import WANTED, announced, check_uids, data_set_start, digest_of, mapped, text
 from .kinds import LABELS, kind_of
@@ -87,13 +88,14 @@ class Inbox:
         """
         try:
             with _open(spooled, descriptor) as held, mapped(held) as data:
-                with synced(held):  # the disk is at work while the header is read
-                    start = data_set_start(data)
-                    header = read_header(data, start, transfer_syntax, WANTED)
-                    check_uids(header, command)
-                    with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
-                        digest = digest or digest_of(transfer_syntax, body)
-                        known, free = self._known(header.SOPInstanceUID, digest, body)
+                start = data_set_start(data)
+                header = read_header(data, start, transfer_syntax, WANTED)
+                check_uids(header, command)
+                with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
+                    digest = digest or digest_of(transfer_syntax, body)
+                    known, free = self._known(header.SOPInstanceUID, digest, body)
+                if known is None:
+                    os.fdatasync(held)
                 came = None
                 while known is None:
                     came = came or self._coming(spooled, header, transfer_syntax, len(data), source)

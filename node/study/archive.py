@@ -10,8 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +20,6 @@ from db.database import Row
 from ..errors import Refused
 
 SUFFIX = ".dcm"
-#: syncs that go on at once; a file system writes its own journal once for many of them
-SYNCS = ThreadPoolExecutor(16, thread_name_prefix="sync")
 
 
 @dataclass(frozen=True)
@@ -143,21 +140,6 @@ class Archive:
         folders = sorted((self.home / kind).iterdir(), reverse=True)[: days + 1]
         for folder in folders:
             yield from folder.rglob(f"*{SUFFIX}")
-
-
-@contextmanager
-def synced(descriptor: int) -> Iterator[None]:
-    """What is in a file is on the disk at the end of the `with`; what is done within it goes on meanwhile.
-
-    Raises:
-        OSError: it is not.
-    """
-    done = SYNCS.submit(os.fdatasync, descriptor)
-    try:
-        yield
-    finally:
-        wait((done,))  # the descriptor may be closed afterwards
-    done.result()
 
 
 def _make(folder: Path) -> None:
