@@ -84,7 +84,16 @@ class Inbox:
     database: Database
     attempts: int = 3
 
-    def take(self, spooled: Path, transfer_syntax: UID, source: Source, command: tuple[str, str] | None = None) -> Seen:
+    def take(
+        self,
+        spooled: Path,
+        transfer_syntax: UID,
+        source: Source,
+        command: tuple[str, str] | None = None,
+        *,
+        digest: str | None = None,
+        descriptor: int | None = None,
+    ) -> Seen:
         """Take in one Part 10 file that lies in the spool; it is gone from there afterwards, however this ends.
 
         Args:
@@ -92,24 +101,26 @@ class Inbox:
             transfer_syntax: of its data set.
             source: who sent it.
             command: SOP class and instance UID of the C-STORE request, which the data set must agree with.
+            digest: of transfer syntax and data set, where that was made while it came.
+            descriptor: of the same file, where it is open for reading; it stays open.
 
         Raises:
             Refused: it cannot be stored; the code and sentence say why.
             DatabaseUnreachable, OSError: it could not be stored now; nothing was acknowledged.
         """
         try:
-            with spooled.open("rb") as stream, _mapped(stream.fileno()) as data:
+            with _open(spooled, descriptor) as held, _mapped(held) as data:
                 start = data_set_start(data)
                 header = read_header(data, start, transfer_syntax, WANTED)
                 check_uids(header, command)
                 with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
-                    digest = _digest(transfer_syntax, body)
+                    digest = digest or _digest(transfer_syntax, body)
                     known, digest = self._known(header.SOPInstanceUID, digest, body)
                 if known is not None:
-                    there = self._still_here(known, spooled, stream.fileno())
+                    there = self._still_here(known, spooled, held)
                     self._teach_again(header.SOPClassUID, there, source)
                     return Seen.SAME
-                path = self.archive.keep(spooled, stream.fileno())
+                path = self.archive.keep(spooled, held)
                 size = len(data)
             reach("stored-before-row")
             seen = self._record(self._arrival(header, transfer_syntax, digest, path, size, source), source)
@@ -237,6 +248,15 @@ def looked_at(spooled: Path, transfer_syntax: UID) -> Dataset:
         header = read_header(data, data_set_start(data), transfer_syntax, WANTED)
     check_uids(header, None)
     return header
+
+
+@contextmanager
+def _open(spooled: Path, descriptor: int | None) -> Iterator[int]:
+    if descriptor is not None:
+        yield descriptor
+        return
+    with spooled.open("rb") as stream:
+        yield stream.fileno()
 
 
 @contextmanager
