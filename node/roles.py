@@ -39,6 +39,10 @@ def receive(settings: Settings, child: Child) -> None:
         max_pdu_bytes=settings.receive.max_pdu_bytes,
         reserve_bytes=settings.receive.reserve_bytes,
         refuse_bytes=settings.receive.refuse_bytes,
+        connections_per_address=settings.receive.connections_per_address,
+        waiting_connections=settings.receive.waiting_connections,
+        largest_bytes=settings.receive.largest_bytes,
+        loop=settings.receive.loop,
     )
     receiver = Receiver(door, live.doorkeeper, node.inbox, node.database)
     receiver.renewed = lambda: node.configuration.live().doorkeeper
