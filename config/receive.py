@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from .sections import Section
+
+#: by themselves: the rest of the cores has work to do
+MOST_RECEIVERS = 4
 
 
 class ReceiveSection(Section):
@@ -18,6 +22,7 @@ class ReceiveSection(Section):
     quiet_seconds: Annotated[float, Field(ge=0, le=86400)] = 60
     reserve_gb: Annotated[float, Field(ge=0)] = 5
     refuse_gb: Annotated[float, Field(ge=0)] = 0
+    processes: Annotated[int, Field(ge=0, le=16)] = 0
     associations: Annotated[int, Field(ge=1, le=500)] = 50
     idle_seconds: Annotated[float, Field(ge=5)] = 60
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=131072)] = 131072
@@ -42,6 +47,11 @@ class ReceiveSection(Section):
         return self
 
     @property
+    def receivers(self) -> int:
+        """How many processes receive; never more than associations."""
+        return min(self.processes or max(1, min(MOST_RECEIVERS, _cores() // 2)), self.associations)
+
+    @property
     def refuse_bytes(self) -> int:
         """Below so much free space new associations are rejected."""
         return int((self.refuse_gb or 2 * self.reserve_gb) * 1e9)
@@ -55,3 +65,8 @@ class ReceiveSection(Section):
     def largest_bytes(self) -> int:
         """Larger objects are refused."""
         return int(self.object_gb * 1e9)
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

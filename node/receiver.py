@@ -69,7 +69,8 @@ class Receiver:
     """The SCP. `start` returns once it listens; `stop` lets running associations end their current message.
 
     Args:
-        listener: a socket that listens already, which other processes accept from too; None: one of its own.
+        listener: a socket that listens already; None: one of its own.
+        shared: other processes accept from it too.
         more: other ports to listen at.
     """
 
@@ -81,6 +82,8 @@ class Receiver:
         database: Database,
         listener: socket.socket | None = None,
         more: Sequence[Port] = (),
+        *,
+        shared: bool = True,
     ) -> None:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
@@ -91,7 +94,7 @@ class Receiver:
         self._housekeeper = threading.Thread(target=self._keep_house, name="receiver housekeeping", daemon=True)
         self._storage, self._verification = syntaxes.storage(), syntaxes.verification()
         self.guests = Guests(Limits(door.connections_per_address, door.waiting_connections, door.associations))
-        self._listening, self._more = listener, more
+        self._listening, self._more, self._shared = listener, more, shared and listener is not None
         self._listener: Listener | None = None
 
     def start(self) -> int:
@@ -120,8 +123,7 @@ class Receiver:
             self._door.loop,
         )
         ports = [Port(listening), *self._more]
-        shared = self._listening is not None
-        self._listener = Listener(ports, self.guests, self.ledger, reception.serve, shared=shared)
+        self._listener = Listener(ports, self.guests, self.ledger, reception.serve, shared=self._shared)
         self._listener.start()
         self._housekeeper.start()
         return port

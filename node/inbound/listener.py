@@ -24,6 +24,8 @@ BACKLOG = 128
 UNANSWERED_SECONDS = 60
 #: a receiver that is full leaves callers to another one at the same port for so long
 ELSEWHERE_SECONDS = 0.5
+#: for each association that it has, a receiver leaves callers to the others for so long, so that they share the work
+TURN_SECONDS, LONGEST_TURN_SECONDS = 0.0005, 0.004
 #: of this process or this machine: they pass
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -103,6 +105,8 @@ class Listener:
             ready = waiting.poll()
             if self._shared and self._guests.is_full:
                 self._guests.wait_for_a_seat(ELSEWHERE_SECONDS)
+            elif self._shared and self._guests.count:
+                self._over.wait(min(self._guests.count * TURN_SECONDS, LONGEST_TURN_SECONDS))
             for descriptor, _ in ready:
                 if descriptor in self._ports:
                     try:
