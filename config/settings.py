@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from . import mistakes
 from .alarms import AlarmsSection, LogSection, MailSection, MetricsSection, Recipient
 from .hours import Hours
 from .learning import LearningSection
 from .peers import Peer
+from .receive import ReceiveSection
 from .reloadable import RELOADABLE, part_of
 from .retention import RetentionSection
 from .routes import Route
@@ -43,44 +44,6 @@ class DatabaseSection(Section):
     """Where the rows are; an empty URL is SQLite in the home folder."""
 
     url: str = ""
-
-
-class ReceiveSection(Section):
-    """The C-STORE SCP."""
-
-    port: Annotated[int, Field(ge=0, le=65535)] = 11112
-    listen: str = ""
-    quiet_seconds: Annotated[float, Field(ge=0, le=86400)] = 60
-    reserve_gb: Annotated[float, Field(ge=0)] = 5
-    refuse_gb: Annotated[float, Field(ge=0)] = 0
-    associations: Annotated[int, Field(ge=1, le=500)] = 50
-    idle_seconds: Annotated[float, Field(ge=5)] = 60
-    max_pdu_bytes: Annotated[int, Field(ge=4096, le=131072)] = 131072
-
-    @field_validator("listen")
-    @classmethod
-    def _an_address(cls, value: str) -> str:
-        try:
-            ipaddress.ip_address(value or "127.0.0.1")
-        except ValueError:
-            raise ValueError(f"{value!r} is not an IP address") from None
-        return value
-
-    @model_validator(mode="after")
-    def _the_upper_mark_is_above(self) -> ReceiveSection:
-        if self.refuse_gb and self.refuse_gb < self.reserve_gb:
-            raise ValueError("refuse_gb is less than reserve_gb: callers are turned away before objects are")
-        return self
-
-    @property
-    def refuse_bytes(self) -> int:
-        """Below so much free space new associations are rejected."""
-        return int((self.refuse_gb or 2 * self.reserve_gb) * 1e9)
-
-    @property
-    def reserve_bytes(self) -> int:
-        """Below so much free space objects are refused too."""
-        return int(self.reserve_gb * 1e9)
 
 
 class WorkSection(Section):

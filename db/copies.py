@@ -1,12 +1,12 @@
 """A copy of all rows as of one moment, in a SQLite file, and back into an empty database of either kind.
 
-The copy of a SQLite database is made by its backup interface in one step: writers wait for that long. Of PostgreSQL it
-is what one REPEATABLE READ transaction sees, table by table; nobody waits, and no program of PostgreSQL is needed.
+The copy of a SQLite database is made by its backup interface in one step, with what its write-ahead log holds; with a
+rollback journal writers wait for that long. Of PostgreSQL it is what one REPEATABLE READ transaction sees, table by
+table; nobody waits, and no program of PostgreSQL is needed.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from . import retention, schema
 from .database import Clock, Database, DatabaseError, open_database, sqlite_url
+from .journal import driver
 from .tables import doomed_file, instance, label, metadata, result, study
 
 #: rows of one statement
@@ -27,7 +28,7 @@ FORGOTTEN = ("session",)
 def copy(database: Database, to: Path) -> None:
     """All rows as of now, in a new SQLite file."""
     if database.is_sqlite:
-        with closing(database.engine.raw_connection()) as pooled, closing(sqlite3.connect(to)) as made:
+        with closing(database.engine.raw_connection()) as pooled, closing(driver.connect(to)) as made:
             pooled.driver_connection.backup(made)  # type: ignore[union-attr]
         return
     copied = open_database(sqlite_url(to))

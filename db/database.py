@@ -1,13 +1,11 @@
 """Open the database, keep its clock, and run transactions.
 
-SQLite (the embedded default): synchronous=FULL, BEGIN IMMEDIATE for every write, a busy timeout, foreign keys. Several
-processes write, and before SQLite 3.51.3 a write-ahead log can be corrupted by two connections that write and
-check-point at the same time, so an older library gets the rollback journal (journal_mode=TRUNCATE) instead of WAL.
+SQLite (the embedded default): synchronous=FULL, BEGIN IMMEDIATE for every write, a busy timeout, foreign keys; its
+library and its journal are `journal`'s.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +18,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 
+from .journal import LOG_BYTES, driver, journal_of, settle
+
 Row = sa.RowMapping
 """a row as the functions of this package return it: by column name"""
 
-SAFE_WAL = (3, 51, 3)
 BUSY_SECONDS = 60
 #: parameters hold identifiers, and an error's text goes into the log
 ENGINE: dict[str, Any] = {"pool_size": 5, "hide_parameters": True}
@@ -71,10 +70,14 @@ def _translated() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Database:
-    """An open database. `write()` and `read()` are the only ways in."""
+    """An open database. `write()` and `read()` are the only ways in.
+
+    Attributes:
+        journal: of SQLite, and why that one; for people.
+    """
 
     engine: sa.Engine
-    journal: str
+    journal: str = ""
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -103,7 +106,7 @@ class Database:
     @property
     def product(self) -> str:
         """Which database it is, for people."""
-        return f"SQLite {sqlite3.sqlite_version}" if self.is_sqlite else "PostgreSQL"
+        return f"SQLite {driver.sqlite_version}" if self.is_sqlite else "PostgreSQL"
 
     def dispose(self) -> None:
         self.engine.dispose()
@@ -141,17 +144,21 @@ def open_database(url: str) -> Database:
             pass
     except sa.exc.OperationalError as error:
         raise DatabaseError(f"PostgreSQL at {made.render_as_string()} does not answer: {error.orig}") from None
-    return Database(engine, "server")
+    return Database(engine)
 
 
 def _open_sqlite(url: sa.URL) -> Database:
-    journal = "WAL" if sqlite3.sqlite_version_info >= SAFE_WAL else "TRUNCATE"
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.pool.QueuePool, **ENGINE)
+    journal = journal_of(Path(url.database or ""))
+    engine = sa.create_engine(
+        url, module=driver, connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.pool.QueuePool, **ENGINE
+    )
 
     @sa.event.listens_for(engine, "connect")
-    def _settle_in(connection: sqlite3.Connection, _record: object) -> None:
+    def _settle_in(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
-        for pragma in (f"journal_mode={journal}", "synchronous=FULL", "foreign_keys=ON"):
+        settle(connection, journal.mode)
+        # secure_delete: what is erased is overwritten; Debian's library does so by itself
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"journal_size_limit={LOG_BYTES}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
@@ -164,7 +171,7 @@ def _open_sqlite(url: sa.URL) -> Database:
             pass
     except sa.exc.OperationalError as error:
         raise DatabaseError(f"SQLite file {url.database} cannot be opened: {error.orig}") from None
-    return Database(engine, journal)
+    return Database(engine, str(journal))
 
 
 def insert(tx: Connection, table: sa.Table) -> Any:
@@ -177,11 +184,6 @@ def clock(tx: Connection) -> float:
     return float(tx.execute(sa.select(Clock())).scalar_one())
 
 
-def why_journal() -> str:
-    """The journal mode of SQLite and the reason, for `planimeter check`."""
-    version = sqlite3.sqlite_version
-    if sqlite3.sqlite_version_info >= SAFE_WAL:
-        return f"WAL (SQLite {version})"
-    return (
-        f"rollback journal (SQLite {version} is older than 3.51.3, whose write-ahead log is safe with several writers)"
-    )
+def why_journal(url: str) -> str:
+    """The journal that a SQLite file has, or will have, and the reason; for `planimeter check`."""
+    return str(journal_of(Path(sa.make_url(url).database or "")))

@@ -6,17 +6,14 @@ evaluations, releases) refers to none of them and names nobody.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from . import data_sets, labels, shadows
-from .database import Database, DatabaseError
 from .job_states import JobKind
 from .tables import (
     data_set,
@@ -250,30 +247,3 @@ def runs_of_results(tx: Connection, found: Rows) -> list[int]:
         for row in tx.execute(sa.select(result).where(result.c.id.in_(some), stands)):
             first.setdefault((row.input_set_id, row.run, row.revision), row.id)
     return sorted(first.values())
-
-
-def scrub(database: Database) -> None:
-    """Rewrite the database file without what was deleted: pages that are free still hold what was in them.
-
-    Raises:
-        DatabaseError: it is in use for too long.
-    """
-    raw = database.engine.raw_connection()
-    try:
-        if database.is_sqlite:
-            connection: Any = raw.driver_connection
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        else:
-            connection = raw.driver_connection
-            connection.rollback()
-            connection.autocommit = True
-            connection.execute("VACUUM")
-            connection.autocommit = False
-    except (sqlite3.Error, psycopg.Error) as error:
-        said = (
-            "the rows are gone, and what they held may still be read in the database's file: it could not be rewritten"
-        )
-        raise DatabaseError(f"{said} ({error}); stop the node and rewrite it by VACUUM") from None
-    finally:
-        raw.close()

@@ -19,7 +19,7 @@ class Beating:
     """Within a `with` the process is alive.
 
     Args:
-        role: "receive", "work-1", "schedule", "web": one of its name on this machine.
+        role: "receive", "receive-2", "work-1", "schedule", "web": one of its name on this machine.
     """
 
     def __init__(self, database: Database, role: str, beat_seconds: float = BEAT_SECONDS) -> None:

@@ -15,7 +15,7 @@ class Child:
 
     Attributes:
         stopping: set on SIGTERM, on SIGINT, and when the supervisor is gone.
-        role: which of the processes of this machine it is: "receive", "work-2".
+        role: which of the processes of this machine it is: "receive-1", "work-2".
     """
 
     def __init__(self, parent: int | None, role: str) -> None:

@@ -190,6 +190,7 @@ def _inner_options() -> _Parser:
     options.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     options.add_argument("--hosts", type=Path, help=argparse.SUPPRESS)
     options.add_argument("--role", help=argparse.SUPPRESS)
+    options.add_argument("--listener", type=int, help=argparse.SUPPRESS)
     return options
 
 

@@ -1,49 +1,55 @@
-"""The receiving process: C-ECHO and C-STORE SCP on pynetdicom; reports on storage commitment come here too."""
+"""The receiving process: C-ECHO and C-STORE SCP; reports on storage commitment come here too."""
 
 from __future__ import annotations
 
 import logging
-import socketserver
+import socket
 import tempfile
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from pydicom.dataset import Dataset
-from pynetdicom import AE, _config, evt
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom import AE, _config
+from pynetdicom.presentation import PresentationContext
 
 from db import pauses
-from db.arrivals import Seen
 from db.database import Database, DatabaseUnreachable
 
-from .errors import Refused
-from .inbound import first_bytes, syntaxes
+from .inbound import syntaxes
+from .inbound.association.request import Rejected
+from .inbound.association.serving import Answer, Report, Terms
+from .inbound.desk import Desk
+from .inbound.guests import Guests, Limits
 from .inbound.inbox import Inbox, Source
 from .inbound.ledger import Ledger
-from .inbound.peers import Doorkeeper, Verdict, printable
+from .inbound.listener import Listener, Port, bound
+from .inbound.peers import Doorkeeper
+from .inbound.reception import NO_ROOM, Caller, Reception
 from .inbound.room import Room, Watermarks
 from .outbound import commitment
 
 logger = logging.getLogger(__name__)
 
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
-DATA_SET_MISMATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
-STATUS_OF = {"uid-mismatch": DATA_SET_MISMATCH}
-
-#: PS3.8 9.3.4: rejected-transient, by the presentation-related service provider, local limit exceeded
-NO_ROOM = (2, 3, 2)
-TURNED_AWAY_FLUSH_SECONDS = 1.0
+HOUSEKEEPING_SECONDS = 1.0
 STOP_SECONDS = 8.0
+#: for what is being stored when associations are ended
+GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """How the receiver listens."""
+    """How the receiver listens.
+
+    Attributes:
+        associations: at a time.
+        connections_per_address: at a time, associations and others.
+        waiting_connections: at a time, that have no association yet.
+        idle_seconds: an association on which nothing comes for so long is aborted.
+        max_pdu_bytes: P-DATA-TF that is offered to be taken.
+        largest_bytes: of an object.
+        loop: "own" or "pynetdicom".
+    """
 
     ae_title: str
     address: str
@@ -53,25 +59,43 @@ class Door:
     max_pdu_bytes: int
     reserve_bytes: int
     refuse_bytes: int = 0
+    connections_per_address: int = 100
+    waiting_connections: int = 200
+    largest_bytes: int = 8_000_000_000
+    loop: str = "own"
 
 
 class Receiver:
-    """The SCP. `start` returns once it listens; `stop` lets running associations end their current message."""
+    """The SCP. `start` returns once it listens; `stop` lets running associations end their current message.
 
-    def __init__(self, door: Door, doorkeeper: Doorkeeper, inbox: Inbox, database: Database) -> None:
+    Args:
+        listener: a socket that listens already; None: one of its own.
+        shared: other processes accept from it too.
+        more: other ports to listen at.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        doorkeeper: Doorkeeper,
+        inbox: Inbox,
+        database: Database,
+        listener: socket.socket | None = None,
+        more: Sequence[Port] = (),
+        *,
+        shared: bool = True,
+    ) -> None:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
         self.ledger = Ledger(database, doorkeeper.ae_titles)
         self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
         self._paused = False
-        self._stopping = threading.Event()
+        self._stopping, self._ending = threading.Event(), threading.Event()
         self._housekeeper = threading.Thread(target=self._keep_house, name="receiver housekeeping", daemon=True)
-        self._ae = AE(door.ae_title)
-        self._ae.maximum_associations = door.associations
-        self._ae.maximum_pdu_size = door.max_pdu_bytes
-        self._ae.network_timeout = door.idle_seconds
-        self._ae.dimse_timeout = door.idle_seconds
-        self._server: Any = None
+        self._storage, self._verification = syntaxes.storage(), syntaxes.verification()
+        self.guests = Guests(Limits(door.connections_per_address, door.waiting_connections, door.associations))
+        self._listening, self._more, self._shared = listener, more, shared and listener is not None
+        self._listener: Listener | None = None
 
     def start(self) -> int:
         """Listen.
@@ -82,40 +106,49 @@ class Receiver:
         Raises:
             OSError: the address or port cannot be had.
         """
-        _config.STORE_RECV_CHUNKED_DATASET = True
         _config.LOG_HANDLER_LEVEL = "none"  # the standard handlers write identifiers into the log
         _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
-        tempfile.tempdir = str(self._inbox.archive.spool)  # where pynetdicom streams what it receives
-        self._server = self._ae.make_server(
-            (self._door.address, self._door.port),
-            server_class=_Server,
-            contexts=syntaxes.storage(),
-            evt_handlers=[
-                (evt.EVT_REQUESTED, self._requested),
-                (evt.EVT_ACCEPTED, self._accepted),
-                (evt.EVT_C_STORE, self._store),
-                (evt.EVT_N_EVENT_REPORT, self._report),
-            ],
-            request_handler=first_bytes.checked(self.ledger),
+        if self._door.loop != "own":
+            _config.STORE_RECV_CHUNKED_DATASET = True
+            tempfile.tempdir = str(self._inbox.archive.spool)  # where pynetdicom streams what it receives
+        listening = self._listening or bound(self._door.address, self._door.port)
+        port = int(listening.getsockname()[1])
+        reception = Reception(
+            self._entity(),
+            self.guests,
+            self.ledger,
+            Terms(self._door.idle_seconds, self._door.max_pdu_bytes, self._ending.is_set),
+            self._admit,
+            self._desk,
+            self._door.loop,
         )
-        threading.Thread(target=self._server.serve_forever, name="receiver accepting", daemon=True).start()
+        ports = [Port(listening), *self._more]
+        self._listener = Listener(ports, self.guests, self.ledger, reception.serve, shared=self._shared)
+        self._listener.start()
         self._housekeeper.start()
-        return int(self._server.server_address[1])
+        return port
+
+    def _entity(self) -> AE:
+        """Who we are; how many associations there are at a time is not pynetdicom's to count."""
+        ae = AE(self._door.ae_title)
+        ae.maximum_associations = self._door.associations + 1
+        ae.maximum_pdu_size = self._door.max_pdu_bytes
+        ae.network_timeout = ae.dimse_timeout = self._door.idle_seconds
+        return ae
 
     def stop(self) -> None:
         """Stop listening, let associations end for a while, abort what is left, and write the counts."""
         self._stopping.set()
-        self._server.shutdown()
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._server.active_associations and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self._ae.shutdown()
+        if self._listener is not None:
+            self._listener.stop()
+        if not self.guests.see_off(STOP_SECONDS, self._ending.set, GRACE_SECONDS):
+            logger.warning("%d connections did not end", self.guests.count)
         if self._housekeeper.is_alive():
             self._housekeeper.join(10)
         self.ledger.flush()
 
     def _keep_house(self) -> None:
-        while not self._stopping.wait(TURNED_AWAY_FLUSH_SECONDS):
+        while not self._stopping.wait(HOUSEKEEPING_SECONDS):
             try:
                 self.ledger.flush()
                 with self._database.read() as tx:
@@ -126,127 +159,43 @@ class Receiver:
             except Exception:  # the edge of this thread: pausing and counting must go on
                 logger.exception("housekeeping failed")
 
-    def _requested(self, event: evt.Event) -> None:
-        """Judge the caller before anything is negotiated."""
-        assoc = event.assoc
-        verdict, ae_title = self._judge(assoc)
+    # ------------------------------------------------------------------ callers
+
+    def _admit(self, caller: Caller) -> Sequence[PresentationContext]:
+        """What a caller is offered; judged before anything is negotiated."""
+        verdict = self._doorkeeper.judge(caller.address, caller.ae_title)
         if not verdict.may_call:
-            self._turn_away(assoc, (1, 1, 3), ae_title, verdict.code, verdict.sentence)
-        elif self._paused and not (verdict.commits and _only_reports(assoc)):
-            sentence = "receiving is paused; `planimeter resume receive` ends that"
-            self._turn_away(assoc, (2, 3, 1), ae_title, "paused", sentence)
-        elif self._door.refuse_bytes and self._room.now() is not Room.ENOUGH and _would_send(assoc):
-            self._turn_away(assoc, NO_ROOM, ae_title, "disk-scarce", self._room.sentence)
-        elif verdict.commits or not verdict.may_send:
-            offered = assoc.acceptor.supported_contexts if verdict.may_send else syntaxes.verification()
-            assoc.acceptor.supported_contexts = offered + (syntaxes.commitment() if verdict.commits else [])
+            raise Rejected((1, 1, 3), verdict.code, verdict.sentence)
+        if self._paused and not (verdict.commits and caller.only_reports):
+            raise Rejected((2, 3, 1), "paused", "receiving is paused; `planimeter resume receive` ends that")
+        if self._door.refuse_bytes and self._room.now() is not Room.ENOUGH and caller.would_send:
+            raise Rejected(NO_ROOM, "disk-scarce", self._room.sentence)
+        offered = self._storage if verdict.may_send else self._verification
+        return [*offered, *syntaxes.commitment()] if verdict.commits else offered
 
-    def _judge(self, assoc: Any) -> tuple[Verdict, str]:
-        """What a caller may do, and its AE title as it can be shown."""
-        primitive = assoc.requestor.primitive
-        ae_title = str(primitive.calling_ae_title if primitive else "").strip()
-        return self._doorkeeper.judge(assoc.requestor.address, ae_title), printable(ae_title)
+    def _desk(self, caller: Caller) -> Desk:
+        return Desk(
+            self._inbox,
+            self.ledger,
+            partial(self._source, caller),
+            caller.ae_title,
+            self._room,
+            self._door.largest_bytes,
+            lambda: self._paused,
+            partial(self._report, caller),
+        )
 
-    def _turn_away(self, assoc: Any, reason: tuple[int, int, int], ae_title: str, code: str, sentence: str) -> None:
-        self.ledger.count(assoc.requestor.address, ae_title, code, sentence)
-        logger.info("association rejected: %s %s: %s", assoc.requestor.address, ae_title, code)
-        assoc.acse.send_reject(*reason)
-        assoc.kill()
+    def _source(self, caller: Caller) -> Source:
+        """Who sends, as it is known now."""
+        teaches = self._doorkeeper.teaches(caller.address, caller.ae_title)
+        return Source(caller.shown, caller.address, teaches=teaches)
 
-    def _accepted(self, event: evt.Event) -> None:
-        """Count what a caller proposed and got no presentation context for."""
-        assoc = event.assoc
-        self.ledger.tally(str(assoc.requestor.ae_title).strip(), associations=1)
-        served = {context.abstract_syntax for context in assoc.accepted_contexts}
-        for context in assoc.rejected_contexts:
-            if context.abstract_syntax in served:
-                continue
-            served.add(context.abstract_syntax)
-            name = printable(str(getattr(context.abstract_syntax, "name", context.abstract_syntax)))
-            offered = ", ".join(printable(str(getattr(uid, "name", uid))) for uid in context.transfer_syntax)
-            if context.result == 0x04:
-                code, sentence = (
-                    "transfer-syntax-refused",
-                    f"{name} was offered only as {offered}, which we do not take",
-                )
-            else:
-                code, sentence = "sop-class-refused", f"{name} is not accepted from this peer"
-            who = printable(str(assoc.requestor.ae_title))
-            self.ledger.count(assoc.requestor.address, who, code, sentence)
-
-    def _store(self, event: evt.Event) -> Dataset:
-        """The C-STORE handler: Success means that the instance is on disk and in the database (promise 1)."""
-        assoc, request = event.assoc, event.request
-        ae_title, address = str(assoc.requestor.ae_title).strip(), assoc.requestor.address
-        source = Source(printable(ae_title), address, teaches=self._doorkeeper.teaches(address, ae_title))
-        command = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
-        if self._room.now() is Room.NONE:
-            return self._not_now(source, "disk-reserve", self._room.sentence)
-        if self._paused:
-            return self._not_now(source, "paused", "receiving is paused")
-        size = event.dataset_path.stat().st_size
-        try:
-            seen = self._inbox.take(event.dataset_path, event.context.transfer_syntax, source, command)
-        except Refused as refusal:
-            logger.info("instance refused: %s %s: %s", source.address, source.calling_ae, refusal.code)
-            self._keep_refusal(source, printable(command[1]), refusal)
-            return _status(STATUS_OF.get(refusal.code, CANNOT_UNDERSTAND), refusal.sentence)
-        except (DatabaseUnreachable, OSError) as error:
-            return self._not_now(source, "not-stored", f"{type(error).__name__}: {error}".split("\n")[0])
-        self.ledger.tally(ae_title, instances=1, bytes=size)
-        if seen is not Seen.NEW:
-            logger.info("instance came again (%s) from %s", seen, source.calling_ae)
-        return _status(SUCCESS)
-
-    def _report(self, event: evt.Event) -> tuple[int, None]:
-        """The N-EVENT-REPORT handler: a destination says whether it keeps what it was sent."""
-        verdict, ae_title = self._judge(event.assoc)
-        taken = commitment.take(self._database, event, verdict.commits)
+    def _report(self, caller: Caller, report: Report) -> Answer:
+        """A destination says whether it keeps what it was sent."""
+        verdict = self._doorkeeper.judge(caller.address, caller.ae_title)
+        notice = commitment.Notice(report.sop_instance, report.event_type, report.information, report.transfer_syntax)
+        taken = commitment.take(self._database, notice, verdict.commits)
         if taken.code:
-            logger.warning("storage commitment: %s: %s: %s", ae_title, taken.code, taken.sentence)
-            self.ledger.count(event.assoc.requestor.address, ae_title, taken.code, taken.sentence)
-        return taken.status, None
-
-    def _not_now(self, source: Source, code: str, sentence: str) -> Dataset:
-        logger.warning("instance answered 0xA700: %s: %s", code, sentence)
-        self.ledger.count(source.address, source.calling_ae, code, sentence)
-        return _status(OUT_OF_RESOURCES, sentence)
-
-    def _keep_refusal(self, source: Source, subject: str, refusal: Refused) -> None:
-        try:
-            self._inbox.refuse(source, subject, refusal)
-        except DatabaseUnreachable:
-            self.ledger.count(source.address, source.calling_ae, refusal.code, refusal.sentence)
-
-
-def _only_reports(assoc: Any) -> bool:
-    """Whether a caller proposes to report on storage commitment, and nothing that makes work."""
-    return _proposed(assoc) - syntaxes.uids(syntaxes.verification()) == syntaxes.uids(syntaxes.commitment())
-
-
-def _would_send(assoc: Any) -> bool:
-    """Whether a caller proposes anything but C-ECHO and reports on storage commitment, which need no room."""
-    return bool(_proposed(assoc) - syntaxes.uids(syntaxes.verification()) - syntaxes.uids(syntaxes.commitment()))
-
-
-def _proposed(assoc: Any) -> set[Any]:
-    return {context.abstract_syntax for context in assoc.requestor.primitive.presentation_context_definition_list}
-
-
-class _Server(ThreadedAssociationServer):
-    """Many senders may knock at once; a closed server is forgotten without pynetdicom's own list of servers."""
-
-    request_queue_size = 128
-    daemon_threads = True
-
-    def shutdown(self) -> None:
-        socketserver.BaseServer.shutdown(self)
-        self.server_close()
-
-
-def _status(status: int, comment: str = "") -> Dataset:
-    answer = Dataset()
-    answer.Status = status
-    if comment:
-        answer.ErrorComment = comment[:64]
-    return answer
+            logger.warning("storage commitment: %s: %s: %s", caller.shown, taken.code, taken.sentence)
+            self.ledger.count(caller.address, caller.shown, taken.code, taken.sentence)
+        return Answer(taken.status)

@@ -26,21 +26,31 @@ logger = logging.getLogger(__name__)
 WORKER_GRACE_SECONDS = 15.0
 
 
-def receive(settings: Settings, child: Child) -> None:
-    """The C-STORE SCP."""
+def receive(settings: Settings, child: Child, listener: int | None = None) -> None:
+    """The C-STORE SCP, or one of several at the same port.
+
+    Args:
+        listener: descriptor of a socket that the supervisor listens with, for all of them; None: one of its own.
+    """
     node = open_node(settings)
     live = node.configuration.live()
     door = Door(
         ae_title=settings.node.ae_title,
         address=live.settings.listen,
         port=settings.receive.port,
-        associations=settings.receive.associations,
+        associations=_share(settings, child.role) if listener is not None else settings.receive.associations,
         idle_seconds=settings.receive.idle_seconds,
         max_pdu_bytes=settings.receive.max_pdu_bytes,
         reserve_bytes=settings.receive.reserve_bytes,
         refuse_bytes=settings.receive.refuse_bytes,
+        connections_per_address=settings.receive.connections_per_address,
+        waiting_connections=settings.receive.waiting_connections,
+        largest_bytes=settings.receive.largest_bytes,
+        loop=settings.receive.loop,
     )
-    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database)
+    listening = socket.socket(fileno=listener) if listener is not None else None
+    shared = settings.receive.receivers > 1
+    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database, listening, shared=shared)
     receiver.renewed = lambda: node.configuration.live().doorkeeper
     port = receiver.start()
     logger.info("%s listens on %s:%s", door.ae_title, door.address, port)
@@ -49,6 +59,13 @@ def receive(settings: Settings, child: Child) -> None:
         child.stopping.wait()
         receiver.stop()
     node.close()
+
+
+def _share(settings: Settings, role: str) -> int:
+    """Of the associations, those of one receiver; all shares together are what the configuration says."""
+    _, _, number = role.partition("-")
+    each, rest = divmod(settings.receive.associations, settings.receive.receivers)
+    return each + (int(number or 1) <= rest)
 
 
 def work(settings: Settings, child: Child, hosts: Path) -> None:
@@ -113,15 +130,18 @@ def _web_policy(settings: Settings) -> Any:
     )
 
 
-def supervise(settings: Settings, node: Node, roles: dict[str, list[str]], say: Any) -> None:
+def supervise(
+    settings: Settings, node: Node, roles: dict[str, list[str]], say: Any, listener: socket.socket | None
+) -> None:
     """All roles of `roles`, each in a process of its own, until SIGTERM.
 
     Args:
         roles: name -> arguments of `planimeter`.
         say: called once with what each process said of itself when it was ready.
+        listener: that the receivers accept from.
 
     Raises:
         NotStarted: one of them could not be started.
     """
     limits = Limits(int(settings.hosts.memory_gb * 1e9), settings.hosts.warm)
-    Supervisor(node, roles, settings.work.device, limits, settings.hosts.at_start).run(say)
+    Supervisor(node, roles, settings.work.device, limits, settings.hosts.at_start, listener).run(say)

@@ -71,6 +71,8 @@ class Supervisor:
         device: where model hosts run.
         limits: what they may take together.
         at_start: whether they load the networks of the routes before a study comes for them.
+        listener: that all receivers accept from. It stays open here, so that callers wait for a moment, and are not
+            refused, while one that died is started again.
     """
 
     node: Node
@@ -78,6 +80,7 @@ class Supervisor:
     device: str
     limits: Limits
     at_start: bool = True
+    listener: socket.socket | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     _processes: dict[str, _Process] = field(default_factory=dict)
 
@@ -111,11 +114,12 @@ class Supervisor:
     def _start(self, role: str, command: list[str]) -> _Process:
         ours, theirs = socket.socketpair()
         with theirs:
+            passed, given = [theirs.fileno()], ["--parent", str(theirs.fileno())]
+            if self.listener is not None and role.startswith("receive"):
+                passed.append(self.listener.fileno())
+                given += ["--listener", str(self.listener.fileno())]
             popen = subprocess.Popen(
-                [*command, "--parent", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
+                [*command, *given], stdin=subprocess.DEVNULL, pass_fds=passed, start_new_session=True
             )
         return _Process(role, command, popen, ours, time.monotonic())
 
@@ -148,8 +152,7 @@ class Supervisor:
             pause = FIRST_PAUSE_SECONDS if lived > HEALTHY_SECONDS else process.pause
             if self.stopping.wait(pause):
                 return
-            port = process.facts.get("port")  # where it listened, it listens again, also where any port was right
-            self._processes[role] = again = self._start(role, process.command + (["--port", str(port)] if port else []))
+            self._processes[role] = again = self._start(role, process.command)
             again.pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             try:
                 again.facts = self._await_ready(again)

@@ -18,10 +18,14 @@ NOBODY = 65534
 
 
 class Postgres:
-    """Runs within a `with`."""
+    """Runs within a `with`.
 
-    def __init__(self, programs: Path) -> None:
-        self._programs = programs
+    Args:
+        durable: commits survive a loss of power, as a site has it.
+    """
+
+    def __init__(self, programs: Path, *, durable: bool = False) -> None:
+        self._programs, self._durable = programs, durable
         self._numbers = itertools.count()
         self._folder = Path()
 
@@ -45,7 +49,7 @@ class Postgres:
 
     def start(self) -> None:
         # killed and started again it has all that was committed; only a crash of the machine would need fsync
-        options = f"-h '' -k {self._folder} -c fsync=off"
+        options = f"-h '' -k {self._folder} -c fsync={'on' if self._durable else 'off'}"
         self._run("pg_ctl", "-D", "data", "-w", "-o", options, "-l", "log", "start")
 
     def stop(self, mode: str = "immediate") -> None:

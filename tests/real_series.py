@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 
 from models.card import Input
 from node.errors import Refused
-from node.inbound.inbox import WANTED, check_uids, data_set_start
+from node.inbound.header import WANTED, check_uids, data_set_start
 from node.inbound.kinds import Kind, kind_of
 from node.inbound.whole import read_header
 from node.objects import results

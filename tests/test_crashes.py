@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
@@ -23,6 +22,7 @@ from pynetdicom import AE
 
 from config.settings import load
 from db.job_states import JobKind
+from db.journal import driver
 from db.tables import attempt, instance, job
 from node import failpoints, schedule
 from node.app import Node, open_node
@@ -292,10 +292,10 @@ def freeze(pid: int, rows: Path) -> None:
 
     def without_a_lock() -> bool:
         os.kill(pid, signal.SIGSTOP)
-        with contextlib.closing(sqlite3.connect(rows, timeout=0.5, isolation_level=None)) as database:
+        with contextlib.closing(driver.connect(rows, timeout=0.5, isolation_level=None)) as database:
             try:
                 database.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError:
+            except driver.OperationalError:
                 os.kill(pid, signal.SIGCONT)
                 return False
             database.execute("ROLLBACK")

@@ -54,12 +54,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def receiver(
-    small_disk: Path, tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    small_disk: Path,
+    tmp_path: Path,
+    migrated: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Any]]:
-    """Start one whose home lies on the small disk, its database elsewhere."""
+    """Start one whose home lies on the small disk; its database elsewhere, or there too ("rows")."""
     monkeypatch.setattr(tempfile, "tempdir", None)
-    (tmp_path / "rows.db").write_bytes(migrated.read_bytes())
-    database = open_database(sqlite_url(tmp_path / "rows.db"))
+    file = (small_disk if getattr(request, "param", "") == "rows" else tmp_path) / "rows.db"
+    file.write_bytes(migrated.read_bytes())
+    database = open_database(sqlite_url(file))
     mask = os.umask(0o077)
     archive = Archive(small_disk / "home")
     archive.prepare()
@@ -228,6 +233,30 @@ def test_a_disk_without_any_room_and_without_marks_is_no_success_and_no_loss(
     again.release()
     nothing_is_lost(running, {str(ds.SOPInstanceUID) for ds in slices})
     gc.collect()  # pynetdicom leaves the file that it could not write to it
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("receiver", ["rows"], indirect=True)
+def test_a_disk_with_room_for_an_image_and_none_for_its_row_is_no_success_and_no_loss(
+    small_disk: Path, receiver: Callable[..., Any]
+) -> None:
+    running = receiver(refuse_bytes=0, reserve_bytes=0)
+    first, *slices = images(6)
+    assoc = associate(running.port)
+    assert assoc.send_c_store(first).Status == 0x0000
+    leave(small_disk, 560_000)
+    assert assoc.send_c_store(slices[0]).Status == 0xA700
+    stored = {
+        file.relative_to(running.archive.home).as_posix() for file in running.archive.home.rglob("store/**/*.dcm")
+    }
+    assert len(stored) == 2, "the file had its name, and its row had no room"
+    leave(small_disk, 30 * MB)
+    assert [assoc.send_c_store(ds).Status for ds in slices] == [0x0000] * 5
+    assoc.release()
+    sweep_home(running.archive, running.database, running.inbox, settled_seconds=-1)
+    nothing_is_lost(running, {str(ds.SOPInstanceUID) for ds in (first, *slices)})
+    with running.database.read() as tx:
+        assert tx.execute(sa.text("PRAGMA integrity_check")).scalar_one() == "ok"
 
 
 def test_the_free_space_is_not_looked_at_for_every_object(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_killed_processes_are_started_again_and_the_study_is_done(
     files = small_chest(tmp_path / "study")
     study_uid = dcmread(files[0]).StudyInstanceUID
     config = tmp_path / "planimeter.toml"
-    config.write_text("[hosts]\nat_start = true\n")
+    config.write_text("[hosts]\nat_start = true\n[receive]\nprocesses = 1\n")
     node = start_node("--quiet-seconds", "1", "--config", str(config), *to(orthanc))
     wait_until("the network is warm", lambda: "is warm" in node.log)
     node.kill_child("model host")
@@ -222,11 +222,11 @@ def test_killed_processes_are_started_again_and_the_study_is_done(
 
 def test_sigterm_ends_everything_cleanly(start_node: Start, tmp_path: Path) -> None:
     config = tmp_path / "planimeter.toml"
-    config.write_text('[[route]]\nname = "chest"\nnetworks = ["ct_lungs"]\n')
+    config.write_text('[receive]\nprocesses = 2\n[[route]]\nname = "chest"\nnetworks = ["ct_lungs"]\n')
     node = start_node("--quiet-seconds", "1", "--config", str(config))
     wait_until("its network is being loaded, without a study", lambda: node.processes("model host"))
     pids = [pid for role in ("receive", "work", "schedule", "model host") for pid in node.processes(role)]
-    assert len(pids) == 5
+    assert len(pids) == 6
     assert node.stop() == 0
     wait_until("nobody is left", lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
     assert planimeter("status", "--home", node.home).returncode == 0

@@ -26,7 +26,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
 from config.settings import Settings, load
-from db import arrivals, events, input_sets, jobs, label_images, labels, refusals
+from db import arrivals, events, input_sets, jobs, label_images, labels, recording, refusals
 from db.arrivals import Kind, Seen
 from db.database import Database
 from db.input_sets import Choice, Member
@@ -690,7 +690,7 @@ def test_every_image_of_a_label_is_a_member_of_its_input_set(node: Node, images:
 def test_the_rows_of_a_label_from_its_arrival_to_its_use(database: Database) -> None:
     with database.write() as tx:
         for number, (kind, study) in enumerate([(Kind.IMAGE, "1.1"), (Kind.LABEL, "1.1"), (Kind.LABEL, "1.1")]):
-            arrivals.record(tx, arrival(f"1.2.{number}", study, kind))
+            recording.record(tx, [arrival(f"1.2.{number}", study, kind)])
         for sha256, path in (("a", "p1.2.1"), ("a", "p1.2.1"), ("b", "p1.2.2")):
             labels.arrived(tx, path, sha256, "received", "READER", 3)
         assert jobs.any_ready(tx, [JobKind.LABEL])

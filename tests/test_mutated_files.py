@@ -35,7 +35,8 @@ from db.arrivals import Arrival, Kind, Seen
 from db.database import open_database, sqlite_url
 from models.card import Input
 from node.errors import Refused
-from node.inbound.inbox import Inbox, Source, data_set_start
+from node.inbound.header import data_set_start
+from node.inbound.inbox import Inbox, Source
 from node.inbound.whole import LONG_VR, SHORT_VR, _is_explicit, _Walk
 from node.objects import results
 from node.operations.submit import take_file

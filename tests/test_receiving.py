@@ -34,7 +34,7 @@ from db.arrivals import Seen
 from node.app import Node, open_node
 from node.configured import doorkeeper
 from node.errors import Refused
-from node.inbound.inbox import data_set_start
+from node.inbound.header import data_set_start
 from node.inbound.peers import Doorkeeper
 from node.operations.control import pause
 from node.operations.status import overview as status
@@ -43,9 +43,14 @@ from node.receiver import Door, Receiver
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
 
+#: what has to hold of our own loop and of pynetdicom's; everything else is tested on ours
+on_both_loops = pytest.mark.parametrize("receiver", ["own", "pynetdicom"], indirect=True)
+
 
 @pytest.fixture
-def receiver(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Receiver]]:
+def receiver(
+    node: Node, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Receiver]]:
     """Start a receiver for a node; its port is in `.port`."""
     monkeypatch.setattr(tempfile, "tempdir", None)  # a receiver sets it for its whole process
     started: list[Receiver] = []
@@ -59,6 +64,7 @@ def receiver(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
             idle_seconds=10,
             max_pdu_bytes=65536,
             reserve_bytes=reserve_bytes,
+            loop=getattr(request, "param", "own"),
         )
         made: Any = Receiver(door, doors or Doorkeeper(()), node.inbox, node.database)
         made.port = made.start()
@@ -100,12 +106,14 @@ def callers(node: Node) -> dict[str, Any]:
         return {row["code"]: row for row in refusals.callers(tx)}
 
 
+@on_both_loops
 def test_an_echo_is_answered(receiver: Any) -> None:
     assoc = associate(receiver().port)
     assert assoc.send_c_echo().Status == 0x0000
     assoc.release()
 
 
+@on_both_loops
 def test_success_means_a_whole_file_under_a_name_of_our_own_and_a_row(receiver: Any, node: Node) -> None:
     images = small_series()
     assert store(receiver().port, *images) == [0x0000] * len(images)
@@ -148,6 +156,7 @@ def test_the_same_uid_with_other_bytes_is_kept_as_a_revision(receiver: Any, node
     ]
 
 
+@on_both_loops
 def test_one_instance_from_many_senders_at_once_is_one_row(receiver: Any, node: Node) -> None:
     (image, *_) = small_series()
     port = receiver().port
@@ -192,6 +201,7 @@ def test_a_file_that_was_lost_is_made_good_by_the_next_sender(receiver: Any, nod
     assert dcmread(node.archive.at(row["path"])).SOPInstanceUID == image.SOPInstanceUID
 
 
+@on_both_loops
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_data_sets_are_stored_byte_for_byte_as_they_were_sent(receiver: Any, node: Node, syntax: str) -> None:
     (image, *_) = small_series()
@@ -211,6 +221,7 @@ def _swapped(data: bytes) -> bytes:
     return b"".join(data[n + 1 : n + 2] + data[n : n + 1] for n in range(0, len(data), 2))
 
 
+@on_both_loops
 def test_a_deflated_data_set_is_not_negotiated_and_the_status_says_so(receiver: Any, node: Node) -> None:
     running = receiver()
     assoc = associate(running.port, (CTImageStorage, [DeflatedExplicitVRLittleEndian]))
@@ -221,6 +232,7 @@ def test_a_deflated_data_set_is_not_negotiated_and_the_status_says_so(receiver: 
     assert "Deflated" in row["sentence"]
 
 
+@on_both_loops
 def test_an_unknown_caller_is_rejected_and_told_how_to_get_in(node: Node, receiver: Any, tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text('[[peer]]\nname = "ct2"\nae_title = "CT2"\naddress = "127.0.0.0/8"\nmay_send = true\n')
@@ -254,6 +266,7 @@ def test_a_known_title_from_another_address_is_rejected_too() -> None:
     assert not keeper.judge("10.9.9.9", "CT2").may_call
 
 
+@on_both_loops
 def test_a_peer_that_may_not_send_may_still_echo(receiver: Any, tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text(
@@ -274,6 +287,7 @@ def test_without_senders_a_node_listens_on_loopback_only(tmp_path: Path) -> None
     assert load(file).listen == "0.0.0.0"
 
 
+@on_both_loops
 def test_below_the_reserve_the_answer_is_out_of_resources(receiver: Any, node: Node) -> None:
     running = receiver(reserve_bytes=1 << 60)
     assert store(running.port, small_series()[0]) == [0xA700]
@@ -283,6 +297,7 @@ def test_below_the_reserve_the_answer_is_out_of_resources(receiver: Any, node: N
     assert not list(node.archive.spool.iterdir())
 
 
+@on_both_loops
 @pytest.mark.parametrize(
     ("keyword", "value", "code", "status"),
     [
@@ -326,6 +341,7 @@ def store_raw(assoc: Any, sop_class: str, sop_uid: str, data: bytes) -> int:
     return int(response.Status)
 
 
+@on_both_loops
 def test_a_truncated_object_is_refused_and_the_next_one_is_stored(receiver: Any, node: Node) -> None:
     image, other = small_series()[:2]
     assoc = associate(receiver().port)
@@ -337,6 +353,11 @@ def test_a_truncated_object_is_refused_and_the_next_one_is_stored(receiver: Any,
     assert [row["sop_uid"] for row in rows(node)] == [other.SOPInstanceUID]
 
 
+#: by the service provider: an invalid PDU parameter value (PS3.8 9.3.8)
+ABORT = b"\x07\0\0\0\0\4\0\0\2\6"
+
+
+@on_both_loops
 @pytest.mark.parametrize(
     ("said", "code"),
     [
@@ -352,7 +373,7 @@ def test_what_does_not_speak_dicom_is_closed_and_counted(receiver: Any, node: No
         connection.sendall(said)
         if not said:
             connection.shutdown(socket.SHUT_WR)
-        assert connection.recv(10) == b""
+        assert connection.recv(10) == (ABORT if code == "request-too-long" else b"")
     running.ledger.flush()
     assert callers(node)[code]["count"] == 1
     assert store(running.port, small_series()[0]) == [0x0000]
@@ -454,6 +475,7 @@ def test_two_nodes_may_share_a_database(settings: Settings, node: Node) -> None:
     other.close()
 
 
+@on_both_loops
 def test_a_database_that_is_away_is_out_of_resources_and_not_the_objects_fault(receiver: Any, node: Node) -> None:
     """0xCxxx would tell the PACS never to send it again."""
     (image, other, *_) = small_series()
@@ -471,6 +493,7 @@ def test_a_database_that_is_away_is_out_of_resources_and_not_the_objects_fault(r
     assert store(started.port, other) == [0x0000]
 
 
+@on_both_loops
 def test_a_request_that_comes_in_pieces_is_a_request(receiver: Any) -> None:
     port = receiver().port
     request = recorded_request(port)

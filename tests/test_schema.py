@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from alembic.script import ScriptDirectory
 from db import database as databases
 from db import schema
 from db.database import Database, DatabaseError, open_database, sqlite_url
+from db.journal import ELSEWHERE, SAFE_WAL, driver, file_system, journal_of
 from db.tables import metadata
 from node.errors import Refused
 from node.operations import upgrade as upgrading
@@ -71,9 +73,96 @@ def test_sqlite_is_durable_and_safe_with_several_writers(tmp_path: object) -> No
         mode = tx.execute(sa.text("PRAGMA journal_mode")).scalar_one()
         assert tx.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2
         assert tx.execute(sa.text("PRAGMA foreign_keys")).scalar_one() == 1
-    safe = sqlite3.sqlite_version_info >= (3, 51, 3)
+    safe = driver.sqlite_version_info >= (3, 51, 3)
     assert mode == ("wal" if safe else "truncate")
-    assert ("WAL" in databases.why_journal()) is safe
+    assert ("WAL" in database.journal) is safe
+    database.dispose()
+
+
+def test_where_there_is_a_wheel_of_it_the_library_is_new_enough_for_a_write_ahead_log(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("pysqlite3 is installed on Linux alone")
+    assert driver.__name__ == "pysqlite3.dbapi2"
+    assert journal_of(tmp_path / "x.db").mode == "wal"
+
+
+def test_a_log_is_not_kept_where_it_is_not_safe(tmp_path: Path) -> None:
+    old = journal_of(tmp_path / "x.db", (3, 51, 2))
+    assert old.mode == "truncate"
+    assert "SQLite 3.51.2 is older than 3.51.3" in str(old)
+    assert journal_of(tmp_path / "x.db", (3, 51, 3)).mode == "wal"
+    assert file_system(Path("/proc/self")) == "proc"
+    assert file_system(tmp_path / "not" / "there") == file_system(tmp_path)
+    assert "proc" not in ELSEWHERE
+
+
+#: Python's own library, as where the package has no wheel
+WITHOUT_THE_PACKAGE = "import sys; sys.modules['pysqlite3'] = None; "
+USE = """
+import sys, sqlalchemy as sa
+from db.database import open_database
+from db.journal import SAFE_WAL, driver
+database = open_database(sys.argv[1])
+with database.write() as tx:
+    tx.execute(sa.text("CREATE TABLE IF NOT EXISTS kept (n INTEGER)"))
+    tx.execute(sa.text("INSERT INTO kept VALUES (:n)"), {"n": int(sys.argv[2])})
+with database.read() as tx:
+    mode = tx.execute(sa.text("PRAGMA journal_mode")).scalar_one()
+assert mode == ("wal" if driver.sqlite_version_info >= SAFE_WAL else "truncate"), mode
+print(driver.__name__, mode)
+if len(sys.argv) > 3:
+    sys.stdin.read()  # as one that is killed: its log stays behind
+    import os
+    os._exit(9)
+database.dispose()
+"""
+
+
+def use(url: str, number: int, *, package: bool = True, die: bool = False) -> str:
+    command = [sys.executable, "-P", "-c", ("" if package else WITHOUT_THE_PACKAGE) + USE, url, str(number)]
+    done = subprocess.run(command + ["die"] * die, input="", capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == (9 if die else 0), done.stderr
+    return done.stdout.split()[0]
+
+
+def test_a_database_goes_over_to_the_log_and_back_with_all_that_was_committed(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "x.db")
+    assert use(url, 1, package=False) == "sqlite3"
+    first = use(url, 2)
+    assert use(url, 3, die=True) == first
+    if driver.__name__ != "sqlite3":
+        assert (tmp_path / "x.db-wal").stat().st_size > 0, "what was committed last is in the log alone"
+    use(url, 4, package=False)
+    assert not (tmp_path / "x.db-wal").exists() or sqlite3_is_new()
+    use(url, 5)
+    database = open_database(url)
+    with database.read() as tx:
+        assert list(tx.execute(sa.text("SELECT n FROM kept ORDER BY n")).scalars()) == [1, 2, 3, 4, 5]
+        assert tx.execute(sa.text("PRAGMA integrity_check")).scalar_one() == "ok"
+    database.dispose()
+
+
+def sqlite3_is_new() -> bool:
+    import sqlite3
+
+    return sqlite3.sqlite_version_info >= SAFE_WAL
+
+
+def test_whoever_has_an_old_library_does_not_write_beside_others_who_have_a_new_one(tmp_path: Path) -> None:
+    if sqlite3_is_new() or driver.__name__ == "sqlite3":
+        pytest.skip("there are no two libraries here, one older than 3.51.3")
+    url = sqlite_url(tmp_path / "x.db")
+    database = open_database(url)
+    with database.write() as tx:
+        tx.execute(sa.text("CREATE TABLE kept (n INTEGER)"))
+    impatient = WITHOUT_THE_PACKAGE + "import db.journal, db.database; db.journal.CHANGE_SECONDS = 0; "
+    impatient += "db.database.BUSY_SECONDS = 0; "
+    command = [sys.executable, "-P", "-c", impatient + USE, url, "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "cannot be opened" in done.stderr
+    with database.read() as tx:
+        assert tx.execute(sa.text("SELECT count(*) FROM kept")).scalar_one() == 0
     database.dispose()
 
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from db import arrivals, studies
+from db import recording, studies
 from db.arrivals import Arrival, Kind, Seen
 from db.database import Database
 from db.job_states import JobKind
@@ -43,7 +43,7 @@ def arrival(number: int = 1, kind: Kind = Kind.IMAGE, study_uid: str = "1.2") ->
 
 def arrive(database: Database, *arrivals_: Arrival) -> list[Seen]:
     with database.write() as tx:
-        return [arrivals.record(tx, one) for one in arrivals_]
+        return recording.record(tx, arrivals_)
 
 
 def settle(database: Database, quiet_seconds: float = 0) -> list[str]:

@@ -8,7 +8,7 @@ from itertools import groupby
 import pytest
 import sqlalchemy as sa
 
-from db import arrivals, job_orders, jobs, turns
+from db import job_orders, jobs, recording, turns
 from db.database import Clock, Database
 from db.job_states import Claim, JobKind, JobState, LostLease, Report
 from db.tables import attempt, job, study
@@ -28,7 +28,7 @@ HOUR = 3600.0
 def from_source(database: Database, source: str, number: int) -> int:
     """A study of which one image came from a source; its row."""
     with database.write() as tx:
-        arrivals.record(tx, replace(arrival(study_uid=f"1.8.{number}"), calling_ae=source))
+        recording.record(tx, [replace(arrival(study_uid=f"1.8.{number}"), calling_ae=source)])
         return int(tx.execute(sa.select(study.c.id).where(study.c.study_uid == f"1.8.{number}")).scalar_one())
 
 

@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.errors import Refused
-from node.inbound.inbox import WANTED, data_set_start
+from node.inbound.header import WANTED, data_set_start
 from node.inbound.whole import MAX_DEPTH, read_header
 from tests.synthetic import small_series
 

@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     pages = ["web"] if settings.web.enabled and not options.no_web else []
     try:
-        # the receiver will; whoever cannot hears of it before everything else has started
+        # the supervisor will; whoever cannot hears of it before everything else has started
         _try_to_listen(settings.listen, settings.receive.port)
     except OSError as error:
         return _cannot_listen(settings, error)
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
             _try_to_listen(settings.web.listen, settings.web.port)
         except OSError as error:
             return _no_pages(f"{error.strerror} ({settings.web.listen}:{settings.web.port})")
-    return _supervise(options, settings, ["receive", *_workers(settings), "schedule", *pages])
+    return _supervise(options, settings, [*_receivers(settings), *_workers(settings), "schedule", *pages])
 
 
 def work(options: argparse.Namespace) -> int:
@@ -49,12 +49,13 @@ def receive(options: argparse.Namespace) -> int:
     from ..child import Child
 
     settings = settings_of(options)
-    _log(settings, "receive")
-    child = Child(options.parent, "receive")
+    role = options.role or "receive"
+    _log(settings, role)
+    child = Child(options.parent, role)
     if options.parent is None:
         _prepare(options, settings)
     try:
-        roles.receive(settings, child)
+        roles.receive(settings, child, options.listener)
     except OSError as error:
         return _cannot_listen(settings, error)
     return 0
@@ -110,6 +111,11 @@ def _no_pages(why: str) -> int:
     return EXIT_FAILED
 
 
+def _receivers(settings: Settings) -> list[str]:
+    count = settings.receive.receivers
+    return [f"receive-{number + 1}" for number in range(count)] if count > 1 else ["receive"]
+
+
 def _workers(settings: Settings) -> list[str]:
     return [f"work-{number + 1}" for number in range(settings.work.workers)]
 
@@ -126,16 +132,29 @@ def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
 
 def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]) -> int:
     from .. import roles
+    from ..inbound.listener import bound
     from ..operations import announce
 
     _log(settings, "planimeter")
     node = _prepare(options, settings)
     same = same_options(options)
     commands = {name: [name.split("-")[0], *same] for name in names}
-    senders = [peer.name for peer in node.configuration.live().settings.senders]
+    live = node.configuration.live().settings
+    senders = [peer.name for peer in live.senders]
+    receives = any(name.startswith("receive") for name in names)
+    try:
+        listener = bound(live.listen, settings.receive.port) if receives else None
+    except OSError as error:
+        return _cannot_listen(settings, error)
     roles.supervise(
-        settings, node, commands, lambda facts: announce.ready(node.ae_title, facts, senders, sorted(node.targets))
+        settings,
+        node,
+        commands,
+        lambda facts: announce.ready(node.ae_title, facts, senders, sorted(node.targets)),
+        listener,
     )
+    if listener is not None:
+        listener.close()
     node.close()
     return 0
 

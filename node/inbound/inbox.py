@@ -7,53 +7,32 @@ answered (promise 1).
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import xxhash
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from db import arrivals, labels, refusals, results
 from db.arrivals import Arrival, Kind, Seen
-from db.database import Conflict, Database
+from db.database import Database
 
 from ..errors import Refused
-from ..failpoints import reach
 from ..study.archive import Archive
+from .filing import Coming, Filing
+from .header import WANTED, announced, check_uids, data_set_start, digest_of, mapped, text
 from .kinds import LABELS, kind_of
 from .whole import read_header
 
-#: elements that say how many images a series, or its acquisition, has
-ANNOUNCING = ("NumberOfSeriesRelatedInstances", "ImagesInAcquisition")
-KEYWORDS = (
-    *ANNOUNCING,
-    "SpecificCharacterSet",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "Modality",
-    "ContributingEquipmentSequence",
-    "AccessionNumber",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-)
-WANTED = frozenset(tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
 NOT_TAUGHT = (
     "its segmentations and structure sets are kept, and nothing is learnt from them; "
     "to let it teach, set may_send_labels = true in its [[peer]]"
 )
-UID_PATTERN = re.compile(r"[0-9.]{1,64}")
-
 
 #: the address of what comes from this machine's own disks
 LOCAL = "local"
@@ -72,19 +51,27 @@ class Source:
     teaches: bool = False
 
 
-@dataclass(frozen=True)
 class Inbox:
-    """The way in.
+    """The way in. Many threads may use it at once.
 
-    Attributes:
+    Args:
         attempts: of the jobs that read labels.
     """
 
-    archive: Archive
-    database: Database
-    attempts: int = 3
+    def __init__(self, archive: Archive, database: Database, attempts: int = 3) -> None:
+        self.archive, self.database, self.attempts = archive, database, attempts
+        self._filing = Filing(archive, database)
 
-    def take(self, spooled: Path, transfer_syntax: UID, source: Source, command: tuple[str, str] | None = None) -> Seen:
+    def take(
+        self,
+        spooled: Path,
+        transfer_syntax: UID,
+        source: Source,
+        command: tuple[str, str] | None = None,
+        *,
+        digest: str | None = None,
+        descriptor: int | None = None,
+    ) -> Seen:
         """Take in one Part 10 file that lies in the spool; it is gone from there afterwards, however this ends.
 
         Args:
@@ -92,39 +79,50 @@ class Inbox:
             transfer_syntax: of its data set.
             source: who sent it.
             command: SOP class and instance UID of the C-STORE request, which the data set must agree with.
+            digest: `header.digest_of` it, where that was made while it came.
+            descriptor: of the same file, where it is open for reading; it stays open.
 
         Raises:
             Refused: it cannot be stored; the code and sentence say why.
             DatabaseUnreachable, OSError: it could not be stored now; nothing was acknowledged.
         """
         try:
-            with spooled.open("rb") as stream, _mapped(stream.fileno()) as data:
+            with _open(spooled, descriptor) as held, mapped(held) as data:
                 start = data_set_start(data)
                 header = read_header(data, start, transfer_syntax, WANTED)
                 check_uids(header, command)
                 with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
-                    digest = _digest(transfer_syntax, body)
-                    known, digest = self._known(header.SOPInstanceUID, digest, body)
-                if known is not None:
-                    there = self._still_here(known, spooled, stream.fileno())
-                    self._teach_again(header.SOPClassUID, there, source)
-                    return Seen.SAME
-                path = self.archive.keep(spooled, stream.fileno())
-                size = len(data)
-            reach("stored-before-row")
-            seen = self._record(self._arrival(header, transfer_syntax, digest, path, size, source), source)
+                    digest = digest or digest_of(transfer_syntax, body)
+                    known, free = self._known(header.SOPInstanceUID, digest, body)
+                if known is None:
+                    os.fdatasync(held)
+                came = None
+                while known is None:
+                    came = came or self._coming(spooled, header, transfer_syntax, len(data), source)
+                    came.arrival = replace(came.arrival, digest=free)
+                    seen = self._filing.file(came)
+                    if seen is not Seen.SAME:
+                        return seen
+                    with data[start:] as body:  # another sender was quicker; whether it is the same, the bytes say
+                        known, free = self._known(header.SOPInstanceUID, digest, body)
+                path = self._still_here(known, came, partial(self.archive.keep, spooled, held))
+                self._teach_again(header.SOPClassUID, path, source)
+                return Seen.SAME
         finally:
             with suppress(FileNotFoundError):
                 spooled.unlink()
-        if seen is Seen.SAME:  # two senders, the same instance, the same moment
-            self.archive.discard(path)
-        return seen
 
-    def _still_here(self, known: Any, spooled: Path, descriptor: int) -> str:
-        """The path of an instance that is known; one whose file was given up, or is lost, gets this one."""
+    def _still_here(self, known: Any, came: Coming | None, keep: Callable[[], str]) -> str:
+        """The path of an instance that is known; one whose file was given up, or is lost, gets this one.
+
+        Args:
+            came: it has its name in the store already; else `keep` gives it one.
+        """
         if known["purged"] is None and self.archive.at(known["path"]).exists():
+            if came is not None:
+                self.archive.discard(came.arrival.path)
             return str(known["path"])
-        path = self.archive.keep(spooled, descriptor)
+        path = came.arrival.path if came is not None else keep()
         with self.database.write() as tx:
             if arrivals.came_back(tx, known, path):
                 return path
@@ -149,38 +147,38 @@ class Inbox:
         try:
             with (
                 self.archive.at(path).open("rb") as stream,
-                _mapped(stream.fileno()) as stored,
+                mapped(stream.fileno()) as stored,
                 stored[data_set_start(stored) :] as body,
             ):
                 return body == data
         except FileNotFoundError:
             return True
 
-    def _arrival(
-        self, header: Dataset, transfer_syntax: UID, digest: str, path: str, size: int, source: Source
-    ) -> Arrival:
+    def _coming(self, spooled: Path, header: Dataset, transfer_syntax: UID, size: int, source: Source) -> Coming:
         kind = kind_of(header.SOPClassUID)
         if kind is not Kind.IMAGE and self._is_ours(header):
             kind = Kind.OURS
-        return Arrival(
+        arrival = Arrival(
             sop_uid=header.SOPInstanceUID,
             sop_class=header.SOPClassUID,
             study_uid=header.StudyInstanceUID,
             series_uid=header.SeriesInstanceUID,
-            modality=_text(header, "Modality"),
+            modality=text(header, "Modality"),
             kind=kind,
             transfer_syntax=transfer_syntax,
-            patient_id=_text(header, "PatientID"),
-            issuer=_text(header, "IssuerOfPatientID"),
-            birth_date=_text(header, "PatientBirthDate"),
-            accession=_text(header, "AccessionNumber").strip(),
-            digest=digest,
-            path=path,
+            patient_id=text(header, "PatientID"),
+            issuer=text(header, "IssuerOfPatientID"),
+            birth_date=text(header, "PatientBirthDate"),
+            accession=text(header, "AccessionNumber").strip(),
+            digest="",
+            path=self._filing.new_path(),
             size=size,
             calling_ae=source.calling_ae,
             address=source.address,
-            announced=max((_count(header, keyword) for keyword in ANNOUNCING), default=0) or None,
+            announced=announced(header),
         )
+        teach = partial(self._teach, arrival=arrival, source=source) if arrival.sop_class in LABELS else None
+        return Coming(spooled, arrival, teach)
 
     def _is_ours(self, header: Dataset) -> bool:
         devices = [
@@ -191,15 +189,6 @@ class Inbox:
         ]
         with self.database.read() as tx:
             return results.is_ours(tx, header.SOPInstanceUID, devices)
-
-    def _record(self, arrival: Arrival, source: Source) -> Seen:
-        for _ in range(20):  # two revisions of one instance that come at once: one of them goes again
-            with suppress(Conflict), self.database.write() as tx:
-                seen = arrivals.record(tx, arrival)
-                if seen is not Seen.SAME and arrival.sop_class in LABELS:
-                    self._teach(tx, arrival, source)
-                return seen
-        raise OSError("the database kept refusing the row")
 
     def _teach(self, tx: Any, arrival: Arrival, source: Source) -> None:
         """An outline is a label from those who may teach; from others it is kept, and counted."""
@@ -227,57 +216,10 @@ class Inbox:
             refusals.count_caller(tx, source.address, source.calling_ae, refusal.code, refusal.sentence)
 
 
-def looked_at(spooled: Path, transfer_syntax: UID) -> Dataset:
-    """The header of a file in the spool that may be taken in: whole, and with UIDs that are some.
-
-    Raises:
-        Refused: as `Inbox.take`, of what can be seen in the file alone.
-    """
-    with spooled.open("rb") as stream, _mapped(stream.fileno()) as data:
-        header = read_header(data, data_set_start(data), transfer_syntax, WANTED)
-    check_uids(header, None)
-    return header
-
-
 @contextmanager
-def _mapped(descriptor: int) -> Iterator[memoryview]:
-    if not os.fstat(descriptor).st_size:
-        raise Refused("truncated", "the object is empty")
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-        yield data
-
-
-def data_set_start(data: memoryview) -> int:
-    """Where the data set of a Part 10 file of our own writing begins (PS3.10 7.1)."""
-    if len(data) < 144 or bytes(data[128:138]) != b"DICM\x02\x00\x00\x00UL":
-        raise Refused("no-file-meta", "the file has no DICOM file meta information")
-    return 144 + int.from_bytes(data[140:144], "little")
-
-
-def _digest(transfer_syntax: UID, data: memoryview) -> str:
-    digest = xxhash.xxh3_128(str(transfer_syntax).encode())
-    digest.update(data)
-    return digest.hexdigest()
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    """An element as text for a row; PostgreSQL has no NUL in text, and no header should."""
-    return str(header.get(keyword) or "").replace("\0", "")
-
-
-def _count(header: Dataset, keyword: str) -> int:
-    """A number of images; 0 where there is none, or none that can be true."""
-    text = _text(header, keyword).strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
-
-
-def check_uids(header: Dataset, command: tuple[str, str] | None) -> None:
-    """Refuse an object whose UIDs are none, or not those of its C-STORE request."""
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        value = header.get(keyword) or ""
-        if value == "":
-            raise Refused("uid-missing", f"the object has no {keyword}")
-        if not isinstance(value, str) or not UID_PATTERN.fullmatch(value):
-            raise Refused("uid-illegal", f"the object's {keyword} is not a UID")
-    if command is not None and command != (header.SOPClassUID, header.SOPInstanceUID):
-        raise Refused("uid-mismatch", "the object's SOP class or instance UID is not that of the C-STORE request")
+def _open(spooled: Path, descriptor: int | None) -> Iterator[int]:
+    if descriptor is not None:
+        yield descriptor
+        return
+    with spooled.open("rb") as stream:
+        yield stream.fileno()

@@ -17,8 +17,7 @@ def ready(ae_title: str, facts: dict[str, dict[str, Any]], senders: Iterable[str
         destinations: the peers that are sent results.
     """
     lines = ["Planimeter is ready. Research use; not a medical device."]
-    if "receive" in facts:
-        where = facts["receive"]
+    if where := next((said for role, said in facts.items() if role.startswith("receive")), None):
         lines.append(f"  receives as {ae_title} at {where['address']}:{where['port']}")
         known = list(senders)
         if known:

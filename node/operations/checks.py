@@ -111,7 +111,7 @@ def _home(home: Path, reserve_gb: float) -> Iterator[Finding]:
 
 def _database(home: Path, url: str, reloadable: str) -> Iterator[Finding]:
     if url.startswith("sqlite") and not home.exists():
-        yield Finding("database", True, f"SQLite, made at the first start; {why_journal()}")
+        yield Finding("database", True, f"SQLite, made at the first start; {why_journal(url)}")
         return
     try:
         database = open_database(url)
@@ -121,7 +121,7 @@ def _database(home: Path, url: str, reloadable: str) -> Iterator[Finding]:
     except DatabaseError as error:
         yield Finding("database", False, str(error))
         return
-    kind = f"{database.product}, {why_journal()}" if database.is_sqlite else database.product
+    kind = database.journal if database.is_sqlite else database.product
     if found not in (None, schema.newest()):
         yield Finding("database", False, f"{kind}: made by another version; back it up and run `planimeter upgrade`")
     else:

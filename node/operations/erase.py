@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from db import doomed, erasure, events, people
+from db import doomed, erasure, events, people, remnants
 from db.database import Database, Row
 from db.erasure import Rows
 
@@ -138,7 +138,7 @@ def erase(
             details |= {"holders": found.holders, "networks": list(found.networks)}
             events.append(tx, who, RECORDED, "patients", details)
         finish(archive, database)
-        erasure.scrub(database)
+        remnants.scrub(database)
     return found
 
 

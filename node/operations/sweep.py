@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
 
-from db import arrivals, data_sets, labels, results, shadows
+from db import arrivals, data_sets, labels, remnants, results, shadows
 from db.database import Database, DatabaseUnreachable
 
 from ..errors import Refused
@@ -35,6 +35,8 @@ def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_secon
     before = time.time() - settled_seconds
     if given_up := purge.finish(archive, database):  # first: without its row a file would be taken in again
         logger.info("removed %d files that had been given up", given_up)
+        if not remnants.empty_log(database):  # erasing a patient may have been killed there
+            logger.info("the database's log is read by others, and holds for a while what was erased")
     for leftover in archive.spool.iterdir():
         if leftover.stat().st_mtime < before:
             leftover.unlink()

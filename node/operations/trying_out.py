@@ -27,7 +27,8 @@ from db.database import Database, Row
 
 from ..errors import Refused
 from ..inbound.files import spool_file
-from ..inbound.inbox import LOCAL, Inbox, Source, looked_at
+from ..inbound.header import looked_at
+from ..inbound.inbox import LOCAL, Inbox, Source
 from ..inbound.kinds import kind_of
 from ..networks import Networks
 from ..study.facts import UNREADABLE

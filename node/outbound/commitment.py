@@ -10,11 +10,13 @@ import contextlib
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
+from pynetdicom.dsutils import decode
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from db import commitments
@@ -60,20 +62,42 @@ class Taken:
     sentence: str = ""
 
 
-def take(database: Database, event: evt.Event, of: Collection[str]) -> Taken:
+@dataclass(frozen=True)
+class Notice:
+    """An N-EVENT-REPORT, as it came.
+
+    Attributes:
+        information: the event information, encoded.
+    """
+
+    sop_instance: str
+    event_type: int | None
+    information: bytes
+    transfer_syntax: UID
+
+    @classmethod
+    def of(cls, event: evt.Event) -> Notice:
+        """That of an EVT_N_EVENT_REPORT."""
+        asked = event.request
+        information = asked.EventInformation.getvalue() if asked.EventInformation else b""
+        return cls(str(asked.AffectedSOPInstanceUID), event.event_type, information, event.context.transfer_syntax)
+
+
+def take(database: Database, notice: Notice, of: Collection[str]) -> Taken:
     """Take in an N-EVENT-REPORT: Success means that it is committed to the database.
 
     Args:
         of: the destinations that the caller may speak for.
     """
-    if event.request.AffectedSOPInstanceUID != StorageCommitmentPushModelInstance:
+    if notice.sop_instance != StorageCommitmentPushModelInstance:
         sentence = "the report is not about the Storage Commitment Push Model's one instance"
         return Taken(NO_SUCH_INSTANCE, "commitment-unreadable", sentence)
-    if event.event_type not in EVENT_TYPES:
-        sentence = f"event type {event.event_type} is none of storage commitment"
+    if notice.event_type not in EVENT_TYPES:
+        sentence = f"event type {notice.event_type} is none of storage commitment"
         return Taken(NO_SUCH_EVENT_TYPE, "commitment-unreadable", sentence)
     try:
-        report = read(event.event_information)
+        syntax = notice.transfer_syntax
+        report = read(decode(BytesIO(notice.information), syntax.is_implicit_VR, syntax.is_little_endian))
     except Exception as error:  # noqa: BLE001 - the edge of a handler: pydicom raises whatever garbage leads it to
         sentence = f"the report on a storage commitment cannot be read ({type(error).__name__})"
         return Taken(INVALID_ARGUMENT, "commitment-unreadable", sentence)
@@ -118,7 +142,7 @@ def connect(target: Target, ae_title: str, database: Database, timeout_seconds: 
     """
 
     def reported(event: evt.Event) -> tuple[int, None]:
-        taken = take(database, event, (target.name,))
+        taken = take(database, Notice.of(event), (target.name,))
         if taken.code:
             logger.warning("storage commitment: %s: %s: %s", target.name, taken.code, taken.sentence)
         return taken.status, None

@@ -15,7 +15,7 @@ from typing import Literal
 from pydicom.dataset import Dataset
 
 from ..errors import Refused
-from ..inbound.inbox import UID_PATTERN
+from ..inbound.header import UID_PATTERN
 from ..objects.characters import UNREADABLE, texts
 
 STUDY_KEYS = (

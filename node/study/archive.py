@@ -53,6 +53,16 @@ class Archive:
         """A name in the spool that nobody has."""
         return self.spool / f"{secrets.token_hex(16)}{SUFFIX}"
 
+    def new_path(self, kind: str, shelf: str = "") -> str:
+        """A path that nobody has, for a file of today.
+
+        Args:
+            kind: "store" or "results".
+            shelf: the folder of the day, two hexadecimal digits; empty: any.
+        """
+        name = shelf + secrets.token_hex(16)[len(shelf) :]
+        return f"{kind}/{datetime.now(UTC):%Y-%m-%d}/{name[:2]}/{name}{SUFFIX}"
+
     def keep(self, spooled: Path, descriptor: int) -> str:
         """Move a spooled file into the store, durably.
 
@@ -64,7 +74,7 @@ class Archive:
             Its path, relative to the home folder.
         """
         os.fdatasync(descriptor)
-        return self._publish(spooled, "store")
+        return self._publish(spooled, self.new_path("store"))
 
     def write_result(self, data: bytes) -> str:
         """Keep the bytes of a result, durably; its path relative to the home folder."""
@@ -73,19 +83,39 @@ class Archive:
             stream.write(data)
             stream.flush()
             os.fdatasync(stream.fileno())
-        return self._publish(spooled, "results")
+        return self._publish(spooled, self.new_path("results"))
 
-    def _publish(self, spooled: Path, kind: str) -> str:
-        name = secrets.token_hex(16)
-        folder = self.home / kind / datetime.now(UTC).strftime("%Y-%m-%d") / name[:2]
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for made in (folder.parent, folder.parent.parent):
-                sync_folder(made)
-        target = folder / f"{name}{SUFFIX}"
-        spooled.rename(target)
-        sync_folder(folder)
-        return target.relative_to(self.home).as_posix()
+    def publish(self, files: Iterable[tuple[Path, str]]) -> dict[str, OSError]:
+        """Give files their names, durably: each folder is synchronized once for all of them.
+
+        Args:
+            files: in the spool, with what is in them on the disk already; and the path that each gets.
+
+        Returns:
+            Of each that is not safe under its name: its path, and why.
+        """
+        failed: dict[str, OSError] = {}
+        folders: dict[Path, list[str]] = {}
+        for spooled, path in files:
+            target = self.at(path)
+            try:
+                _make(target.parent)
+                spooled.rename(target)
+            except OSError as error:
+                failed[path] = error
+            else:
+                folders.setdefault(target.parent, []).append(path)
+        for folder, paths in folders.items():
+            try:
+                sync_folder(folder)
+            except OSError as error:  # it is not tried again: the kernel says so once, and forgets
+                failed |= dict.fromkeys(paths, error)
+        return failed
+
+    def _publish(self, spooled: Path, path: str) -> str:
+        for error in self.publish([(spooled, path)]).values():
+            raise error
+        return path
 
     def discard(self, path: str) -> None:
         """Remove a file that no row names."""
@@ -110,6 +140,14 @@ class Archive:
         folders = sorted((self.home / kind).iterdir(), reverse=True)[: days + 1]
         for folder in folders:
             yield from folder.rglob(f"*{SUFFIX}")
+
+
+def _make(folder: Path) -> None:
+    """The folder of a day and a shelf."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for above in (folder.parent, folder.parent.parent):
+            sync_folder(above)
 
 
 def sync_folder(folder: Path) -> None:

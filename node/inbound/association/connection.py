@@ -1,0 +1,223 @@
+"""Bytes of a peer, each with a deadline on a clock that nobody sets back; over a socket, with TLS or without."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Callable
+
+from . import pdu
+from .pdu import HEADER_BYTES, Reason, Violation
+
+#: a PDU that has begun is over within so long, or within its length at this rate
+PDU_SECONDS = 10.0
+LEAST_BYTES_PER_SECOND = 64 * 1024
+#: our own answers are small: a peer that does not take one for so long has gone
+SEND_SECONDS = 30.0
+#: how long a peer may take to close after our last word, so that it reads that word
+LINGER_SECONDS = 2.0
+FIRST_BUFFER = 4096
+#: holds some P-DATA-TF, so that one read brings several, and a PDU is rarely moved
+BUFFER = 1 << 19
+
+
+class Ended(Exception):
+    """The connection is over: closed or broken by the peer, or shut here."""
+
+    CLOSED = "it was closed"
+
+
+class TooSlow(Exception):
+    """Nothing more came in time."""
+
+
+class Connection:
+    """One connection. `shut` may be called by another thread; the rest is for the thread that serves it.
+
+    Attributes:
+        touched: when something came or was sent, by `clock`.
+    """
+
+    def __init__(self, connected: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
+        self.socket, self.clock = connected, clock
+        self._view = memoryview(bytearray(FIRST_BUFFER))
+        self._begin = self._end = 0
+        self.touched = self._begun = clock()
+
+    # ------------------------------------------------------------------ reading
+
+    def buffered(self) -> memoryview:
+        """What came and was not taken; holds until `more`."""
+        return self._view[self._begin : self._end]
+
+    def pdu(self, longest: int) -> tuple[int, memoryview] | None:
+        """Take the next PDU, if all of it is there: its type and its body, which holds until `more`.
+
+        Args:
+            longest: P-DATA-TF that we offered to take.
+
+        Raises:
+            Violation: a peer may not send this one; noticed as soon as its header is there.
+        """
+        begin = self._begin + HEADER_BYTES
+        if begin > self._end:
+            return None
+        kind, length = pdu.header(self._view, self._begin)
+        pdu.require(kind, length, longest)
+        if begin + length > self._end:
+            return None
+        self._begin, self._begun = begin + length, self.touched
+        return kind, self._view[begin : begin + length]
+
+    def more(self, until: float) -> None:
+        """Wait for more bytes, at least one.
+
+        Args:
+            until: when at the latest, by `clock`; a PDU that has begun may have a deadline before.
+
+        Raises:
+            TooSlow, Ended.
+        """
+        there = self._end - self._begin
+        if there >= HEADER_BYTES:
+            _, length = pdu.header(self._view, self._begin)
+            until = min(until, self._begun + max(PDU_SECONDS, length / LEAST_BYTES_PER_SECOND))
+        elif there:
+            until = min(until, self._begun + PDU_SECONDS)
+        self._make_room()
+        got = self._receive(until)
+        self.touched = self.clock()
+        if not there:
+            self._begun = self.touched
+        self._end += got
+
+    def request(self, until: float) -> bytes:
+        """The A-ASSOCIATE-RQ with which a connection has to begin, whole.
+
+        Raises:
+            Violation: another PDU, or one that is too long.
+            NotDicom: what came is no PDU.
+            TooSlow, Ended.
+        """
+        while not (whole := self._request()):
+            self.more(until)
+        return whole
+
+    def _request(self) -> bytes:
+        head = bytes(self.buffered()[:HEADER_BYTES])
+        if head and (not pdu.Type.ASSOCIATE_RQ <= head[0] <= pdu.Type.ABORT or any(head[1:2])):
+            raise NotDicom(bytes(self.buffered()[:64]))
+        if head and head[0] != pdu.Type.ASSOCIATE_RQ:
+            name = pdu.Type(head[0]).name
+            raise Violation(Reason.UNEXPECTED_PDU, "bad-pdu", f"the connection began with {name}, not with a request")
+        if len(head) < HEADER_BYTES:
+            return b""
+        _, length = pdu.header(head)
+        if length > pdu.LONGEST_REQUEST:
+            raise Violation(
+                Reason.INVALID_PARAMETER, "request-too-long", "the association request announces more than 1 MiB"
+            )
+        if self._end - self._begin < HEADER_BYTES + length:
+            return b""
+        whole = bytes(self.buffered()[: HEADER_BYTES + length])
+        self._begin += len(whole)
+        return whole
+
+    def widen(self) -> None:
+        """Get ready for data sets; until here a connection costs little memory."""
+        self._grow(BUFFER)
+
+    def _grow(self, size: int) -> None:
+        there = self.buffered()
+        wider = memoryview(bytearray(size))
+        wider[: len(there)] = there
+        self._view, self._begin, self._end = wider, 0, len(there)
+
+    def _make_room(self) -> None:
+        """Move what is left to the front; a request grows its buffer as it comes, whatever it announced."""
+        if self._begin == self._end:
+            self._begin = self._end = 0
+        elif self._begin:
+            left = self.buffered()
+            self._view[: len(left)] = left
+            self._begin, self._end = 0, len(left)
+        if self._end == len(self._view):
+            self._grow(2 * len(self._view))
+
+    def _receive(self, until: float) -> int:
+        left = until - self.clock()
+        if left <= 0:
+            raise TooSlow
+        try:
+            self.socket.settimeout(left)
+            got = self.socket.recv_into(self._view[self._end :])
+        except TimeoutError:
+            raise TooSlow from None
+        except (OSError, ValueError) as error:  # ValueError: TLS on a connection that was shut
+            raise Ended(getattr(error, "strerror", None) or type(error).__name__) from error
+        if not got:
+            raise Ended(Ended.CLOSED)
+        return got
+
+    # ------------------------------------------------------------------ writing
+
+    def send(self, data: bytes) -> None:
+        """Send all of it at once.
+
+        Raises:
+            TooSlow, Ended.
+        """
+        try:
+            self.socket.settimeout(SEND_SECONDS)
+            self.socket.sendall(data)
+        except TimeoutError:
+            raise TooSlow from None
+        except (OSError, ValueError) as error:
+            raise Ended(getattr(error, "strerror", None) or type(error).__name__) from error
+        self.touched = self.clock()
+
+    def finish(self, last: bytes = b"") -> None:
+        """Say the last word, give the peer time to read it, and close; without a last word, close at once.
+
+        Bytes that nobody reads would have the system reset the connection, and the last word with it.
+        """
+        with contextlib.suppress(TooSlow, Ended, OSError, ValueError), contextlib.ExitStack() as closing:
+            closing.callback(self.close)
+            if last:
+                self.send(last)
+                self._part()
+
+    def _part(self) -> None:
+        until = self.clock() + LINGER_SECONDS
+        if isinstance(self.socket, ssl.SSLSocket):
+            self.socket.settimeout(LINGER_SECONDS)
+            self.socket = self.socket.unwrap()
+        self.socket.shutdown(socket.SHUT_WR)
+        self._begin = self._end = 0
+        for _ in range(256):
+            self._receive(until)
+
+    def close(self) -> None:
+        """Close at once."""
+        with contextlib.suppress(OSError):
+            self.socket.close()
+
+
+class NotDicom(Exception):
+    """What came first is no PDU.
+
+    Attributes:
+        began: its first bytes.
+    """
+
+    def __init__(self, began: bytes) -> None:
+        super().__init__(began)
+        self.began = began
+
+
+def shut(connected: socket.socket, how: int = socket.SHUT_RDWR) -> None:
+    """Have whoever waits at a socket notice that it is over; from any thread, also where TLS is on it."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connected, how)  # SSLSocket's own would take TLS away from under its reader

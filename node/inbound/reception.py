@@ -1,0 +1,208 @@
+"""From a connection to an association: the request is read and judged, and one of the two loops begins."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pynetdicom import AE, evt
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from .association import pdu, request, stock
+from .association.connection import Connection, Ended, NotDicom, TooSlow
+from .association.negotiation import negotiate
+from .association.pdu import Violation
+from .association.request import Rejected, Request
+from .association.serving import Serving, Terms
+from .desk import Desk
+from .guests import Guest, Guests, Seat
+from .ledger import Ledger
+from .listener import GAVE_WAY
+from .peers import printable
+
+logger = logging.getLogger(__name__)
+
+#: until the association request is there, whole
+REQUEST_SECONDS = 10.0
+#: PS3.8 9.3.4: rejected-transient, by the presentation-related service provider, local limit exceeded
+NO_ROOM = (2, 3, 2)
+TRANSFER_SYNTAX_NOT_SUPPORTED = 0x04
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for an association.
+
+    Attributes:
+        ae_title: as it says itself; not fit to be shown.
+        called: the AE title that it calls.
+        proposed: abstract syntaxes.
+        socket: of the connection; an ssl.SSLSocket where it came over TLS.
+    """
+
+    address: str
+    ae_title: str
+    called: str
+    proposed: frozenset[str]
+    socket: socket.socket
+
+    @property
+    def shown(self) -> str:
+        """Its AE title, fit to be shown."""
+        return printable(self.ae_title)
+
+    @property
+    def only_reports(self) -> bool:
+        """Whether it proposes to report on storage commitment, and nothing that makes work."""
+        return self.proposed - {Verification} == {StorageCommitmentPushModel}
+
+    @property
+    def would_send(self) -> bool:
+        """Whether it proposes anything but C-ECHO and reports on storage commitment, which need no room."""
+        return bool(self.proposed - {Verification, StorageCommitmentPushModel})
+
+
+class Reception:
+    """Serves connections, each on its own thread.
+
+    Args:
+        ae: who we are, and how long PDUs may be.
+        admit: the presentation contexts that a caller is offered; raises Rejected.
+        desk: what serves an admitted caller.
+        loop: "own" or "pynetdicom".
+    """
+
+    def __init__(
+        self,
+        ae: AE,
+        guests: Guests,
+        ledger: Ledger,
+        terms: Terms,
+        admit: Callable[[Caller], Sequence[PresentationContext]],
+        desk: Callable[[Caller], Desk],
+        loop: str,
+    ) -> None:
+        self._ae, self._guests, self._ledger, self._terms = ae, guests, ledger, terms
+        self._admit, self._desk, self._loop = admit, desk, loop
+
+    def serve(self, guest: Guest, connected: socket.socket) -> None:
+        """One connection, to its end."""
+        connection = Connection(connected)
+        shown, last = "", b""
+        try:
+            asked = request.parse(connection.request(connection.clock() + REQUEST_SECONDS))
+            caller = Caller(guest.address, asked.calling, asked.called, asked.proposed, connected)
+            shown = caller.shown
+            offered = self._admit(caller)
+            self._sit(guest)
+            if self._loop == "own":
+                self._own(connection, asked, offered, caller)
+            else:
+                self._stock(guest, connection, asked, offered, caller)
+        except Rejected as rejected:
+            last = pdu.reject(*rejected.reason)
+            self._count(guest, shown, rejected.code, rejected.sentence)
+        except Violation as violation:
+            last = pdu.abort(violation.reason)
+            self._count(guest, shown, violation.code, violation.sentence)
+        except NotDicom as error:
+            began = printable(error.began.decode("ascii", "replace"))
+            self._count(guest, "", "not-dicom", f"the connection does not speak DICOM: it began with {began!r}")
+        except TooSlow:
+            sentence = f"the connection sent no association request within {REQUEST_SECONDS:.0f} s"
+            self._count(guest, "", "no-request", sentence)
+        except Ended as error:
+            self._count(guest, shown, *(GAVE_WAY if guest.gave_way else _left(str(error))))
+        finally:
+            connection.finish(last)
+
+    def _sit(self, guest: Guest) -> None:
+        seat = self._guests.sit(guest)
+        if seat is Seat.FULL:
+            raise Rejected(NO_ROOM, "too-many-associations", "as many associations as may be are open already")
+        if seat is Seat.GONE:
+            raise Ended
+
+    def _count(self, guest: Guest, shown: str, code: str, sentence: str) -> None:
+        logger.info("connection of %s %s ended: %s", guest.address, shown, code)
+        self._ledger.count(guest.address, shown, code, sentence)
+
+    # ------------------------------------------------------------------ the loops
+
+    def _own(
+        self, connection: Connection, asked: Request, offered: Sequence[PresentationContext], caller: Caller
+    ) -> None:
+        agreed = negotiate(self._ae, asked, offered)
+        served = {context.abstract_syntax for context in agreed.contexts.values()}
+        self._note(caller, served, agreed.declined)
+        connection.send(agreed.answer)
+        serving = Serving(connection, agreed, self._desk(caller), self._terms)
+        try:
+            serving.run()
+        except Violation as violation:
+            code, sentence = violation.code, violation.sentence
+        except TooSlow:
+            code, sentence = self._silent(serving)
+        except Ended:
+            if not serving.is_inside:
+                return  # rude, and common
+            code, sentence = "broke-off", "the connection ended inside an object; it was not stored"
+        else:
+            return
+        logger.info("association of %s %s ended: %s", caller.address, caller.shown, code)
+        self._ledger.count(caller.address, caller.shown, code, sentence)
+
+    def _silent(self, serving: Serving) -> tuple[str, str]:
+        if serving.is_inside:
+            return "too-slow", "an object came too slowly, or not to its end; it was not stored"
+        return "idle", f"nothing came on the association for {self._terms.idle_seconds:g} s"
+
+    def _stock(
+        self,
+        guest: Guest,
+        connection: Connection,
+        asked: Request,
+        offered: Sequence[PresentationContext],
+        caller: Caller,
+    ) -> None:
+        desk = self._desk(caller)
+
+        def accepted(event: Any) -> None:
+            served = {str(context.abstract_syntax) for context in event.assoc.accepted_contexts}
+            self._note(caller, served, event.assoc.rejected_contexts)
+
+        def begun(end: Callable[[], None]) -> None:
+            guest.end = end
+
+        handlers = [
+            (evt.EVT_ACCEPTED, accepted),
+            (evt.EVT_C_STORE, desk.stock_store),
+            (evt.EVT_N_EVENT_REPORT, desk.stock_report),
+        ]
+        ahead = asked.pdu + bytes(connection.buffered())
+        stock.serve(self._ae, ahead, offered, connection.socket, handlers, begun)
+
+    def _note(self, caller: Caller, served: set[str], declined: Iterable[PresentationContext]) -> None:
+        """Count an association, and what the caller proposed and got no presentation context for."""
+        self._ledger.tally(caller.ae_title, associations=1)
+        for context in declined:
+            if str(context.abstract_syntax) in served:
+                continue
+            served.add(str(context.abstract_syntax))
+            name = printable(str(getattr(context.abstract_syntax, "name", context.abstract_syntax)))
+            code, sentence = "sop-class-refused", f"{name} is not accepted from this peer"
+            if context.result == TRANSFER_SYNTAX_NOT_SUPPORTED:
+                proposed = ", ".join(printable(uid.name) for uid in context.transfer_syntax)
+                code = "transfer-syntax-refused"
+                sentence = f"{name} was offered only as {proposed}, which we do not take"
+            self._ledger.count(caller.address, caller.shown, code, sentence)
+
+
+def _left(why: str) -> tuple[str, str]:
+    if why == Ended.CLOSED:
+        return "no-request", "the connection was closed without a request (a health check, or a port scan)"
+    return "no-request", f"the connection broke before a request: {why}"

@@ -1,0 +1,84 @@
+"""Do for many at once what costs as much for one: a group commit.
+
+Who comes while nobody is at it begins at once, with what is there; who comes meanwhile waits, and the next batch is all
+who wait when this one is done. So one association waits for nobody, and of four, three share what the fourth waits for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Place(Generic[Item, Outcome]):
+    """One who waits, or leads the next batch."""
+
+    item: Item
+    told: threading.Event = field(default_factory=threading.Event)
+    leads: bool = False
+    outcomes: list[Outcome] = field(default_factory=list)
+    """one, or none where the batch came to nothing"""
+
+
+class Together(Generic[Item, Outcome]):
+    """Batches, one at a time, made by the threads themselves.
+
+    Args:
+        batch: does it for all of them, in order; an exception says that it was done for none.
+        alone: does it for one; what it raises is that one's.
+    """
+
+    def __init__(self, batch: Callable[[Sequence[Item]], Sequence[Outcome]], alone: Callable[[Item], Outcome]) -> None:
+        self._batch, self._alone = batch, alone
+        self._lock = threading.Lock()
+        self._waiting: list[_Place[Item, Outcome]] = []
+        self._busy = False
+
+    def do(self, item: Item) -> Outcome:
+        """Have it done for one, with all who wait.
+
+        A batch that comes to nothing is taken apart: each of it goes alone, in its own thread, so that one that
+        cannot be done harms nobody beside it.
+        """
+        mine: _Place[Item, Outcome] = _Place(item)
+        with self._lock:
+            self._waiting.append(mine)
+            mine.leads, self._busy = not self._busy, True
+        if not mine.leads:
+            mine.told.wait()
+        if mine.leads:
+            self._lead()
+        return mine.outcomes[0] if mine.outcomes else self._alone(item)
+
+    def _lead(self) -> None:
+        with self._lock:
+            batch, self._waiting = self._waiting, []
+        try:
+            for one, outcome in zip(batch, self._batch([one.item for one in batch]), strict=True):
+                one.outcomes.append(outcome)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the one whose fault it is meets it again alone
+            logger.info("a batch of %d is taken apart: %s", len(batch), type(error).__name__)
+            for one in batch:
+                one.outcomes.clear()
+        finally:
+            self._pass_on()
+            for one in batch:
+                one.told.set()
+
+    def _pass_on(self) -> None:
+        """Let the first of those who came meanwhile lead, before the results of this batch are looked at."""
+        with self._lock:
+            if self._waiting:
+                self._waiting[0].leads = True
+                self._waiting[0].told.set()
+            else:
+                self._busy = False
