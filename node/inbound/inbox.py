@@ -53,8 +53,6 @@ NOT_TAUGHT = (
     "to let it teach, set may_send_labels = true in its [[peer]]"
 )
 UID_PATTERN = re.compile(r"[0-9.]{1,64}")
-
-
 #: the address of what comes from this machine's own disks
 LOCAL = "local"
 
@@ -74,11 +72,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Inbox:
-    """The way in.
-
-    Attributes:
-        attempts: of the jobs that read labels.
-    """
+    """The way in; `attempts`: of the jobs that read labels."""
 
     archive: Archive
     database: Database
