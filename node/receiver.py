@@ -17,6 +17,7 @@ from db import pauses
 from db.database import Database, DatabaseUnreachable
 
 from .inbound import syntaxes
+from .inbound.association.connection import PATIENCE, Patience
 from .inbound.association.request import Rejected
 from .inbound.association.serving import Answer, Report, Terms
 from .inbound.desk import Desk
@@ -63,6 +64,7 @@ class Door:
     waiting_connections: int = 200
     largest_bytes: int = 8_000_000_000
     loop: str = "own"
+    patience: Patience = PATIENCE
 
 
 class Receiver:
@@ -118,6 +120,7 @@ class Receiver:
             self.guests,
             self.ledger,
             Terms(self._door.idle_seconds, self._door.max_pdu_bytes, self._ending.is_set),
+            self._door.patience,
             self._admit,
             self._desk,
             self._door.loop,

@@ -13,9 +13,9 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from .association import pdu, request, stock
-from .association.connection import Connection, Ended, NotDicom, TooSlow
+from .association.connection import Connection, Ended, NotDicom, Patience, TooSlow
 from .association.negotiation import negotiate
-from .association.pdu import Violation
+from .association.pdu import Reason, Violation
 from .association.request import Rejected, Request
 from .association.serving import Serving, Terms
 from .desk import Desk
@@ -26,8 +26,6 @@ from .peers import printable
 
 logger = logging.getLogger(__name__)
 
-#: until the association request is there, whole
-REQUEST_SECONDS = 10.0
 #: PS3.8 9.3.4: rejected-transient, by the presentation-related service provider, local limit exceeded
 NO_ROOM = (2, 3, 2)
 TRANSFER_SYNTAX_NOT_SUPPORTED = 0x04
@@ -82,25 +80,27 @@ class Reception:
         guests: Guests,
         ledger: Ledger,
         terms: Terms,
+        patience: Patience,
         admit: Callable[[Caller], Sequence[PresentationContext]],
         desk: Callable[[Caller], Desk],
         loop: str,
     ) -> None:
-        self._ae, self._guests, self._ledger, self._terms = ae, guests, ledger, terms
+        self._ae, self._guests, self._ledger = ae, guests, ledger
+        self._terms, self._patience = terms, patience
         self._admit, self._desk, self._loop = admit, desk, loop
 
     def serve(self, guest: Guest, connected: socket.socket) -> None:
         """One connection, to its end."""
-        connection = Connection(connected)
+        connection = Connection(connected, self._patience)
         shown, last = "", b""
         try:
-            asked = request.parse(connection.request(connection.clock() + REQUEST_SECONDS))
+            asked = request.parse(connection.request())
             caller = Caller(guest.address, asked.calling, asked.called, asked.proposed, connected)
             shown = caller.shown
             offered = self._admit(caller)
             self._sit(guest)
             if self._loop == "own":
-                self._own(connection, asked, offered, caller)
+                last = self._own(connection, asked, offered, caller)
             else:
                 self._stock(guest, connection, asked, offered, caller)
         except Rejected as rejected:
@@ -113,7 +113,7 @@ class Reception:
             began = printable(error.began.decode("ascii", "replace"))
             self._count(guest, "", "not-dicom", f"the connection does not speak DICOM: it began with {began!r}")
         except TooSlow:
-            sentence = f"the connection sent no association request within {REQUEST_SECONDS:.0f} s"
+            sentence = f"the connection sent no association request within {self._patience.request:g} s"
             self._count(guest, "", "no-request", sentence)
         except Ended as error:
             self._count(guest, shown, *(GAVE_WAY if guest.gave_way else _left(str(error))))
@@ -127,34 +127,32 @@ class Reception:
         if seat is Seat.GONE:
             raise Ended
 
-    def _count(self, guest: Guest, shown: str, code: str, sentence: str) -> None:
-        logger.info("connection of %s %s ended: %s", guest.address, shown, code)
-        self._ledger.count(guest.address, shown, code, sentence)
+    def _count(self, who: Guest | Caller, shown: str, code: str, sentence: str) -> None:
+        logger.info("connection of %s %s ended: %s", who.address, shown, code)
+        self._ledger.count(who.address, shown, code, sentence)
 
     # ------------------------------------------------------------------ the loops
 
     def _own(
         self, connection: Connection, asked: Request, offered: Sequence[PresentationContext], caller: Caller
-    ) -> None:
+    ) -> bytes:
+        """Serve it; the last word that is owed to the caller."""
         agreed = negotiate(self._ae, asked, offered)
         served = {context.abstract_syntax for context in agreed.contexts.values()}
         self._note(caller, served, agreed.declined)
         connection.send(agreed.answer)
         serving = Serving(connection, agreed, self._desk(caller), self._terms)
         try:
-            serving.run()
-        except Violation as violation:
-            code, sentence = violation.code, violation.sentence
+            return serving.run()
         except TooSlow:
-            code, sentence = self._silent(serving)
+            self._count(caller, caller.shown, *self._silent(serving))
         except Ended:
-            if not serving.is_inside:
-                return  # rude, and common
-            code, sentence = "broke-off", "the connection ended inside an object; it was not stored"
-        else:
-            return
-        logger.info("association of %s %s ended: %s", caller.address, caller.shown, code)
-        self._ledger.count(caller.address, caller.shown, code, sentence)
+            if not self._terms.stopping():
+                if serving.is_inside:  # between messages it is rude, and common
+                    sentence = "the connection ended inside an object; it was not stored"
+                    self._count(caller, caller.shown, "broke-off", sentence)
+                return b""
+        return pdu.abort(Reason.NOT_SPECIFIED)
 
     def _silent(self, serving: Serving) -> tuple[str, str]:
         if serving.is_inside:
@@ -183,8 +181,7 @@ class Reception:
             (evt.EVT_C_STORE, desk.stock_store),
             (evt.EVT_N_EVENT_REPORT, desk.stock_report),
         ]
-        ahead = asked.pdu + bytes(connection.buffered())
-        stock.serve(self._ae, ahead, offered, connection.socket, handlers, begun)
+        stock.serve(self._ae, asked, offered, connection, handlers, begun)
 
     def _note(self, caller: Caller, served: set[str], declined: Iterable[PresentationContext]) -> None:
         """Count an association, and what the caller proposed and got no presentation context for."""

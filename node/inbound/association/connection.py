@@ -7,17 +7,13 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from . import pdu
 from .pdu import HEADER_BYTES, Reason, Violation
 
-#: a PDU that has begun is over within so long, or within its length at this rate
-PDU_SECONDS = 10.0
+#: a PDU that has begun is over within `Patience.pdu_seconds`, or within its length at this rate
 LEAST_BYTES_PER_SECOND = 64 * 1024
-#: our own answers are small: a peer that does not take one for so long has gone
-SEND_SECONDS = 30.0
-#: how long a peer may take to close after our last word, so that it reads that word
-LINGER_SECONDS = 2.0
 FIRST_BUFFER = 4096
 #: holds some P-DATA-TF, so that one read brings several, and a PDU is rarely moved
 BUFFER = 1 << 19
@@ -33,6 +29,26 @@ class TooSlow(Exception):
     """Nothing more came in time."""
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long a peer may take, in seconds.
+
+    Attributes:
+        request: until its association request is there, whole.
+        pdu: from the first byte of a PDU to its last, where its length is no reason to wait longer.
+        sending: until it takes an answer; ours are small.
+        closing: until it closes after our last word, so that it reads that word.
+    """
+
+    request: float = 10.0
+    pdu: float = 10.0
+    sending: float = 30.0
+    closing: float = 2.0
+
+
+PATIENCE = Patience()
+
+
 class Connection:
     """One connection. `shut` may be called by another thread; the rest is for the thread that serves it.
 
@@ -40,8 +56,10 @@ class Connection:
         touched: when something came or was sent, by `clock`.
     """
 
-    def __init__(self, connected: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
-        self.socket, self.clock = connected, clock
+    def __init__(
+        self, connected: socket.socket, patience: Patience = PATIENCE, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.socket, self.patience, self.clock = connected, patience, clock
         self._view = memoryview(bytearray(FIRST_BUFFER))
         self._begin = self._end = 0
         self.touched = self._begun = clock()
@@ -83,9 +101,9 @@ class Connection:
         there = self._end - self._begin
         if there >= HEADER_BYTES:
             _, length = pdu.header(self._view, self._begin)
-            until = min(until, self._begun + max(PDU_SECONDS, length / LEAST_BYTES_PER_SECOND))
+            until = min(until, self._begun + max(self.patience.pdu, length / LEAST_BYTES_PER_SECOND))
         elif there:
-            until = min(until, self._begun + PDU_SECONDS)
+            until = min(until, self._begun + self.patience.pdu)
         self._make_room()
         got = self._receive(until)
         self.touched = self.clock()
@@ -93,7 +111,7 @@ class Connection:
             self._begun = self.touched
         self._end += got
 
-    def request(self, until: float) -> bytes:
+    def request(self) -> bytes:
         """The A-ASSOCIATE-RQ with which a connection has to begin, whole.
 
         Raises:
@@ -101,6 +119,7 @@ class Connection:
             NotDicom: what came is no PDU.
             TooSlow, Ended.
         """
+        until = self.clock() + self.patience.request
         while not (whole := self._request()):
             self.more(until)
         return whole
@@ -109,6 +128,8 @@ class Connection:
         head = bytes(self.buffered()[:HEADER_BYTES])
         if head and (not pdu.Type.ASSOCIATE_RQ <= head[0] <= pdu.Type.ABORT or any(head[1:2])):
             raise NotDicom(bytes(self.buffered()[:64]))
+        if head and head[0] == pdu.Type.ABORT:
+            raise Ended("it was aborted")
         if head and head[0] != pdu.Type.ASSOCIATE_RQ:
             name = pdu.Type(head[0]).name
             raise Violation(Reason.UNEXPECTED_PDU, "bad-pdu", f"the connection began with {name}, not with a request")
@@ -170,7 +191,7 @@ class Connection:
             TooSlow, Ended.
         """
         try:
-            self.socket.settimeout(SEND_SECONDS)
+            self.socket.settimeout(self.patience.sending)
             self.socket.sendall(data)
         except TimeoutError:
             raise TooSlow from None
@@ -190,9 +211,9 @@ class Connection:
                 self._part()
 
     def _part(self) -> None:
-        until = self.clock() + LINGER_SECONDS
+        until = self.clock() + self.patience.closing
         if isinstance(self.socket, ssl.SSLSocket):
-            self.socket.settimeout(LINGER_SECONDS)
+            self.socket.settimeout(self.patience.closing)
             self.socket = self.socket.unwrap()
         self.socket.shutdown(socket.SHUT_WR)
         self._begin = self._end = 0

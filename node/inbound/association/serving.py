@@ -13,7 +13,7 @@ from ...errors import NodeError
 from . import command as commands
 from . import pdu
 from .command import Command, Field
-from .connection import Connection, Ended
+from .connection import Connection
 from .data_set import InMemory, Nowhere, Spooled, file_meta
 from .message import Message, Messages
 from .negotiation import Agreed, Context
@@ -126,36 +126,30 @@ class Serving:
         self._data_set: DataSet | None = None
         self._since = connection.clock()  # when the message that comes began
 
-    def run(self) -> None:
-        """Serve until the association ends; on return the connection is closed, and the spool has nothing of it.
+    def run(self) -> bytes:
+        """Serve until the association ends, however it ends; the spool has nothing of it then.
+
+        Returns:
+            The last word that is owed to the peer; none where the peer is gone.
 
         Raises:
-            Violation: the peer broke the protocol, and was told so; to be counted.
-            TooSlow, Ended: it said nothing for too long, or went without a word; likewise.
+            Violation: the peer broke the protocol.
+            TooSlow, Ended: it said nothing for too long, or went without a word.
         """
-        last = pdu.abort(Reason.NOT_SPECIFIED)
         try:
             self._connection.widen()
-            last = self._serve()
-        except Violation as violation:
-            last = pdu.abort(violation.reason)
-            raise
-        except Ended:
-            if not self._terms.stopping():
-                last = b""
-                raise
+            return self._serve()
         finally:
             if self._data_set is not None:
                 self._data_set.discard()
-            self._connection.finish(last)
 
     @property
     def is_inside(self) -> bool:
-        """Whether a message has begun that is not complete."""
-        return not self._messages.is_between
+        """Whether something has begun that is not complete."""
+        return not self._messages.is_between or bool(self._connection.buffered())
 
     def _serve(self) -> bytes:
-        """Take one PDU after the other; the last word that is owed to the peer."""
+        """Take one PDU after the other."""
         while not (self._terms.stopping() and self._messages.is_between):
             found = self._connection.pdu(self._terms.longest)
             if found is None:

@@ -19,9 +19,10 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from . import pdu
-from .connection import LEAST_BYTES_PER_SECOND, PDU_SECONDS, SEND_SECONDS
+from .connection import LEAST_BYTES_PER_SECOND, Connection, Patience
 from .negotiation import prepared
 from .pdu import HEADER_BYTES, Violation
+from .request import Request
 
 #: of one read
 AT_ONCE = 1 << 17
@@ -30,11 +31,11 @@ AT_ONCE = 1 << 17
 class Socket(AssociationSocket):
     """pynetdicom's transport, with deadlines, poll, and bytes that were read before."""
 
-    def __init__(self, assoc: Any, connected: socket.socket, ahead: bytes, longest: int) -> None:
+    def __init__(self, assoc: Any, connected: socket.socket, ahead: bytes, longest: int, patience: Patience) -> None:
         super().__init__(assoc, client_socket=connected)
         self._ahead, self._longest = bytearray(ahead), longest
         self._is_request, self._is_header = True, True
-        self._until = 0.0
+        self._patience, self._until = patience, 0.0
 
     @property
     def ready(self) -> bool:
@@ -52,7 +53,7 @@ class Socket(AssociationSocket):
         """The header of a PDU, then its body; raises OSError where it is too long or takes too long."""
         is_header, self._is_header = self._is_header, not self._is_header
         if is_header:
-            self._until = time.monotonic() + PDU_SECONDS
+            self._until = time.monotonic() + self._patience.pdu
         came, self._ahead = self._ahead[:nr_bytes], self._ahead[nr_bytes:]
         while len(came) < nr_bytes:
             left = self._until - time.monotonic()
@@ -74,31 +75,32 @@ class Socket(AssociationSocket):
             except Violation as violation:
                 raise OSError(violation.sentence) from violation
         self._is_request = False
-        self._until = time.monotonic() + max(PDU_SECONDS, length / LEAST_BYTES_PER_SECOND)
+        self._until = time.monotonic() + max(self._patience.pdu, length / LEAST_BYTES_PER_SECOND)
 
     def send(self, bytestream: bytes) -> None:
         if self.socket is not None:
-            self.socket.settimeout(SEND_SECONDS)
+            self.socket.settimeout(self._patience.sending)
         super().send(bytestream)
 
 
 def serve(
     ae: AE,
-    ahead: bytes,
+    request: Request,
     offered: Sequence[PresentationContext],
-    connected: socket.socket,
+    connection: Connection,
     handlers: Sequence[tuple[Any, Callable[..., Any]]],
     begun: Callable[[Callable[[], None]], None],
 ) -> None:
     """Serve an association to its end.
 
     Args:
-        ahead: what was read of the connection: the request, and whatever came with it.
+        request: that was read of the connection.
         handlers: events of pynetdicom's, and what is called for them.
         begun: called with what ends the association, which any thread may call.
     """
-    assoc = prepared(ae, offered)
-    assoc.set_socket(Socket(assoc, connected, ahead, ae.maximum_pdu_size))
+    assoc, connected = prepared(ae, offered), connection.socket
+    ahead = request.pdu + bytes(connection.buffered())
+    assoc.set_socket(Socket(assoc, connected, ahead, ae.maximum_pdu_size, connection.patience))
     assoc.acceptor.address_info = AddressInformation.from_tuple(connected.getsockname())
     assoc.requestor.address_info = AddressInformation.from_tuple(connected.getpeername())
     for event, handler in handlers:
@@ -107,4 +109,4 @@ def serve(
     assoc.start()
     assoc.join()
     if assoc.dul.is_alive():
-        assoc.dul.join(SEND_SECONDS)
+        assoc.dul.join(connection.patience.sending)

@@ -1,0 +1,115 @@
+"""A receiver that hostile callers try: quick to lose patience, and watched for what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from db import refusals
+from db.database import Database, open_database, sqlite_url
+from db.tables import instance
+from node.inbound.association.connection import Patience
+from node.inbound.inbox import Inbox
+from node.inbound.peers import Doorkeeper, KnownPeer
+from node.receiver import Door, Receiver
+from node.study.archive import Archive
+from tests import wire
+from tests.waiting import wait_until
+
+#: long enough for a slow machine, short enough to be waited for
+HASTY = Patience(request=2, pdu=2, sending=5, closing=2)
+NUMBERS = count(1)
+
+
+def new_uid() -> str:
+    return f"1.2.826.0.1.3680043.10.9.2.{next(NUMBERS)}"
+
+
+@dataclass
+class Tried:
+    """A running receiver."""
+
+    receiver: Receiver
+    port: int
+    database: Database
+    archive: Archive
+    before: tuple[int, int] = field(default=(0, 0))
+
+    def good_sender(self) -> None:
+        """A well-behaved association stores an instance, whatever went before."""
+        uid = new_uid()
+        with wire.associated(self.port) as one:
+            one.say(wire.echo() + wire.store(uid))
+            assert [one.status(), one.status()] == [0, 0]
+            one.say(wire.RELEASE)
+            assert wire.said(one.pdu()) == "released"
+        assert self.stored(uid)
+
+    def stored(self, uid: str) -> bool:
+        with self.database.read() as tx:
+            row = tx.execute(sa.select(instance).where(instance.c.sop_uid == uid)).mappings().first()
+        return row is not None and self.archive.at(row["path"]).stat().st_size == row["size"]
+
+    def left(self) -> tuple[int, int]:
+        """Threads, and open sockets and files of the spool."""
+        links = []
+        for one in Path("/proc/self/fd").iterdir():
+            try:
+                links.append(str(one.readlink()))
+            except OSError:  # closed meanwhile
+                continue
+        held = [link for link in links if link.startswith("socket:") or str(self.archive.spool) in link]
+        callers = [one for one in threading.enumerate() if one.name == "caller" or "Acceptor" in one.name]
+        return len(callers), len(held)
+
+    def settled(self) -> None:
+        """A good sender is served, and everything is as it was before the first caller."""
+        self.good_sender()
+        wait_until("nothing is left of the callers", lambda: self.left() <= self.before, 20)
+        wait_until("they are forgotten", lambda: not self.receiver.guests.count)
+        assert list(self.archive.spool.iterdir()) == []
+
+    def counted(self) -> Counter[str]:
+        """How often each code was counted so far."""
+        self.receiver.ledger.flush()
+        found: Counter[str] = Counter()
+        with self.database.read() as tx:
+            for row in refusals.callers(tx):
+                found[row["code"]] += row["count"]
+        return found
+
+    def sentences(self) -> str:
+        self.receiver.ledger.flush()
+        with self.database.read() as tx:
+            return "\n".join(f"{row['ae_title']} {row['sentence']}" for row in refusals.callers(tx))
+
+
+@contextmanager
+def trying(folder: Path, migrated: Path, peers: tuple[KnownPeer, ...] = (), **door: Any) -> Iterator[Tried]:
+    """A receiver on SQLite."""
+    shutil.copyfile(migrated, folder / "rows.db")
+    database = open_database(sqlite_url(folder / "rows.db"))
+    archive = Archive(folder / "home")
+    mask = os.umask(0o077)
+    archive.prepare()
+    os.umask(mask)
+    usual = dict(ae_title="PLANIMETER", address="127.0.0.1", port=0, associations=20, idle_seconds=3)
+    how = Door(**{**usual, "max_pdu_bytes": 16384, "reserve_bytes": 0, "patience": HASTY, **door})
+    receiver = Receiver(how, Doorkeeper(peers), Inbox(archive, database), database)
+    made = Tried(receiver, receiver.start(), database, archive)
+    made.good_sender()
+    wait_until("the first caller has gone", lambda: made.left()[0] == 0)
+    made.before = made.left()
+    yield made
+    receiver.stop()
+    database.dispose()

@@ -1,0 +1,352 @@
+"""Callers that break the transport or the upper layer: closed or aborted, counted, and nobody else notices."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.inbound.association.connection import Patience
+from node.inbound.association.request import FIXED_BYTES
+from tests import wire
+from tests.doors import Tried, new_uid, trying
+from tests.waiting import wait_until
+from tests.wire import p_data, pdu, pdv
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Tried]:
+    with trying(tmp_path_factory.mktemp("tried"), migrated) as made:
+        yield made
+
+
+def hello() -> bytes:
+    """What a TLS client says first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="here").do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+    raise AssertionError("a handshake with nobody")
+
+
+WHOLE = wire.request()
+BODY = WHOLE[6:]
+#: what comes first on a connection; what is answered; what is counted
+FIRST = {
+    "HTTP": (b"GET / HTTP/1.1\r\nHost: here\r\n\r\n", "closed", "not-dicom"),
+    "SMB": (b"\0\0\0\x85\xffSMBr" + b"\0" * 60, "closed", "not-dicom"),
+    "SSH": (b"SSH-2.0-OpenSSH_9.2\r\n", "closed", "not-dicom"),
+    "noise": (b"\xff" + random.Random(1).randbytes(500), "closed", "not-dicom"),
+    "TLS": (hello(), "closed", "not-dicom"),
+    "type 0": (pdu(0, b"\0" * 8), "closed", "not-dicom"),
+    "type 8": (pdu(8, b"\0" * 8), "closed", "not-dicom"),
+    "type 255": (pdu(255, b"\0" * 8), "closed", "not-dicom"),
+    "reserved byte": (b"\1\1" + WHOLE[2:], "closed", "not-dicom"),
+    "4 GiB": (pdu(1, b"", 0xFFFFFFFF), "abort 6", "request-too-long"),
+    "2 GiB": (pdu(1, b"", 1 << 31), "abort 6", "request-too-long"),
+    "1 MiB and a byte": (pdu(1, b"", (1 << 20) + 1), "abort 6", "request-too-long"),
+    "no length": (pdu(1, b""), "abort 6", "bad-request"),
+    "fixed fields cut": (pdu(1, BODY[: FIXED_BYTES - 1]), "abort 6", "bad-request"),
+    "shorter than its items": (pdu(1, BODY[:-3]), "abort 6", "bad-request"),
+    "longer than its items": (pdu(1, BODY + b"\x20"), "abort 6", "bad-request"),
+    "data first": (wire.echo(), "abort 2", "bad-pdu"),
+    "AC first": (pdu(2, BODY), "abort 2", "bad-pdu"),
+    "RJ first": (pdu(3, b"\0\1\1\1"), "abort 2", "bad-pdu"),
+    "release first": (wire.RELEASE, "abort 2", "bad-pdu"),
+    "RP first": (wire.RELEASED, "abort 2", "bad-pdu"),
+    "abort first": (pdu(7, b"\0\0\0\0"), "closed", "no-request"),
+    "one byte": (b"\1", "closed", "no-request"),
+    "nothing": (b"", "closed", "no-request"),
+    "half a request": (WHOLE[:100], "closed", "no-request"),
+    "all but one byte": (WHOLE[:-1], "closed", "no-request"),
+}
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_what_comes_first_and_is_no_request_is_answered_and_counted(tried: Tried, case: str) -> None:
+    said, answer, code = FIRST[case]
+    before = tried.counted()
+    with wire.connected(tried.port) as caller:
+        caller.say(said)
+        assert wire.said(caller.pdu()) == answer
+    assert tried.counted() - before == {code: 1}
+    tried.settled()
+
+
+#: what comes inside an association
+INSIDE = {
+    "4 GiB": (pdu(4, b"", 0xFFFFFFFF), "abort 6"),
+    "2 GiB": (pdu(4, b"", 1 << 31), "abort 6"),
+    "one byte more than agreed": (pdu(4, b"", 16385), "abort 6"),
+    "empty P-DATA": (pdu(4, b""), "abort 6"),
+    "PDV of no length": (p_data(pdv(3, 3, b"", 0)), "abort 6"),
+    "PDV of one byte": (p_data(pdv(3, 3, b"", 1)), "abort 6"),
+    "PDV longer than its PDU": (p_data(pdv(3, 3, b"12", 5)), "abort 6"),
+    "PDV of 4 GiB": (p_data(pdv(3, 3, b"12", 0xFFFFFFFF)), "abort 6"),
+    "PDV header cut": (p_data(b"\0\0\0"), "abort 6"),
+    "a byte behind the last PDV": (pdu(4, wire.echo()[6:] + b"\0"), "0 abort 6"),
+    "long release": (pdu(5, b"\0" * 5), "abort 6"),
+    "short release": (pdu(5, b""), "abort 6"),
+    "short abort": (pdu(7, b"\0" * 3), "abort 6"),
+    "type 0": (pdu(0, b""), "abort 1"),
+    "type 8": (pdu(8, b"\0" * 4), "abort 1"),
+    "type 255": (pdu(255, b"\0" * 4), "abort 1"),
+    "second request": (WHOLE, "abort 2"),
+    "AC": (pdu(2, BODY), "abort 2"),
+    "RJ": (pdu(3, b"\0\1\1\1"), "abort 2"),
+    "RP": (wire.RELEASED, "abort 2"),
+}
+
+
+@pytest.mark.parametrize("case", INSIDE)
+def test_what_breaks_the_upper_layer_inside_an_association_is_aborted(tried: Tried, case: str) -> None:
+    said, answer = INSIDE[case]
+    before = tried.counted()
+    with wire.associated(tried.port) as caller:
+        caller.say(said)
+        got = [str(caller.status()) for _ in answer.split(" a")]
+        assert " ".join(got) == answer
+        assert caller.pdu() == b""
+    assert tried.counted() - before == {"bad-pdu": 1}
+    tried.settled()
+
+
+def test_what_comes_after_a_release_is_read_by_nobody(tried: Tried) -> None:
+    with wire.associated(tried.port) as caller:
+        caller.say(wire.RELEASE + wire.store(uid := new_uid()))
+        assert wire.said(caller.pdu()) == "released"
+        assert caller.pdu() == b""
+    assert not tried.stored(uid)
+    tried.settled()
+
+
+def test_a_length_that_is_announced_is_no_memory_that_is_taken(tried: Tried) -> None:
+    before = resident_bytes()
+    for _ in range(50):
+        with wire.connected(tried.port) as caller:
+            caller.say(pdu(1, b"x" * 1000, 1 << 20))
+            caller.break_off()
+        with wire.connected(tried.port) as caller:
+            caller.say(pdu(1, b"", 0xFFFFFFFF))
+            assert wire.said(caller.pdu()) == "abort 6"
+    assert resident_bytes() - before < 20_000_000
+    tried.settled()
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+# --------------------------------------------------------------------------- slow ones
+
+
+def drip(tried: Tried, caller: wire.Wire, data: bytes) -> None:
+    """A byte now and then, until nobody listens any more."""
+    over = threading.Event()
+
+    def drop() -> None:
+        for at in range(len(data)):
+            if over.wait(0.1):
+                return
+            caller.say(data[at : at + 1])
+
+    thread = threading.Thread(target=drop)
+    thread.start()
+    try:
+        assert wire.said(caller.pdu()) in ("closed", "abort 0")
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_who_sends_a_byte_now_and_then_is_cut_off(tried: Tried) -> None:
+    before = tried.counted()
+    with wire.connected(tried.port) as caller:
+        drip(tried, caller, WHOLE)
+    with wire.associated(tried.port) as caller:
+        drip(tried, caller, wire.store(new_uid()))
+    with wire.associated(tried.port) as caller:  # whole PDUs, each in time
+        small = b"".join(p_data(pdv(wire.STORING, 1, b"x")) for _ in range(9000))
+        drip(tried, caller, small)
+    counted = tried.counted() - before
+    assert counted["no-request"] == 1
+    assert counted["idle"] + counted["too-slow"] == 2
+    tried.settled()
+
+
+def test_who_says_nothing_on_an_association_is_aborted(tried: Tried) -> None:
+    before = tried.counted()
+    with wire.associated(tried.port) as caller:
+        assert wire.said(caller.pdu()) == "abort 0"
+    assert tried.counted() - before == {"idle": 1}
+    with wire.associated(tried.port) as caller:
+        caller.say(wire.store(new_uid())[:-1])
+        assert wire.said(caller.pdu()) == "abort 0"
+    assert tried.counted()["too-slow"] > before["too-slow"]
+    tried.settled()
+
+
+# ------------------------------------------------------------------------------ many
+
+
+def test_two_hundred_who_say_nothing_keep_nobody_out(tmp_path: Path, migrated: Path) -> None:
+    """From the sender's own address, and given a minute: 160 of them give way to others, a few to senders."""
+    door: dict[str, Any] = dict(connections_per_address=40, patience=Patience(request=60))
+    with trying(tmp_path, migrated, **door) as tried, ExitStack() as silent:
+        callers = [silent.enter_context(wire.connected(tried.port)) for _ in range(200)]
+        for caller in callers[::2]:
+            caller.say(b"\1")
+        wait_until("the last of them are there", lambda: tried.receiver.guests.count == 40)
+        for _ in range(5):
+            tried.good_sender()
+        silent.close()
+        tried.settled()
+        assert 160 <= tried.counted()["gave-way"] <= 165
+
+
+def test_associations_do_not_give_way_and_one_more_is_told_to_come_again(tmp_path: Path, migrated: Path) -> None:
+    door: dict[str, Any] = dict(associations=3, connections_per_address=5, idle_seconds=30)
+    with trying(tmp_path, migrated, **door) as tried, ExitStack() as held:
+        callers = [held.enter_context(wire.associated(tried.port)) for _ in range(3)]
+        with wire.connected(tried.port) as caller:
+            caller.say(WHOLE)
+            assert wire.said(caller.pdu()) == "reject 2 3 2"
+        for caller in callers:
+            caller.say(wire.echo())
+            assert caller.status() == 0
+        assert tried.counted()["too-many-associations"] == 1
+        callers[0].socket.close()
+        tried.good_sender()
+        held.close()
+        tried.settled()
+
+
+def test_an_address_with_nothing_but_associations_gets_no_more_connections(tmp_path: Path, migrated: Path) -> None:
+    door: dict[str, Any] = dict(associations=9, connections_per_address=3, idle_seconds=30)
+    with trying(tmp_path, migrated, **door) as tried, ExitStack() as held:
+        callers = [held.enter_context(wire.associated(tried.port)) for _ in range(3)]
+        with wire.connected(tried.port) as caller:
+            caller.say(WHOLE)
+            assert caller.pdu() == b""
+        assert tried.counted()["too-many-connections"] == 1
+        callers[0].say(wire.RELEASE)
+        assert wire.said(callers[0].pdu()) == "released"
+        held.close()
+        tried.settled()
+
+
+@pytest.mark.parametrize("times", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_connections_that_open_and_close_leave_nothing(tried: Tried, times: int) -> None:
+    """As a load balancer's health check does."""
+    for _ in range(200):
+        with wire.connected(tried.port):
+            pass
+    wait_until("they have gone", lambda: not tried.receiver.guests.count)
+    before = resident_bytes()
+    for _ in range(times):
+        with wire.connected(tried.port):
+            pass
+    tried.settled()
+    assert resident_bytes() - before < 30_000_000
+
+
+def test_descriptors_beyond_a_thousand_and_none_at_all(tried: Tried) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 3000:
+        pytest.skip("this process may not open so many files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3000, hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1200)]
+    try:
+        tried.settled()
+        late = socket.socket()
+        late.settimeout(30)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), hard))
+        late.connect(("127.0.0.1", tried.port))
+        assert wire.Wire(late).read(1) == b""
+        late.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3000, hard))
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert tried.counted()["too-many-connections"] >= 1
+    tried.settled()
+
+
+def lowest_free() -> int:
+    """The descriptor that the next file gets."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
+
+
+def test_nobody_looks_at_the_time_of_the_day(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, shift = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + shift[0])
+    uid = new_uid()
+    with wire.associated(tried.port) as caller:
+        for at, step in enumerate((3600.0, -3600.0, 0.0)):
+            shift[0] = step
+            caller.say(wire.echo(at))
+            assert caller.status() == 0
+        message = wire.store(uid)
+        caller.say(message[:50])
+        shift[0] = 7200.0
+        caller.say(message[50:])
+        assert caller.status() == 0
+    tried.settled()
+
+
+# ------------------------------------------------------------------------------ cut
+
+
+def conversation(uid: str) -> bytes:
+    return WHOLE + wire.store(uid) + wire.RELEASE
+
+
+@pytest.mark.parametrize("how", ["FIN", pytest.param("RST", marks=pytest.mark.slow)])
+def test_a_sender_cut_off_at_any_byte_leaves_an_instance_or_nothing(tried: Tried, how: str) -> None:
+    template = conversation(new_uid())
+    stored_after = len(template) - len(wire.RELEASE)
+    for cut in range(len(template)):
+        uid = new_uid()
+        said = conversation(uid)
+        with wire.connected(tried.port) as caller:
+            caller.say(said[: len(said) - len(template) + cut] if cut else b"")
+            if how == "RST":
+                caller.break_off()
+                continue
+            caller.socket.shutdown(1)
+            answers = []
+            while answer := caller.pdu():
+                answers.append(answer)
+        acknowledged = any(one[:1] == b"\4" for one in answers)
+        assert acknowledged == (cut >= stored_after)
+        assert tried.stored(uid) == acknowledged
+    tried.settled()
+
+
+def test_a_sender_that_goes_at_any_byte_of_the_answers_leaves_an_instance(tried: Tried) -> None:
+    with wire.connected(tried.port) as caller:
+        caller.say(conversation(new_uid()))
+        whole = caller.read(10_000)
+    for count in range(0, len(whole), 7):
+        uid = new_uid()
+        with wire.connected(tried.port) as caller:
+            caller.say(conversation(uid))
+            assert len(caller.read(count)) == count
+            caller.break_off()
+        if count >= len(whole) - len(wire.RELEASED):  # it has read that it was stored
+            assert tried.stored(uid)
+    tried.settled()
