@@ -17,8 +17,10 @@ from .admission import Limits
 from .app import Node, open_node
 from .beating import Beating
 from .child import Child
+from .configured import accepting_of
 from .receiver import Door, Receiver
 from .supervisor import Supervisor
+from .tls.accepting import Acceptor
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -33,18 +35,22 @@ def receive(settings: Settings, child: Child) -> None:
     door = Door(
         ae_title=settings.node.ae_title,
         address=live.settings.listen,
-        port=settings.receive.port,
+        port=settings.receive.port if settings.tls.plain else None,
         associations=settings.receive.associations,
         idle_seconds=settings.receive.idle_seconds,
         max_pdu_bytes=settings.receive.max_pdu_bytes,
         reserve_bytes=settings.receive.reserve_bytes,
         refuse_bytes=settings.receive.refuse_bytes,
+        tls_port=settings.tls.port,
     )
-    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database)
+    how = accepting_of(settings)
+    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database, Acceptor(how) if how else None)
     receiver.renewed = lambda: node.configuration.live().doorkeeper
     port = receiver.start()
-    logger.info("%s listens on %s:%s", door.ae_title, door.address, port)
-    child.ready(address=door.address, port=port)
+    logger.info(
+        "%s listens on %s:%s, over TLS on %s", door.ae_title, door.address, door.port and port, receiver.tls_port
+    )
+    child.ready(address=door.address, port=port, tls_port=receiver.tls_port)
     with Beating(node.database, child.role):
         child.stopping.wait()
         receiver.stop()

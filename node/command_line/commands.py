@@ -14,7 +14,7 @@ from ..app import Node, database_url, open_node
 from ..configured import fetching_of, targets_of
 from ..errors import NodeError
 from ..operations.terminal import print_json
-from .options import settings_of, target_of, who
+from .options import peer_of, settings_of, who
 
 EXIT_FAILED = 1
 
@@ -134,8 +134,8 @@ def submit(options: argparse.Namespace) -> int:
 def send(options: argparse.Namespace) -> int:
     from ..operations import send as post
 
-    ae_title, host, port = target_of(options.target)
-    return post.send(options.path, ae_title, host, port, settings_of(options).node.ae_title)
+    settings = settings_of(options)
+    return post.send(options.path, peer_of(settings, options.target), settings.node.ae_title)
 
 
 def fetch(options: argparse.Namespace) -> int:

@@ -19,11 +19,12 @@ EXIT_FAILED = 1
 def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     pages = ["web"] if settings.web.enabled and not options.no_web else []
-    try:
-        # the receiver will; whoever cannot hears of it before everything else has started
-        _try_to_listen(settings.listen, settings.receive.port)
-    except OSError as error:
-        return _cannot_listen(settings, error)
+    for port in _ports(settings):
+        try:
+            # the receiver will; whoever cannot hears of it before everything else has started
+            _try_to_listen(settings.listen, port)
+        except OSError as error:
+            return _cannot_listen(settings, error, port)
     if pages:
         try:
             _try_to_listen(settings.web.listen, settings.web.port)
@@ -56,8 +57,13 @@ def receive(options: argparse.Namespace) -> int:
     try:
         roles.receive(settings, child)
     except OSError as error:
-        return _cannot_listen(settings, error)
+        return _cannot_listen(settings, error, *_ports(settings))
     return 0
+
+
+def _ports(settings: Settings) -> list[int]:
+    """Where callers are listened to."""
+    return [settings.receive.port] * settings.tls.plain + [settings.tls.port] * settings.tls.is_on
 
 
 def _try_to_listen(address: str, port: int) -> None:
@@ -67,9 +73,10 @@ def _try_to_listen(address: str, port: int) -> None:
         tried.bind((address, port))
 
 
-def _cannot_listen(settings: Settings, error: OSError) -> int:
+def _cannot_listen(settings: Settings, error: OSError, *ports: int) -> int:
+    where = " or ".join(map(str, ports))
     sys.stderr.write(
-        f"planimeter: cannot listen on {settings.listen}:{settings.receive.port}: {error.strerror}; "
+        f"planimeter: cannot listen on {settings.listen}:{where}: {error.strerror}; "
         "is another node running, or another port needed?\n"
     )
     return EXIT_FAILED

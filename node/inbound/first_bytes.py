@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from pynetdicom.transport import RequestHandler
 
+from ..errors import Refused
+from ..tls.accepting import HANDSHAKE, Acceptor
 from .ledger import Ledger
 from .peers import printable
 
@@ -17,19 +19,31 @@ FIRST_BYTES_SECONDS = 10
 LONGEST_REQUEST = 1 << 20
 
 
-def checked(ledger: Ledger) -> Callable[..., RequestHandler]:
-    """A request handler that looks at the first bytes before pynetdicom does, and counts what is not DICOM."""
+def checked(ledger: Ledger, tls: Acceptor | None = None) -> Callable[..., RequestHandler]:
+    """A request handler that looks at the first bytes before pynetdicom does, and counts what is not DICOM.
+
+    Args:
+        tls: of a port for TLS: whoever gets through its handshake speaks with pynetdicom.
+    """
 
     class _Checked(RequestHandler):
         def handle(self) -> None:
-            connection: socket.socket = self.request
+            self.request: socket.socket
+            connection = self.request
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            code, sentence = _first_bytes(connection)
+            code, sentence = _first_bytes(connection) if tls is None else self._secured(tls)
             if code:
                 ledger.count(str(self.client_address[0]), "", code, sentence)
                 self.server.shutdown_request(connection)
                 return
             super().handle()
+
+        def _secured(self, tls: Acceptor) -> tuple[str, str]:
+            try:
+                self.request = tls.secure(self.request)
+            except Refused as refusal:
+                return refusal.code, refusal.sentence
+            return "", ""
 
     return _Checked
 
@@ -63,6 +77,8 @@ def _first_bytes(connection: socket.socket) -> tuple[str, str]:
         return "no-request", f"the connection broke before a request: {error.strerror}"
     if not head:
         return "no-request", "the connection was closed without a request (a health check, or a port scan)"
+    if head[0] == HANDSHAKE:
+        return "tls-on-plain-port", "the caller speaks TLS on the port without it: give it the port in [tls]"
     if head[0] != 0x01 or len(head) < 6 or head[1] != 0:
         shown = printable(head.decode("ascii", "replace"))
         return "not-dicom", f"the connection does not speak DICOM: it began with {shown!r}"
