@@ -14,6 +14,7 @@ from config.routes import Route as RouteSettings
 from config.settings import Settings
 from db import reviews
 
+from .errors import Refused
 from .inbound.peers import Doorkeeper, KnownPeer
 from .inbound.quotas import Quota
 from .networks import Networks
@@ -27,6 +28,7 @@ from .operations.watch.looking import Policy as WatchPolicy
 from .operations.who_may_read import Readers
 from .outbound.target import Target, Web
 from .pull.pacs import FetchPolicy, Limits, Pacs
+from .tls import accepting
 from .tls.accepting import Accepting
 from .tls.calling import Calling
 from .tls.files import Pair, Trust
@@ -151,6 +153,7 @@ def retention_of(settings: Settings) -> Policy:
 
 def alarms_of(settings: Settings) -> AlarmPolicy:
     section, mail = settings.alarms, settings.mail
+    ours = (settings.web.certificate, settings.tls.certificate, settings.tls.client_certificate)
     return AlarmPolicy(
         node=settings.node.ae_title,
         destination_seconds=section.destination_minutes * 60,
@@ -159,7 +162,9 @@ def alarms_of(settings: Settings) -> AlarmPolicy:
         refusal_studies=section.refusal_studies,
         reserve_bytes=int(settings.receive.reserve_gb * 1e9),
         disk_bytes=int(section.disk_gb * 1e9),
-        certificates=(settings.web.certificate,) if settings.web.certificate else (),
+        certificates=tuple(file for file in ours if file is not None),
+        revoked=(settings.tls.crl_file,) if settings.tls.crl_file else (),
+        unusable=partial(_unusable, accepting_of(settings)),
         certificate_seconds=section.certificate_days * hours.DAY_SECONDS,
         backup_seconds=section.backup_days * hours.DAY_SECONDS,
         clear_seconds=section.over_minutes * 60,
@@ -171,6 +176,15 @@ def alarms_of(settings: Settings) -> AlarmPolicy:
         reviews=reviews.open_reviews,
         recipients=tuple(Recipient(**one.model_dump() | {"kinds": frozenset(one.kinds)}) for one in settings.recipient),
     )
+
+
+def _unusable(how: Accepting | None) -> str:
+    try:
+        if how is not None:
+            accepting.context(how)
+    except Refused as refusal:
+        return refusal.sentence
+    return ""
 
 
 def readers_of(settings: Settings) -> Readers:

@@ -1,4 +1,4 @@
-"""An authority of the tests, and certificates by it: good ones, and each kind of bad one. Keys are on elliptic curves."""
+"""An authority of the tests, and certificates by it: good ones, and each kind of bad one."""
 
 from __future__ import annotations
 

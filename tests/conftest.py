@@ -29,6 +29,7 @@ from tests.threshold_host import ThresholdHosts
 if TYPE_CHECKING:  # most tests need neither browser nor pages
     from playwright.sync_api import Browser
 
+    from tests.certificates import Authority
     from tests.pages import Site
 
 CI = os.environ.get("CI", "").lower() == "true"
@@ -175,6 +176,14 @@ def database(database_url: str) -> Iterator[Database]:
     schema.require(opened)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority for the certificates of the tests."""
+    from tests.certificates import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

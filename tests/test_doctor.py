@@ -35,11 +35,11 @@ from node.operations.doctor.verdict import Mark, Verdict, judge
 from node.outbound.target import Target
 from node.tls.calling import Calling
 from node.tls.files import Pair, Trust
-from tests.conftest import find_program
+from tests.certificates import Issued, self_signed
 from tests.fake_pacs import LABEL_MAP_SEGMENTATION_STORAGE, FakePacs
 from tests.fake_stow import FakeStow
 from tests.orthanc import Orthanc, free_port
-from tests.strange_peers import CLOSE, HANG, certificate, dcmqrscp, listener, storescp
+from tests.strange_peers import CLOSE, HANG, dcmqrscp, listener, storescp
 
 TODAY = date(2026, 11, 22)
 SECONDS = 10.0
@@ -170,11 +170,14 @@ def test_transfer_syntaxes_are_told_one_by_one(pacs: FakePacs) -> None:
 # ------------------------------------------------------------------------ TLS
 
 
+def pair(issued: Issued) -> tuple[Path, Path]:
+    return issued.certificate, issued.key
+
+
 def test_tls_is_shaken_hands_with_described_and_never_taken_for_granted(
     dcmtk: Callable[[str], str], tmp_path: Path
 ) -> None:
-    find_program("openssl", "apt-get install openssl")
-    cert, key = certificate(tmp_path, "pacs")
+    cert, key = pair(self_signed(tmp_path, "pacs"))
     with storescp(dcmtk("storescp"), tmp_path / "scp", "+tls", key, cert, "-ic") as port:
         plain, verdict = look(port)
         assert problem(plain) == "speaks-tls"
@@ -193,8 +196,7 @@ def test_tls_is_shaken_hands_with_described_and_never_taken_for_granted(
 
 
 def test_a_peer_that_wants_a_certificate_of_ours_says_so(dcmtk: Callable[[str], str], tmp_path: Path) -> None:
-    find_program("openssl", "apt-get install openssl")
-    (cert, key), (ours, our_key) = certificate(tmp_path, "pacs"), certificate(tmp_path, "planimeter")
+    (cert, key), (ours, our_key) = (pair(self_signed(tmp_path, name)) for name in ("pacs", "planimeter"))
     with storescp(dcmtk("storescp"), tmp_path / "scp", "+tls", key, cert, "+cf", ours) as port:
         without, verdict = look(port, tls=Calling(trust=Trust(cert)))
         assert problem(without) == "certificate-wanted", text(verdict)

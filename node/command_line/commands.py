@@ -11,7 +11,7 @@ from db.database import DatabaseError
 from models.card import CardError
 
 from ..app import Node, database_url, open_node
-from ..configured import fetching_of, targets_of
+from ..configured import accepting_of, fetching_of, targets_of
 from ..errors import NodeError
 from ..operations.terminal import print_json
 from .options import peer_of, settings_of, who
@@ -159,7 +159,9 @@ def check(options: argparse.Namespace) -> int:
         database_url=database_url(settings),
         device=settings.work.device,
         reserve_gb=settings.receive.reserve_gb,
-        listen=f"{settings.listen}:{settings.receive.port}",
+        listen=f"{settings.listen}:{settings.receive.port if settings.tls.plain else settings.tls.port}",
+        tls=accepting_of(settings),
+        tls_port=settings.tls.port,
         senders=[peer.name for peer in settings.senders],
         targets=list(targets_of(settings).values()),
         pacs=[one.target for one in fetching_of(settings).pacs.values()],

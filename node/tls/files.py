@@ -51,7 +51,10 @@ def load_pair(context: ssl.SSLContext, pair: Pair) -> None:
     """
     require_private(pair.key)
     try:
-        context.load_cert_chain(pair.certificate, pair.key, password=lambda: "")
+        if b"ENCRYPTED" in pair.key.read_bytes():
+            said = f"{pair.key} has a password: take it off (`openssl pkey -in KEY -out NEW`, then chmod 600 NEW)"
+            raise Refused("tls-files", said)
+        context.load_cert_chain(pair.certificate, pair.key)
     except (OSError, ValueError) as error:
         raise _unusable((pair.certificate, pair.key), error) from None
 
@@ -124,10 +127,6 @@ def _unusable(files: Iterable[Path], error: Exception) -> Refused:
     if reason == "KEY_VALUES_MISMATCH":
         return Refused("tls-files", f"{named} do not belong together: this is not the key of this certificate")
     if isinstance(error, ssl.SSLError):
-        what = "the key has a password, or is no PEM" if reason in BAD_KEYS else "no PEM that can be read"
-        return Refused("tls-files", f"{named}: {what} ({(reason or str(error)).replace('_', ' ').lower()})")
+        why = (reason or error.strerror or str(error)).replace("_", " ").lower()
+        return Refused("tls-files", f"{named}: no PEM that can be read ({why})")
     return Refused("tls-files", f"{named}: {getattr(error, 'strerror', None) or error}")
-
-
-#: what OpenSSL says of a key with a password that we were not given
-BAD_KEYS = frozenset({"BAD_DECRYPT", "BAD_PASSWORD_READ", "BAD_BASE64_DECODE", "PROBLEMS_GETTING_PASSWORD"})
