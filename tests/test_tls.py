@@ -8,23 +8,15 @@ import shutil
 import socket
 import ssl
 import subprocess
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
-from pynetdicom.sop_class import Verification
 
-from db import refusals
-from node.app import Node
 from node.errors import Refused
-from node.inbound.peers import Doorkeeper
-from node.receiver import Door, Receiver
 from node.tls import accepting
 from node.tls.accepting import Accepting, Acceptor
 from node.tls.files import Pair, Trust
@@ -32,86 +24,15 @@ from node.tls.profile import Profile
 from tests.certificates import Authority, Issued, connected, self_signed
 from tests.conftest import find_program
 from tests.synthetic import as_files, small_series
+from tests.tls_site import TlsSite, associated, done
 from tests.waiting import wait_until
 
 PROFILES = ("+py", "+px", "+pz")  # of DCMTK: non-downgrading BCP 195, BCP 195, extended BCP 195
 
 
-class Site:
-    """A receiver with a port for TLS, and certificates for it and for a scanner."""
-
-    def __init__(self, node: Node, authority: Authority, folder: Path) -> None:
-        self.node, self.authority, self.folder = node, authority, folder
-        self.scanner = authority.issue("ct1")
-        self._started: list[Receiver] = []
-        self.files = Pair(folder / "node.pem", folder / "node.key")
-        self.install(authority.issue("node"))
-
-    def install(self, issued: Issued) -> None:
-        """Put a pair where the node looks for its own, the key first."""
-        for source, target in ((issued.key, self.files.key), (issued.certificate, self.files.certificate)):
-            shutil.copy(source, target.with_suffix(".new"))
-            target.with_suffix(".new").replace(target)
-
-    def start(self, doors: Doorkeeper | None = None, *, plain: bool = True, **how: Any) -> Any:
-        """A receiver; its ports are in `.port` and `.tls_port`."""
-        asked = Accepting(**{"pair": self.files, "trust": Trust(self.authority.pem), "handshake_seconds": 20.0} | how)
-        door = Door(
-            ae_title="PLANIMETER",
-            address="127.0.0.1",
-            port=0 if plain else None,
-            associations=20,
-            idle_seconds=20,
-            max_pdu_bytes=65536,
-            reserve_bytes=0,
-        )
-        made: Any = Receiver(door, doors or Doorkeeper(()), self.node.inbox, self.node.database, Acceptor(asked))
-        made.port = made.start()
-        self._started.append(made)
-        return made
-
-    def stop(self) -> None:
-        for one in self._started:
-            one.stop()
-
-    def refused(self, code: str, times: int = 1) -> str:
-        """The sentence of a code with which so many callers were turned away."""
-
-        def counted() -> str:
-            for one in self._started:
-                one.ledger.flush()
-            with self.node.database.read() as tx:
-                (row,) = [row for row in refusals.callers(tx) if row["code"] == code] or [None]
-            return row["sentence"] if row is not None and row["count"] >= times else ""
-
-        return wait_until(f"{code} is counted", counted, 30)
-
-    def associate(self, port: int, ours: Issued | None = None, called: str = "PLANIMETER", title: str = "CT1") -> Any:
-        """An association over TLS."""
-        context = ssl.create_default_context(cafile=str(self.authority.pem))
-        shown = ours or self.scanner
-        context.load_cert_chain(shown.certificate, shown.key)
-        return associated(port, (context, "127.0.0.1"), called, title)
-
-
-def associated(port: int, tls: Any = None, called: str = "PLANIMETER", title: str = "CT1") -> Any:
-    ae = AE(title)
-    ae.add_requested_context(CTImageStorage, [ExplicitVRLittleEndian])
-    ae.add_requested_context(Verification, [ImplicitVRLittleEndian])
-    return ae.associate("127.0.0.1", port, ae_title=called, tls_args=tls)
-
-
-@pytest.fixture
-def site(node: Node, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(tempfile, "tempdir", None)  # a receiver sets it for its whole process
-    made = Site(node, authority, tmp_path)
-    yield made
-    made.stop()
-
-
-def echoes(site: Site, port: int) -> bool:
+def echoes(tls_site: TlsSite, port: int) -> bool:
     """Whether a good caller gets through."""
-    assoc = site.associate(port)
+    assoc = tls_site.associate(port)
     if not assoc.is_established:
         return False
     status = assoc.send_c_echo().Status
@@ -128,32 +49,34 @@ def dcmtk_echo(path: str, port: int, *options: str | Path) -> subprocess.Complet
 
 
 @pytest.mark.parametrize("ours", list(Profile))
-def test_dcmtk_calls_with_each_of_its_profiles(site: Site, dcmtk: Callable[[str], str], ours: Profile) -> None:
-    running = site.start(profile=ours)
-    shown = ("+tls", site.scanner.key, site.scanner.certificate, "+cf", site.authority.pem)
+def test_dcmtk_calls_with_each_of_its_profiles(tls_site: TlsSite, dcmtk: Callable[[str], str], ours: Profile) -> None:
+    running = tls_site.start(profile=ours)
+    shown = ("+tls", tls_site.scanner.key, tls_site.scanner.certificate, "+cf", tls_site.authority.pem)
     for theirs in PROFILES:
         done = dcmtk_echo(dcmtk("echoscu"), running.tls_port, *shown, theirs)
         assert done.returncode == 0, done.stderr + done.stdout
 
 
-def test_dcmtk_sends_images_that_are_stored(site: Site, dcmtk: Callable[[str], str], tmp_path: Path) -> None:
-    running = site.start()
+def test_dcmtk_sends_images_that_are_stored(tls_site: TlsSite, dcmtk: Callable[[str], str], tmp_path: Path) -> None:
+    running = tls_site.start()
     folder = tmp_path / "images"
     folder.mkdir()
     as_files(small_series(), folder)
-    shown = ["+tls", site.scanner.key, site.scanner.certificate, "+cf", site.authority.pem, "+sd"]
+    shown = ["+tls", tls_site.scanner.key, tls_site.scanner.certificate, "+cf", tls_site.authority.pem, "+sd"]
     command = [dcmtk("storescu"), *map(str, shown), "-aet", "CT1", "127.0.0.1", str(running.tls_port), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert len(list((site.node.archive.home / "store").rglob("*.dcm"))) == len(list(folder.iterdir()))
+    assert len(list((tls_site.node.archive.home / "store").rglob("*.dcm"))) == len(list(folder.iterdir()))
 
 
-def test_without_a_certificate_dcmtk_calls_where_none_is_required(site: Site, dcmtk: Callable[[str], str]) -> None:
-    strict, open_to_all = site.start(), site.start(require_certificate=False)
-    anonymous = ("+tla", "+cf", site.authority.pem)
+def test_without_a_certificate_dcmtk_calls_where_none_is_required(
+    tls_site: TlsSite, dcmtk: Callable[[str], str]
+) -> None:
+    strict, open_to_all = tls_site.start(), tls_site.start(require_certificate=False)
+    anonymous = ("+tla", "+cf", tls_site.authority.pem)
     assert dcmtk_echo(dcmtk("echoscu"), open_to_all.tls_port, *anonymous).returncode == 0
     assert dcmtk_echo(dcmtk("echoscu"), strict.tls_port, *anonymous).returncode != 0
-    assert "shows no certificate, and has to" in site.refused("certificate-missing")
+    assert "shows no certificate, and has to" in tls_site.refused("certificate-missing")
 
 
 # --------------------------------------------------------------------- certificates
@@ -172,56 +95,51 @@ def test_without_a_certificate_dcmtk_calls_where_none_is_required(site: Site, dc
     ],
 )
 def test_a_bad_certificate_gets_no_connection_and_both_sides_are_told_why(
-    site: Site, tmp_path: Path, kind: str, code: str, said: str, alert: str
+    tls_site: TlsSite, tmp_path: Path, kind: str, code: str, said: str, alert: str
 ) -> None:
-    revoked = site.authority.issue("lost") if kind == "revoked" else None
+    revoked = tls_site.authority.issue("lost") if kind == "revoked" else None
     if revoked:
-        site.authority.revoke(revoked)
+        tls_site.authority.revoke(revoked)
     shown = {
         "none": lambda: None,
-        "expired": lambda: site.authority.issue("old", days=(-3, -1)),
-        "not-yet": lambda: site.authority.issue("early", days=(1, 2)),
+        "expired": lambda: tls_site.authority.issue("old", days=(-3, -1)),
+        "not-yet": lambda: tls_site.authority.issue("early", days=(1, 2)),
         "self-signed": lambda: self_signed(tmp_path, "selfish"),
         "other-authority": lambda: Authority(tmp_path / "other", "Others").issue("ct1"),
         "revoked": lambda: revoked,
-        "for-servers": lambda: site.authority.issue("server", use="serverAuth"),
+        "for-servers": lambda: tls_site.authority.issue("server", use="serverAuth"),
     }[kind]()
-    crl = site.authority.crl(tmp_path / "crl.pem")
-    running = site.start(trust=Trust(site.authority.pem, crl))
+    crl = tls_site.authority.crl(tmp_path / "crl.pem")
+    running = tls_site.start(trust=Trust(tls_site.authority.pem, crl))
     # with TLS 1.3 the caller is through its part of the handshake before its certificate is judged
-    with connected(running.tls_port, site.authority.pem, shown) as line, pytest.raises(ssl.SSLError) as told:
+    with connected(running.tls_port, tls_site.authority.pem, shown) as line, pytest.raises(ssl.SSLError) as told:
         line.recv(1)
     assert alert in str(told.value)
-    assert said in site.refused(code)
-    assert echoes(site, running.tls_port)
+    assert said in tls_site.refused(code)
+    assert echoes(tls_site, running.tls_port)
 
 
-def test_a_list_of_revoked_certificates_that_has_expired_lets_nobody_in_and_says_so(site: Site, tmp_path: Path) -> None:
-    crl = site.authority.crl(
+def test_a_list_of_revoked_certificates_that_has_expired_lets_nobody_in_and_says_so(
+    tls_site: TlsSite, tmp_path: Path
+) -> None:
+    crl = tls_site.authority.crl(
         tmp_path / "crl.pem", "-crl_lastupdate", "20260101000000Z", "-crl_nextupdate", "20260102000000Z"
     )
-    running = site.start(trust=Trust(site.authority.pem, crl))
-    assert not echoes(site, running.tls_port)
-    assert "has expired: put a new one there" in site.refused("crl-unusable")
+    running = tls_site.start(trust=Trust(tls_site.authority.pem, crl))
+    assert not echoes(tls_site, running.tls_port)
+    assert "has expired: put a new one there" in tls_site.refused("crl-unusable")
 
 
-def test_the_authorities_may_be_a_folder(site: Site, tmp_path: Path) -> None:
+def test_the_authorities_may_be_a_folder(tls_site: TlsSite, tmp_path: Path) -> None:
     folder = tmp_path / "authorities"
     folder.mkdir()
     selfish = self_signed(tmp_path, "selfish")
-    shutil.copy(site.authority.pem, folder / "a.pem")
-    running = site.start(trust=Trust(folder))
-    assert not site.associate(running.tls_port, selfish).is_established
+    shutil.copy(tls_site.authority.pem, folder / "a.pem")
+    running = tls_site.start(trust=Trust(folder))
+    assert not tls_site.associate(running.tls_port, selfish).is_established
     shutil.copy(selfish.certificate, folder / "b.crt")
-    wait_until("the new one is trusted", lambda: done(site.associate(running.tls_port, selfish)), 30)
-    assert echoes(site, running.tls_port)
-
-
-def done(assoc: Any) -> bool:
-    if assoc.is_established:
-        assoc.release()
-        return True
-    return False
+    wait_until("the new one is trusted", lambda: done(tls_site.associate(running.tls_port, selfish)), 30)
+    assert echoes(tls_site, running.tls_port)
 
 
 # ------------------------------------------------------------------ versions, ciphers
@@ -251,17 +169,24 @@ def s_client(port: int, *options: str, said: str = "") -> str:
 )
 @pytest.mark.parametrize("profile", list(Profile))
 def test_what_the_profiles_have_not_is_refused(
-    site: Site, profile: Profile, options: tuple[str, ...], code: str
+    tls_site: TlsSite, profile: Profile, options: tuple[str, ...], code: str
 ) -> None:
-    running = site.start(profile=profile)
+    running = tls_site.start(profile=profile)
     assert "Cipher is (NONE)" in s_client(running.tls_port, *options)
-    site.refused(code)
+    tls_site.refused(code)
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_nothing_is_compressed_resumed_or_negotiated_again(site: Site, version: str) -> None:
-    running = site.start()
-    shown = ("-cert", str(site.scanner.certificate), "-key", str(site.scanner.key), "-CAfile", str(site.authority.pem))
+def test_nothing_is_compressed_resumed_or_negotiated_again(tls_site: TlsSite, version: str) -> None:
+    running = tls_site.start()
+    shown = (
+        "-cert",
+        str(tls_site.scanner.certificate),
+        "-key",
+        str(tls_site.scanner.key),
+        "-CAfile",
+        str(tls_site.authority.pem),
+    )
     answer = s_client(running.tls_port, version, *shown, "-verify_return_error", said="R\n")
     assert "Verify return code: 0 (ok)" in answer
     assert "Compression: NONE" in answer
@@ -274,19 +199,19 @@ def test_nothing_is_compressed_resumed_or_negotiated_again(site: Site, version: 
 # --------------------------------------------------------------------- bad beginnings
 
 
-def test_handshakes_that_stall_keep_nobody_out(site: Site) -> None:
-    running = site.start(handshake_seconds=3.0)
+def test_handshakes_that_stall_keep_nobody_out(tls_site: TlsSite) -> None:
+    running = tls_site.start(handshake_seconds=3.0)
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", running.tls_port))) for _ in range(40)]
         for one in silent[::2]:
             one.sendall(hello)
-        assert echoes(site, running.tls_port)
-        site.refused("tls-stalled", len(silent))
+        assert echoes(tls_site, running.tls_port)
+        tls_site.refused("tls-stalled", len(silent))
         for one in silent:
             one.settimeout(30)
             assert one.recv(100)[:1] in (b"", b"\x15")
-    assert echoes(site, running.tls_port)
+    assert echoes(tls_site, running.tls_port)
 
 
 @pytest.mark.parametrize(
@@ -299,30 +224,30 @@ def test_handshakes_that_stall_keep_nobody_out(site: Site) -> None:
     ],
 )
 def test_what_is_no_tls_on_the_port_for_it_is_closed_and_counted(
-    site: Site, said: bytes, code: str, sentence: str
+    tls_site: TlsSite, said: bytes, code: str, sentence: str
 ) -> None:
-    running = site.start()
+    running = tls_site.start()
     with socket.create_connection(("127.0.0.1", running.tls_port)) as line:
         line.sendall(said)
         line.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
             line.recv(100)
-    assert sentence in site.refused(code)
-    assert echoes(site, running.tls_port)
+    assert sentence in tls_site.refused(code)
+    assert echoes(tls_site, running.tls_port)
 
 
-def test_tls_on_the_port_without_it_is_named(site: Site) -> None:
-    running = site.start()
+def test_tls_on_the_port_without_it_is_named(tls_site: TlsSite) -> None:
+    running = tls_site.start()
     with pytest.raises((ssl.SSLError, OSError)):
-        connected(running.port, site.authority.pem)
-    assert "on the port without it" in site.refused("tls-on-plain-port")
+        connected(running.port, tls_site.authority.pem)
+    assert "on the port without it" in tls_site.refused("tls-on-plain-port")
     assert done(associated(running.port))
 
 
-def test_the_port_without_tls_may_be_closed(site: Site) -> None:
-    running = site.start(plain=False)
+def test_the_port_without_tls_may_be_closed(tls_site: TlsSite) -> None:
+    running = tls_site.start(plain=False)
     assert running.port == running.tls_port
-    assert echoes(site, running.tls_port)
+    assert echoes(tls_site, running.tls_port)
     assert not associated(running.tls_port).is_established
 
 
@@ -340,41 +265,41 @@ def certificate_at(port: int, authority: Authority, ours: Issued) -> bytes:
     return bytes(shown)
 
 
-def test_changed_files_hold_for_the_next_connection_and_disturb_none(site: Site) -> None:
+def test_changed_files_hold_for_the_next_connection_and_disturb_none(tls_site: TlsSite) -> None:
     """Another certificate every moment, while a sender goes on storing on one association and others come and go."""
-    running = site.start()
-    before = certificate_at(running.tls_port, site.authority, site.scanner)
-    pairs = [site.authority.issue(f"node-{number}") for number in range(3)]
+    running = tls_site.start()
+    before = certificate_at(running.tls_port, tls_site.authority, tls_site.scanner)
+    pairs = [tls_site.authority.issue(f"node-{number}") for number in range(3)]
     over, statuses, calls = threading.Event(), list[int](), list[bool]()
     images = small_series()
 
     def sends() -> None:
-        assoc = site.associate(running.tls_port)
+        assoc = tls_site.associate(running.tls_port)
         while not over.is_set() or len(statuses) < 20:
             statuses.append(int(assoc.send_c_store(images[len(statuses) % len(images)]).get("Status", -1)))
         assoc.release()
 
     def calls_again() -> None:
         while not over.is_set():
-            calls.append(echoes(site, running.tls_port))
+            calls.append(echoes(tls_site, running.tls_port))
 
     threads = [threading.Thread(target=sends), threading.Thread(target=calls_again)]
     for thread in threads:
         thread.start()
     try:
         for pair in pairs:
-            site.install(pair)
+            tls_site.install(pair)
             wanted = ssl.PEM_cert_to_DER_cert(pair.certificate.read_text())
             wait_until(
                 "the new certificate is shown",
-                lambda wanted=wanted: certificate_at(running.tls_port, site.authority, site.scanner) == wanted,  # type: ignore[misc]
+                lambda wanted=wanted: certificate_at(running.tls_port, tls_site.authority, tls_site.scanner) == wanted,  # type: ignore[misc]
                 30,
             )
     finally:
         over.set()
         for thread in threads:
             thread.join(60)
-    assert certificate_at(running.tls_port, site.authority, site.scanner) != before
+    assert certificate_at(running.tls_port, tls_site.authority, tls_site.scanner) != before
     assert set(statuses) == {0x0000}
     assert calls
     assert all(calls)
@@ -389,32 +314,36 @@ def test_changed_files_hold_for_the_next_connection_and_disturb_none(site: Site)
     ],
 )
 def test_broken_files_leave_those_before_in_use_and_are_counted_once(
-    site: Site, harm: Callable[[Pair], Any], code: str
+    tls_site: TlsSite, harm: Callable[[Pair], Any], code: str
 ) -> None:
-    acceptor = Acceptor(Accepting(pair=site.files, trust=Trust(site.authority.pem)))
-    running = site.start()
-    harm(site.files)
-    os.utime(site.files.certificate, ns=(1, 1))
+    acceptor = Acceptor(Accepting(pair=tls_site.files, trust=Trust(tls_site.authority.pem)))
+    running = tls_site.start()
+    harm(tls_site.files)
+    os.utime(tls_site.files.certificate, ns=(1, 1))
     with pytest.raises(Refused, match=code):
         acceptor.renew()
     assert not acceptor.renew()
-    assert "changed files of [tls] are not in use" in site.refused(code)
-    assert echoes(site, running.tls_port)
-    site.install(site.authority.issue("mended"))
+    assert "changed files of [tls] are not in use" in tls_site.refused(code)
+    assert echoes(tls_site, running.tls_port)
+    tls_site.install(tls_site.authority.issue("mended"))
     assert acceptor.renew()
-    wanted = ssl.PEM_cert_to_DER_cert(site.files.certificate.read_text())
-    wait_until("it is mended", lambda: certificate_at(running.tls_port, site.authority, site.scanner) == wanted, 30)
+    wanted = ssl.PEM_cert_to_DER_cert(tls_site.files.certificate.read_text())
+    wait_until(
+        "it is mended", lambda: certificate_at(running.tls_port, tls_site.authority, tls_site.scanner) == wanted, 30
+    )
 
 
-def test_a_certificate_that_is_revoked_while_the_node_runs_is_refused_from_then_on(site: Site, tmp_path: Path) -> None:
-    lost, crl = site.authority.issue("stolen"), site.authority.crl(tmp_path / "crl.pem")
-    running = site.start(trust=Trust(site.authority.pem, crl))
-    assert done(site.associate(running.tls_port, lost))
-    site.authority.revoke(lost)
-    site.authority.crl(crl)
-    wait_until("it is refused", lambda: not done(site.associate(running.tls_port, lost)), 30)
-    site.refused("certificate-revoked")
-    assert echoes(site, running.tls_port)
+def test_a_certificate_that_is_revoked_while_the_node_runs_is_refused_from_then_on(
+    tls_site: TlsSite, tmp_path: Path
+) -> None:
+    lost, crl = tls_site.authority.issue("stolen"), tls_site.authority.crl(tmp_path / "crl.pem")
+    running = tls_site.start(trust=Trust(tls_site.authority.pem, crl))
+    assert done(tls_site.associate(running.tls_port, lost))
+    tls_site.authority.revoke(lost)
+    tls_site.authority.crl(crl)
+    wait_until("it is refused", lambda: not done(tls_site.associate(running.tls_port, lost)), 30)
+    tls_site.refused("certificate-revoked")
+    assert echoes(tls_site, running.tls_port)
 
 
 # --------------------------------------------------------------------------- files

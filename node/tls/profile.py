@@ -24,6 +24,7 @@ _CURVES = (
     "ECDHE-RSA-AES128-GCM-SHA256",
 )
 #: what TLS 1.2 may use, by the names of OpenSSL; those of TLS 1.3 are all of this kind (RFC 8446 B.4)
+#: finite fields (DHE) need parameters that a server has to be given: only what we call can have them
 SUITES = {
     Profile.BCP195: (*_CURVES, "DHE-RSA-AES256-GCM-SHA384", "DHE-RSA-AES128-GCM-SHA256"),
     Profile.MODIFIED: _CURVES,
