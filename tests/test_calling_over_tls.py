@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import ssl
+import subprocess
 import tempfile
+import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -17,26 +21,33 @@ from typing import Any
 import pytest
 
 from config.settings import load
+from db.database import Database
 from node import cli
-from node.configured import targets_of
+from node.configured import accepting_of, alarms_of, targets_of
 from node.errors import Unavailable
 from node.inbound.peers import Doorkeeper
+from node.operations import tls_check
+from node.operations.alarms.findings import World
+from node.operations.alarms.findings import look as look_for
 from node.outbound import commitment, find, scu
 from node.outbound.find import Wanted
 from node.outbound.scu import Parcel
 from node.outbound.statuses import Answer
 from node.outbound.target import Target
 from node.receiver import Door, Receiver
+from node.tls import shown
 from node.tls.accepting import Accepting, Acceptor
 from node.tls.calling import Calling
 from node.tls.files import Pair, Trust
 from node.tls.profile import Profile
-from tests.certificates import Authority, Issued, self_signed
+from tests.certificates import Authority, Issued, connected, self_signed
 from tests.conftest import find_program
-from tests.orthanc import Orthanc
+from tests.orthanc import Orthanc, free_port
 from tests.pulling import Here, look, opened, study
+from tests.running import PLANIMETER
 from tests.strange_peers import storescp
 from tests.synthetic import as_files, small_series
+from tests.waiting import wait_until
 
 SECONDS = 20.0
 
@@ -253,6 +264,26 @@ def test_files_of_ours_that_cannot_be_used_make_what_is_to_be_sent_wait(authorit
 
 # ------------------------------------------------------------ configuration, commands
 
+OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
+
+
+def test_the_manuals_own_authority_is_one(tmp_path: Path) -> None:
+    """What it says to type, typed; then a call over TLS with what came of it."""
+    find_program("openssl", "apt-get install openssl")
+    (typed,) = re.findall(r"```sh\n(.*?)```", OPERATIONS.read_text().split("## DICOM over TLS")[1], re.DOTALL)
+    subprocess.run(["sh", "-eu", "-c", textwrap.dedent(typed)], cwd=tmp_path, check=True, capture_output=True)
+    pair = Pair(tmp_path / "planimeter.pem", tmp_path / "planimeter.key")
+    acceptor = Acceptor(Accepting(pair=pair, trust=Trust(tmp_path / "ca.pem")))
+    pacs = Issued(tmp_path / "pacs.pem", tmp_path / "pacs.key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        caller = threading.Thread(target=lambda: connected(server.getsockname()[1], tmp_path / "ca.pem", pacs).close())
+        caller.start()
+        with acceptor.secure(server.accept()[0]) as line:
+            assert shown.of(line) is not None
+            assert "pacs.hospital.example" in shown.of(line).names  # type: ignore[union-attr]
+        caller.join()
+
+
 CONFIG = """
 [node]
 home = "{home}"
@@ -328,3 +359,64 @@ def test_doctor_describes_a_certificate_that_has_ended(
     assert "has expired: it needs a new one" in found["tls"]["why_not"]
     assert found["tls"]["subject"] == "O=Tests, CN=old"
     assert found["tls"]["until"].endswith("GMT")
+
+
+def test_a_node_that_takes_tls_alone(
+    dcmtk: Callable[[str], str], authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`planimeter receive` as a site starts it: who gets in, where nothing of the key is, and a key that is open."""
+    ours, scanner = authority.issue("node-alone"), authority.issue("ct1")
+    (tmp_path / "home").mkdir(mode=0o700)
+    file, port = tmp_path / "planimeter.toml", free_port()
+    said = CONFIG.format(
+        home=tmp_path / "home", ours=ours, ca=authority.pem, to=9, other=authority.pem, sha256="00" * 32, port=port
+    )
+    file.write_text(said.replace(f"port = {port}\n", f"port = {port}\nplain = false\n"))
+    echo_over = [dcmtk("echoscu"), "+tls", scanner.key, scanner.certificate, "+cf", authority.pem, "127.0.0.1"]
+    with (tmp_path / "log").open("wb") as log:
+        running = subprocess.Popen([*PLANIMETER, "receive", "--config", str(file)], stdout=log, stderr=log)
+    try:
+        done = wait_until("it answers C-ECHO", lambda: _ends_well([*echo_over, str(port)], running), 60, 0.2)
+        assert done
+        secret = ours.key.read_text().split("\n")[1].encode()
+        assert secret not in (tmp_path / "log").read_bytes()
+        assert secret not in Path(f"/proc/{running.pid}/cmdline").read_bytes()
+        assert secret not in Path(f"/proc/{running.pid}/environ").read_bytes()
+    finally:
+        running.terminate()
+        running.wait(30)
+    assert secret not in (tmp_path / "home" / "planimeter.db").read_bytes()
+    ours.key.chmod(0o644)
+    assert cli.main(["receive", "--config", str(file)]) == 1
+    assert "can be read by others: chmod 600 it" in capsys.readouterr().err
+
+
+def _ends_well(command: list[Any], running: subprocess.Popen[bytes]) -> bool:
+    assert running.poll() is None, "the receiver ended"
+    return subprocess.run(list(map(str, command)), capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def test_what_ends_or_cannot_be_used_is_an_alarm(database: Database, authority: Authority, tmp_path: Path) -> None:
+    soon, good = authority.issue("soon", days=(-1, 5)), authority.issue("good", days=(-1, 300))
+    crl = authority.crl(
+        tmp_path / "crl.pem", "-crl_lastupdate", "20260101000000Z", "-crl_nextupdate", "20260102000000Z"
+    )
+    fresh = authority.crl(tmp_path / "fresh.pem")
+    tls = {"certificate": soon.certificate, "key": good.key, "ca_file": authority.pem, "crl_file": crl}
+    tls |= {"client_certificate": good.certificate, "client_key": good.key}
+
+    def found(**section: Any) -> dict[str, str]:
+        policy = alarms_of(load(None, {"tls": section}))
+        with database.read() as tx:
+            return {one.subject: one.sentence for one in look_for(tx, policy, World(10**12, time.time()))}
+
+    wrong = {
+        subject: sentence for subject, sentence in found(**tls).items() if subject in ("[tls]", "soon.pem", "crl.pem")
+    }
+    assert "this is not the key of this certificate" in wrong["[tls]"]
+    assert "the certificate soon.pem ends on" in wrong["soon.pem"]
+    assert wrong["crl.pem"] == "the list of revoked certificates crl.pem has ended on 2026-01-02"
+    right = found(**tls | {"certificate": good.certificate, "crl_file": fresh})
+    assert not right.keys() & {"[tls]", "good.pem", "fresh.pem"}
+    said = list(tls_check.check(accepting_of(load(None, {"tls": tls | {"key": soon.key}})), 2762, (), time.time()))
+    assert [right for right, _ in said] == [True, None, False]

@@ -26,7 +26,7 @@ def ends(file: Path) -> float:
     found = PEM.findall(file.read_text(encoding="ascii", errors="replace"))
     if not found:
         raise ValueError("there is no certificate in it")
-    return min(_read(_not_after, ssl.PEM_cert_to_DER_cert(one)) for one in found)
+    return min(_read(_not_after, "certificate", ssl.PEM_cert_to_DER_cert(one)) for one in found)
 
 
 def list_ends(file: Path) -> float:
@@ -39,14 +39,14 @@ def list_ends(file: Path) -> float:
     found = LIST.findall(file.read_text(encoding="ascii", errors="replace"))
     if not found:
         raise ValueError("there is no list of revoked certificates in it")
-    return min(_read(_next_update, base64.b64decode(one)) for one in found)
+    return min(_read(_next_update, "list", base64.b64decode(one)) for one in found)
 
 
-def _read(what: Callable[[bytes], float], der: bytes) -> float:
+def _read(end: Callable[[bytes], float], what: str, der: bytes) -> float:
     try:
-        return what(der)
+        return end(der)
     except IndexError:
-        raise ValueError("it cannot be read") from None
+        raise ValueError(f"its {what} cannot be read") from None
 
 
 def _not_after(der: bytes) -> float:
