@@ -76,8 +76,8 @@ def test_dcmtk_is_sent_to_and_knows_us_by_our_certificate(
     with storescp(dcmtk("storescp"), tmp_path / "scp", *shown) as port:
         with scu.connect(target(port, how), "PLANIMETER", parcels, SECONDS) as sender:
             assert {sender.send(parcel).answer for parcel in parcels} == {Answer.DELIVERED}
-        # TLS 1.2 has no word of its own for it
-        with pytest.raises(Unavailable, match=r"certificate-wanted|tls-no-cipher.*certificate") as wanted:
+        # TLS 1.2 has no word of its own for it, and what it says may be lost with the connection
+        with pytest.raises(Unavailable, match=r"certificate-wanted|tls-no-cipher|unreachable") as wanted:
             echo(port, replace(how, pair=None))
         assert "wants a certificate" in wanted.value.sentence
     assert len(list((tmp_path / "scp").glob("CT*"))) == len(files)

@@ -172,4 +172,5 @@ def associate(
         raise Unavailable("rejected", f"{where} rejected our association: {why or 'no reason given'}")
     if attempt is not None and attempt.why is not None:
         raise attempt.why
-    raise Unavailable("unreachable", f"{where} cannot be reached, or ended the association")
+    perhaps = " (over TLS: perhaps it wants a certificate of ours)" if target.tls and not target.tls.pair else ""
+    raise Unavailable("unreachable", f"{where} cannot be reached, or ended the association{perhaps}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ssl
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import Refused, Unavailable
 from . import words
 from .files import SYSTEM, Pair, Trust, load_pair, load_trust
 from .profile import Profile, harden
+
+ALERT_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,15 @@ class Attempt:
                     return super().recv(buflen, flags)
                 except ssl.SSLError as error:  # TLS 1.3 says only now that it wanted a certificate
                     attempt.note(error, who)
+                    raise
+
+            def send(self, data: Any, flags: int = 0) -> int:
+                try:
+                    return super().send(data, flags)
+                except OSError:  # it was reset, and why may still lie here unread
+                    self.settimeout(ALERT_SECONDS)
+                    with contextlib.suppress(OSError):
+                        self.recv(1)
                     raise
 
             def shutdown(self, how: int) -> None:

@@ -111,7 +111,11 @@ def _certificates(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    yield from sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    try:
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    except OSError:  # it is told when it is loaded
+        found = [path]
+    yield from found
 
 
 def _load(context: ssl.SSLContext, file: Path) -> None:
