@@ -44,7 +44,7 @@ def receive(settings: Settings, child: Child) -> None:
         tls_port=settings.tls.port,
     )
     how = accepting_of(settings)
-    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database, Acceptor(how) if how else None)
+    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database, tls=Acceptor(how) if how else None)
     receiver.renewed = lambda: node.configuration.live().doorkeeper
     port = receiver.start()
     logger.info(

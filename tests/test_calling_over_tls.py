@@ -104,7 +104,7 @@ def test_orthanc_over_tls_in_every_way(here: Here, authority: Authority, tmp_pat
         ae_title="PLANIMETER", address="127.0.0.1", port=None, associations=5, idle_seconds=20, max_pdu_bytes=65536,
         reserve_bytes=0,
     )  # fmt: skip
-    receiver = Receiver(door, Doorkeeper(()), here.inbox, here.database, Acceptor(accepting))
+    receiver = Receiver(door, Doorkeeper(()), here.inbox, here.database, tls=Acceptor(accepting))
     secured = {
         "DicomTlsEnabled": True,
         "DicomTlsCertificate": str(theirs.certificate),

@@ -49,7 +49,7 @@ class TlsSite:
             max_pdu_bytes=65536,
             reserve_bytes=0,
         )
-        made: Any = Receiver(door, doors or Doorkeeper(()), self.node.inbox, self.node.database, Acceptor(asked))
+        made: Any = Receiver(door, doors or Doorkeeper(()), self.node.inbox, self.node.database, tls=Acceptor(asked))
         made.port = made.start()
         self._started.append(made)
         return made
