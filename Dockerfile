@@ -31,7 +31,7 @@ RUN sed -i 's|^home = .*|home = "/var/lib/planimeter"|' /etc/planimeter.toml
 USER planimeter
 VOLUME /var/lib/planimeter
 # the pages (8104) listen on 127.0.0.1 until [web] has a certificate, or a proxy in front
-EXPOSE 11112 8104
+EXPOSE 11112 2762 8104
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s CMD ["planimeter", "health"]
 ENTRYPOINT ["planimeter"]

@@ -23,6 +23,7 @@ AlarmKind = Literal[
     "refusals",
     "drift",
     "certificate",
+    "quota",
     "backup-late",
     "messages-stuck",
 ]

@@ -14,6 +14,7 @@ from .sections import AETitle as AETitle
 from .sections import Name as Name
 from .sections import Object, Port
 from .sections import Section as Section
+from .tls import Fingerprint
 
 
 class Service(Section):
@@ -29,6 +30,9 @@ class Service(Section):
     password_file: Path | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
+    tls: bool = False
+    tls_name: str = ""
+    certificate_sha256: tuple[Fingerprint, ...] = ()
 
     @field_validator("password_file", "token_file", "ca_file", mode="before")
     @classmethod
@@ -44,8 +48,14 @@ class Service(Section):
             raise ValueError(f"a {role} has host and port")
         if self.url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", self.url):
             raise ValueError(f"{self.url!r} is no URL such as https://pacs.example/dicom-web")
-        if not self.url and (self.user or self.password_file or self.token_file or self.ca_file):
-            raise ValueError(f"user, password_file, token_file and ca_file belong to a {role} with url")
+        if not self.url and (self.user or self.password_file or self.token_file):
+            raise ValueError(f"user, password_file and token_file belong to a {role} with url")
+        if self.url and self.tls:
+            raise ValueError("a url says by itself whether it is TLS: https://; `tls` belongs to host and port")
+        if not self.url and not self.tls and (self.ca_file or self.tls_name or self.certificate_sha256):
+            raise ValueError("ca_file, tls_name and certificate_sha256 belong to tls = true")
+        if self.url and (self.tls_name or self.certificate_sha256):
+            raise ValueError("tls_name and certificate_sha256 belong to host and port with tls = true")
         if bool(self.user) != bool(self.password_file) or (self.user and self.token_file):
             raise ValueError("give user and password_file, or token_file alone")
         return self
@@ -103,6 +113,13 @@ class Peer(Section):
     address: str = ""
     may_send: bool = False
     may_send_labels: bool = False
+    called_ae: AETitle | Literal[""] = ""
+    tls_only: bool = False
+    certificate_sha256: tuple[Fingerprint, ...] = ()
+    certificate_names: tuple[Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)], ...] = ()
+    associations: Annotated[int, Field(ge=0, le=500)] = 0
+    instances_per_hour: Annotated[int, Field(ge=0)] = 0
+    gb_per_hour: Annotated[float, Field(ge=0)] = 0
     expects: Expects | None = None
     destination: Destination | None = None
     query: Query | None = None
@@ -135,3 +152,8 @@ class Peer(Section):
                 'what retrieve = "move" asks for comes back by C-STORE: the peer needs may_send = true, and its address'
             )
         return self
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether it is let in over TLS alone; a certificate is shown nowhere else."""
+        return self.tls_only or bool(self.certificate_sha256 or self.certificate_names)

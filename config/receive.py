@@ -30,6 +30,7 @@ class ReceiveSection(Section):
     waiting_connections: Annotated[int, Field(ge=1, le=5000)] = 200
     object_gb: Annotated[float, Field(gt=0)] = 8
     loop: Literal["own", "pynetdicom"] = "own"
+    require_called_ae: bool = False
 
     @field_validator("listen")
     @classmethod

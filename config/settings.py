@@ -22,8 +22,10 @@ from .reloadable import RELOADABLE, part_of
 from .retention import RetentionSection
 from .routes import Route
 from .sections import AETitle, Section
+from .tls import TlsSection
 from .watch import WatchSection
 from .web import WebSection
+from .work import HostsSection, WorkSection
 
 DEFAULT_FILE = Path(__file__).with_name("planimeter.toml")
 
@@ -44,34 +46,6 @@ class DatabaseSection(Section):
     """Where the rows are; an empty URL is SQLite in the home folder."""
 
     url: str = ""
-
-
-class WorkSection(Section):
-    """The workers and the model hosts."""
-
-    workers: Annotated[int, Field(ge=1, le=64)] = 2
-    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
-    job_minutes: Annotated[float, Field(gt=0)] = 30
-    attempts: Annotated[int, Field(ge=1, le=20)] = 3
-    ageing_minutes: Annotated[float, Field(gt=0)] = 120
-    lease_seconds: Annotated[float, Field(gt=0)] = 10
-    heartbeat_seconds: Annotated[float, Field(gt=0)] = 3
-    decode_processes: Annotated[int, Field(ge=0, le=64)] = 0
-    night: Hours = ""
-
-    @model_validator(mode="after")
-    def _lease_outlives_a_lost_beat(self) -> WorkSection:
-        if self.lease_seconds < 2 * self.heartbeat_seconds:
-            raise ValueError("lease_seconds must be at least twice heartbeat_seconds")
-        return self
-
-
-class HostsSection(Section):
-    """The model hosts of this machine, all of them together."""
-
-    memory_gb: Annotated[float, Field(ge=0)] = 0
-    warm: Annotated[int, Field(ge=0, le=1000)] = 0
-    at_start: bool = True
 
 
 class FetchSection(Section):
@@ -117,6 +91,7 @@ class Settings(Section):
     node: NodeSection = NodeSection()
     database: DatabaseSection = DatabaseSection()
     receive: ReceiveSection = ReceiveSection()
+    tls: TlsSection = TlsSection()
     work: WorkSection = WorkSection()
     hosts: HostsSection = HostsSection()
     send: SendSection = SendSection()
@@ -144,6 +119,8 @@ class Settings(Section):
                 f"receive.listen is {self.receive.listen}, but no [[peer]] has `may_send = true`: without one, anyone "
                 "who reaches that address could send"
             )
+        if unheard := [peer.name for peer in self.peer if peer.needs_tls and not self.tls.is_on]:
+            raise ValueError(f"[[peer]] {unheard[0]} may call over TLS alone, and [tls] names no certificate and key")
         if mailed := [one.name for one in self.recipient if one.mail and not self.mail.host]:
             raise ValueError(f"[[recipient]] {mailed[0]} is told by mail, and [mail] names no host")
         known = {p.name for p in self.peer if p.destination}

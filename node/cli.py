@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add("submit", "take in a file or a folder without the network").add_argument("path", type=Path, metavar="PATH")
     send = add("send", "send files to another node or PACS by C-STORE")
     send.add_argument("path", type=Path, metavar="PATH")
-    send.add_argument("target", metavar="AET@HOST:PORT")
+    send.add_argument("target", metavar="PEER", help="name of a [[peer]] with a destination, or AET@HOST:PORT")
     doctor = add("doctor", "ask a peer what it can do for this node, and say what to do; nothing is left there")
     doctor.add_argument("peer", metavar="AET@HOST:PORT|NAME", help="anybody, or a [[peer]] of the configuration")
     doctor.add_argument("--json", action="store_true", help="the same for programs")
@@ -191,6 +191,7 @@ def _inner_options() -> _Parser:
     options.add_argument("--hosts", type=Path, help=argparse.SUPPRESS)
     options.add_argument("--role", help=argparse.SUPPRESS)
     options.add_argument("--listener", type=int, help=argparse.SUPPRESS)
+    options.add_argument("--tls-listener", type=int, help=argparse.SUPPRESS)
     return options
 
 

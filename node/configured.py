@@ -14,7 +14,9 @@ from config.routes import Route as RouteSettings
 from config.settings import Settings
 from db import reviews
 
+from .errors import Refused
 from .inbound.peers import Doorkeeper, KnownPeer
+from .inbound.quotas import Quota
 from .networks import Networks
 from .operations import conditions
 from .operations.alarms.rules import AlarmPolicy, MailServer, Recipient
@@ -26,20 +28,26 @@ from .operations.watch.looking import Policy as WatchPolicy
 from .operations.who_may_read import Readers
 from .outbound.target import Target, Web
 from .pull.pacs import FetchPolicy, Limits, Pacs
+from .tls import accepting
+from .tls.accepting import Accepting
+from .tls.calling import Calling
+from .tls.files import Pair, Trust
+from .tls.profile import Profile
 
 
 def targets_of(settings: Settings) -> dict[str, Target]:
     """The peers that can be sent results."""
-    return {peer.name: _target(peer, peer.destination) for peer in settings.peer if peer.destination}
+    return {peer.name: _target(settings, peer, peer.destination) for peer in settings.peer if peer.destination}
 
 
-def _target(peer: Peer, to: Destination) -> Target:
+def _target(settings: Settings, peer: Peer, to: Destination) -> Target:
     return Target(
         peer.name,
         peer.ae_title,
         to.host,
         to.port or 0,
         web=_web(to),
+        tls=calling_of(settings, to) if to.tls else None,
         objects=frozenset(to.objects),
         stl_segments=to.stl_segments,
         label_map=to.label_map,
@@ -54,6 +62,33 @@ def _web(at: Service) -> Web | None:
     return Web(at.url, at.user, at.password_file, at.token_file, at.ca_file) if at.url else None
 
 
+def calling_of(settings: Settings, at: Service | None = None) -> Calling:
+    """How peers are called over TLS: one that says so where it answers, or any."""
+    section = settings.tls
+    trust = Trust(section.ca_file, section.crl_file) if at is None or at.ca_file is None else Trust(at.ca_file)
+    return Calling(
+        trust=trust,
+        pair=Pair(*section.shown) if section.shown else None,
+        profile=Profile(section.profile),
+        name=at.tls_name if at else "",
+        sha256=frozenset(at.certificate_sha256 if at else ()),
+    )
+
+
+def accepting_of(settings: Settings) -> Accepting | None:
+    """How callers are taken over TLS; None: they are not."""
+    section = settings.tls
+    if section.certificate is None or section.key is None:
+        return None
+    return Accepting(
+        pair=Pair(section.certificate, section.key),
+        trust=Trust(section.ca_file, section.crl_file),
+        require_certificate=section.require_client_certificate,
+        profile=Profile(section.profile),
+        handshake_seconds=section.handshake_seconds,
+    )
+
+
 def fetching_of(settings: Settings) -> FetchPolicy:
     section = settings.fetch
     limits = Limits(
@@ -64,11 +99,11 @@ def fetching_of(settings: Settings) -> FetchPolicy:
         most_images=section.most_images,
         reserve_bytes=settings.receive.reserve_bytes,
     )
-    pacs = {peer.name: _pacs(peer, peer.query) for peer in settings.peer if peer.query}
+    pacs = {peer.name: _pacs(settings, peer, peer.query) for peer in settings.peer if peer.query}
     return FetchPolicy(
         pacs,
         limits,
-        settings.receive.port,
+        settings.receive.port if settings.tls.plain else settings.tls.port,
         partial(hours.wait_seconds, section.window),
         prior_seconds=section.prior_minutes * 60,
         reconcile_at=time.fromisoformat(section.reconcile) if section.reconcile else None,
@@ -87,8 +122,9 @@ def watching_of(settings: Settings) -> WatchPolicy:
     )
 
 
-def _pacs(peer: Peer, asked: Query) -> Pacs:
-    target = Target(peer.name, peer.ae_title, asked.host, asked.port or 0, web=_web(asked))
+def _pacs(settings: Settings, peer: Peer, asked: Query) -> Pacs:
+    tls = calling_of(settings, asked) if asked.tls else None
+    target = Target(peer.name, peer.ae_title, asked.host, asked.port or 0, web=_web(asked), tls=tls)
     return Pacs(
         peer.name,
         target,
@@ -117,6 +153,7 @@ def retention_of(settings: Settings) -> Policy:
 
 def alarms_of(settings: Settings) -> AlarmPolicy:
     section, mail = settings.alarms, settings.mail
+    ours = (settings.web.certificate, settings.tls.certificate, settings.tls.client_certificate)
     return AlarmPolicy(
         node=settings.node.ae_title,
         destination_seconds=section.destination_minutes * 60,
@@ -125,7 +162,9 @@ def alarms_of(settings: Settings) -> AlarmPolicy:
         refusal_studies=section.refusal_studies,
         reserve_bytes=int(settings.receive.reserve_gb * 1e9),
         disk_bytes=int(section.disk_gb * 1e9),
-        certificates=(settings.web.certificate,) if settings.web.certificate else (),
+        certificates=tuple(file for file in ours if file is not None),
+        revoked=(settings.tls.crl_file,) if settings.tls.crl_file else (),
+        unusable=partial(_unusable, accepting_of(settings)),
         certificate_seconds=section.certificate_days * hours.DAY_SECONDS,
         backup_seconds=section.backup_days * hours.DAY_SECONDS,
         clear_seconds=section.over_minutes * 60,
@@ -137,6 +176,15 @@ def alarms_of(settings: Settings) -> AlarmPolicy:
         reviews=reviews.open_reviews,
         recipients=tuple(Recipient(**one.model_dump() | {"kinds": frozenset(one.kinds)}) for one in settings.recipient),
     )
+
+
+def _unusable(how: Accepting | None) -> str:
+    try:
+        if how is not None:
+            accepting.context(how)
+    except Refused as refusal:
+        return refusal.sentence
+    return ""
 
 
 def readers_of(settings: Settings) -> Readers:
@@ -201,11 +249,22 @@ def _condition(said: ConditionSettings) -> Condition:
 
 def doorkeeper(settings: Settings) -> Doorkeeper:
     """Who may call."""
-    return Doorkeeper(tuple(_known(peer) for peer in settings.peer))
+    ours = settings.node.ae_title if settings.receive.require_called_ae else ""
+    return Doorkeeper(tuple(_known(peer) for peer in settings.peer), called_ae=ours)
 
 
 def _known(peer: Peer) -> KnownPeer:
-    network = ipaddress.ip_network(peer.address, strict=False) if peer.address else None
     to = peer.destination
-    reports_from = to.host if to is not None and to.commitment else ""
-    return KnownPeer(peer.name, peer.ae_title, network, peer.may_send, peer.may_send_labels, reports_from)
+    return KnownPeer(
+        peer.name,
+        peer.ae_title,
+        ipaddress.ip_network(peer.address, strict=False) if peer.address else None,
+        peer.may_send,
+        peer.may_send_labels,
+        commitment_host=to.host if to is not None and to.commitment else "",
+        called_ae=peer.called_ae,
+        needs_tls=peer.needs_tls,
+        sha256=frozenset(peer.certificate_sha256),
+        names=frozenset(name.lower() for name in peer.certificate_names),
+        quota=Quota(peer.associations, peer.instances_per_hour, int(peer.gb_per_hour * 1e9)),
+    )

@@ -16,6 +16,7 @@ from pynetdicom.presentation import PresentationContext
 from db import pauses
 from db.database import Database, DatabaseUnreachable
 
+from .errors import Refused, Unavailable
 from .inbound import syntaxes
 from .inbound.association.connection import PATIENCE, Patience
 from .inbound.association.request import Rejected
@@ -25,10 +26,12 @@ from .inbound.guests import Guests, Limits
 from .inbound.inbox import Inbox, Source
 from .inbound.ledger import Ledger
 from .inbound.listener import Listener, Port, bound
-from .inbound.peers import Doorkeeper
+from .inbound.peers import Doorkeeper, Verdict
+from .inbound.quotas import Quotas
 from .inbound.reception import NO_ROOM, Caller, Reception
 from .inbound.room import Room, Watermarks
 from .outbound import commitment
+from .tls.accepting import Acceptor
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,8 @@ class Door:
     """How the receiver listens.
 
     Attributes:
+        port: in the clear; None: there is none.
+        tls_port: over TLS, where the receiver is given an `Acceptor`.
         associations: at a time.
         connections_per_address: at a time, associations and others.
         waiting_connections: at a time, that have no association yet.
@@ -54,7 +59,7 @@ class Door:
 
     ae_title: str
     address: str
-    port: int
+    port: int | None
     associations: int
     idle_seconds: float
     max_pdu_bytes: int
@@ -64,6 +69,7 @@ class Door:
     waiting_connections: int = 200
     largest_bytes: int = 8_000_000_000
     loop: str = "own"
+    tls_port: int = 0
     patience: Patience = PATIENCE
 
 
@@ -71,9 +77,12 @@ class Receiver:
     """The SCP. `start` returns once it listens; `stop` lets running associations end their current message.
 
     Args:
-        listener: a socket that listens already; None: one of its own.
-        shared: other processes accept from it too.
-        more: other ports to listen at.
+        tls: shakes hands with callers; None: nobody calls over TLS.
+        listener, tls_listener: sockets that listen already; None: its own.
+        shared: other processes accept from these too.
+
+    Attributes:
+        tls_port: where it listens for TLS, once it listens; None: nowhere.
     """
 
     def __init__(
@@ -82,28 +91,31 @@ class Receiver:
         doorkeeper: Doorkeeper,
         inbox: Inbox,
         database: Database,
-        listener: socket.socket | None = None,
-        more: Sequence[Port] = (),
         *,
+        tls: Acceptor | None = None,
+        listener: socket.socket | None = None,
+        tls_listener: socket.socket | None = None,
         shared: bool = True,
     ) -> None:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
-        self.ledger = Ledger(database, doorkeeper.ae_titles)
+        self.ledger, self._quotas = Ledger(database, doorkeeper.ae_titles), Quotas(database)
+        self._tls, self.tls_port = tls, None if tls is None else door.tls_port
         self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
         self._paused = False
         self._stopping, self._ending = threading.Event(), threading.Event()
         self._housekeeper = threading.Thread(target=self._keep_house, name="receiver housekeeping", daemon=True)
         self._storage, self._verification = syntaxes.storage(), syntaxes.verification()
         self.guests = Guests(Limits(door.connections_per_address, door.waiting_connections, door.associations))
-        self._listening, self._more, self._shared = listener, more, shared and listener is not None
+        self._listening, self._tls_listening = listener, tls_listener
+        self._shared = shared and (listener or tls_listener) is not None
         self._listener: Listener | None = None
 
     def start(self) -> int:
         """Listen.
 
         Returns:
-            The port, which is the one the system gave where 0 was asked for.
+            The port, which is the one the system gave where 0 was asked for; that for TLS where there is no other.
 
         Raises:
             OSError: the address or port cannot be had.
@@ -113,8 +125,7 @@ class Receiver:
         if self._door.loop != "own":
             _config.STORE_RECV_CHUNKED_DATASET = True
             tempfile.tempdir = str(self._inbox.archive.spool)  # where pynetdicom streams what it receives
-        listening = self._listening or bound(self._door.address, self._door.port)
-        port = int(listening.getsockname()[1])
+        ports = self._ports()
         reception = Reception(
             self._entity(),
             self.guests,
@@ -125,11 +136,21 @@ class Receiver:
             self._desk,
             self._door.loop,
         )
-        ports = [Port(listening), *self._more]
         self._listener = Listener(ports, self.guests, self.ledger, reception.serve, shared=self._shared)
         self._listener.start()
         self._housekeeper.start()
-        return port
+        return ports[0].number
+
+    def _ports(self) -> list[Port]:
+        """Where it listens; in the clear first."""
+        ports = []
+        if self._door.port is not None:
+            ports.append(Port(self._listening or bound(self._door.address, self._door.port)))
+        if self._tls is not None:
+            listening = self._tls_listening or bound(self._door.address, self._door.tls_port)
+            ports.append(Port(listening, self._tls.secure))
+            self.tls_port = ports[-1].number
+        return ports
 
     def _entity(self) -> AE:
         """Who we are; how many associations there are at a time is not pynetdicom's to count."""
@@ -153,49 +174,89 @@ class Receiver:
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_SECONDS):
             try:
+                self._renew_certificates()
                 self.ledger.flush()
                 with self._database.read() as tx:
                     self._paused = "receive" in pauses.paused(tx)
                 self._doorkeeper = self.renewed()
+                self._quotas.keep_up(hourly=self._doorkeeper.counts_hours)
             except DatabaseUnreachable as error:
                 logger.warning("%s", error)
             except Exception:  # the edge of this thread: pausing and counting must go on
                 logger.exception("housekeeping failed")
 
+    def _renew_certificates(self) -> None:
+        """Take changed files of [tls] for the next handshakes; where they cannot be used, what is in use stays."""
+        try:
+            if self._tls is not None and self._tls.renew():
+                logger.info("the files of [tls] were changed, and are in use")
+        except Refused as refusal:
+            logger.error("the files of [tls] were changed, and those before stay in use: %s", refusal.sentence)  # noqa: TRY400
+            self.ledger.count("-", "", refusal.code, f"changed files of [tls] are not in use: {refusal.sentence}")
+
     # ------------------------------------------------------------------ callers
+
+    def _judge(self, caller: Caller) -> Verdict:
+        """What a caller may do, as that is known now."""
+        return self._doorkeeper.judge(caller.address, caller.ae_title, caller.called, caller.line)
 
     def _admit(self, caller: Caller) -> Sequence[PresentationContext]:
         """What a caller is offered; judged before anything is negotiated."""
-        verdict = self._doorkeeper.judge(caller.address, caller.ae_title)
+        verdict = self._judge(caller)
         if not verdict.may_call:
-            raise Rejected((1, 1, 3), verdict.code, verdict.sentence)
+            raise Rejected(verdict.reject, verdict.code, verdict.sentence)
         if self._paused and not (verdict.commits and caller.only_reports):
             raise Rejected((2, 3, 1), "paused", "receiving is paused; `planimeter resume receive` ends that")
         if self._door.refuse_bytes and self._room.now() is not Room.ENOUGH and caller.would_send:
             raise Rejected(NO_ROOM, "disk-scarce", self._room.sentence)
+        self._require_quota(verdict, caller)
         offered = self._storage if verdict.may_send else self._verification
         return [*offered, *syntaxes.commitment()] if verdict.commits else offered
+
+    def _require_quota(self, verdict: Verdict, caller: Caller) -> None:
+        """A peer that has not had enough has a place among its associations from now on."""
+        if (peer := verdict.peer) is None:
+            return
+        try:
+            if caller.would_send:
+                self._quotas.require_left(peer.name, peer.quota)
+            self._quotas.enter(peer.name, peer.quota)
+        except Unavailable as over:
+            raise Rejected(NO_ROOM, over.code, over.sentence) from over
+
+    def _require_left(self, caller: Caller) -> None:
+        """Raises:
+        Unavailable: the peer has sent as much as it may in an hour.
+        """
+        if (peer := self._judge(caller).peer) is not None:
+            self._quotas.require_left(peer.name, peer.quota)
+
+    def _took(self, caller: Caller, size: int) -> None:
+        """An instance of so many bytes was stored."""
+        self.ledger.tally(caller.ae_title, instances=1, bytes=size)
+        if (peer := self._judge(caller).peer) is not None:
+            self._quotas.count(peer.name, peer.quota, size)
 
     def _desk(self, caller: Caller) -> Desk:
         return Desk(
             self._inbox,
             self.ledger,
             partial(self._source, caller),
-            caller.ae_title,
             self._room,
             self._door.largest_bytes,
             lambda: self._paused,
+            partial(self._require_left, caller),
+            partial(self._took, caller),
             partial(self._report, caller),
         )
 
     def _source(self, caller: Caller) -> Source:
         """Who sends, as it is known now."""
-        teaches = self._doorkeeper.teaches(caller.address, caller.ae_title)
-        return Source(caller.shown, caller.address, teaches=teaches)
+        return Source(caller.shown, caller.address, teaches=self._judge(caller).teaches)
 
     def _report(self, caller: Caller, report: Report) -> Answer:
         """A destination says whether it keeps what it was sent."""
-        verdict = self._doorkeeper.judge(caller.address, caller.ae_title)
+        verdict = self._judge(caller)
         notice = commitment.Notice(report.sop_instance, report.event_type, report.information, report.transfer_syntax)
         taken = commitment.take(self._database, notice, verdict.commits)
         if taken.code:

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from .admission import Limits
 from .app import Node, open_node
 from .beating import Beating
 from .child import Child
+from .configured import accepting_of
 from .receiver import Door, Receiver
 from .supervisor import Supervisor
+from .tls.accepting import Acceptor
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -26,19 +29,19 @@ logger = logging.getLogger(__name__)
 WORKER_GRACE_SECONDS = 15.0
 
 
-def receive(settings: Settings, child: Child, listener: int | None = None) -> None:
-    """The C-STORE SCP, or one of several at the same port.
+def receive(settings: Settings, child: Child, listener: int | None = None, tls_listener: int | None = None) -> None:
+    """The C-STORE SCP, or one of several at the same ports.
 
     Args:
-        listener: descriptor of a socket that the supervisor listens with, for all of them; None: one of its own.
+        listener, tls_listener: descriptors of sockets that the supervisor listens with, for all of them; None: its own.
     """
     node = open_node(settings)
     live = node.configuration.live()
     door = Door(
         ae_title=settings.node.ae_title,
         address=live.settings.listen,
-        port=settings.receive.port,
-        associations=_share(settings, child.role) if listener is not None else settings.receive.associations,
+        port=settings.receive.port if settings.tls.plain else None,
+        associations=_share(settings, child.role) if listener or tls_listener else settings.receive.associations,
         idle_seconds=settings.receive.idle_seconds,
         max_pdu_bytes=settings.receive.max_pdu_bytes,
         reserve_bytes=settings.receive.reserve_bytes,
@@ -47,18 +50,33 @@ def receive(settings: Settings, child: Child, listener: int | None = None) -> No
         waiting_connections=settings.receive.waiting_connections,
         largest_bytes=settings.receive.largest_bytes,
         loop=settings.receive.loop,
+        tls_port=settings.tls.port,
     )
-    listening = socket.socket(fileno=listener) if listener is not None else None
-    shared = settings.receive.receivers > 1
-    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database, listening, shared=shared)
+    how = accepting_of(settings)
+    receiver = Receiver(
+        door,
+        live.doorkeeper,
+        node.inbox,
+        node.database,
+        tls=Acceptor(how) if how else None,
+        listener=_socket(listener),
+        tls_listener=_socket(tls_listener),
+        shared=settings.receive.receivers > 1,
+    )
     receiver.renewed = lambda: node.configuration.live().doorkeeper
     port = receiver.start()
-    logger.info("%s listens on %s:%s", door.ae_title, door.address, port)
-    child.ready(address=door.address, port=port)
+    logger.info(
+        "%s listens on %s:%s, over TLS on %s", door.ae_title, door.address, door.port and port, receiver.tls_port
+    )
+    child.ready(address=door.address, port=port, tls_port=receiver.tls_port)
     with Beating(node.database, child.role):
         child.stopping.wait()
         receiver.stop()
     node.close()
+
+
+def _socket(descriptor: int | None) -> socket.socket | None:
+    return socket.socket(fileno=descriptor) if descriptor is not None else None
 
 
 def _share(settings: Settings, role: str) -> int:
@@ -131,17 +149,17 @@ def _web_policy(settings: Settings) -> Any:
 
 
 def supervise(
-    settings: Settings, node: Node, roles: dict[str, list[str]], say: Any, listener: socket.socket | None
+    settings: Settings, node: Node, roles: dict[str, list[str]], say: Any, listeners: Mapping[str, socket.socket]
 ) -> None:
     """All roles of `roles`, each in a process of its own, until SIGTERM.
 
     Args:
         roles: name -> arguments of `planimeter`.
         say: called once with what each process said of itself when it was ready.
-        listener: that the receivers accept from.
+        listeners: that the receivers accept from.
 
     Raises:
         NotStarted: one of them could not be started.
     """
     limits = Limits(int(settings.hosts.memory_gb * 1e9), settings.hosts.warm)
-    Supervisor(node, roles, settings.work.device, limits, settings.hosts.at_start, listener).run(say)
+    Supervisor(node, roles, settings.work.device, limits, settings.hosts.at_start, listeners).run(say)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,8 @@ class Supervisor:
         device: where model hosts run.
         limits: what they may take together.
         at_start: whether they load the networks of the routes before a study comes for them.
-        listener: that all receivers accept from. It stays open here, so that callers wait for a moment, and are not
-            refused, while one that died is started again.
+        listeners: that all receivers accept from, by the option that takes each. They stay open here, so that callers
+            wait for a moment, and are not refused, while one that died is started again.
     """
 
     node: Node
@@ -80,7 +80,7 @@ class Supervisor:
     device: str
     limits: Limits
     at_start: bool = True
-    listener: socket.socket | None = None
+    listeners: Mapping[str, socket.socket] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     _processes: dict[str, _Process] = field(default_factory=dict)
 
@@ -115,9 +115,9 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             passed, given = [theirs.fileno()], ["--parent", str(theirs.fileno())]
-            if self.listener is not None and role.startswith("receive"):
-                passed.append(self.listener.fileno())
-                given += ["--listener", str(self.listener.fileno())]
+            for option, listener in self.listeners.items() if role.startswith("receive") else ():
+                passed.append(listener.fileno())
+                given += [option, str(listener.fileno())]
             popen = subprocess.Popen(
                 [*command, *given], stdin=subprocess.DEVNULL, pass_fds=passed, start_new_session=True
             )

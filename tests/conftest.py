@@ -29,7 +29,9 @@ from tests.threshold_host import ThresholdHosts
 if TYPE_CHECKING:  # most tests need neither browser nor pages
     from playwright.sync_api import Browser
 
+    from tests.certificates import Authority
     from tests.pages import Site
+    from tests.tls_site import TlsSite
 
 CI = os.environ.get("CI", "").lower() == "true"
 DATA = Path(os.environ.get("PLANIMETER_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -177,6 +179,14 @@ def database(database_url: str) -> Iterator[Database]:
     opened.dispose()
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority for the certificates of the tests."""
+    from tests.certificates import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
 @pytest.fixture
 def pacs() -> Iterator[FakePacs]:
     """A PACS with fault knobs."""
@@ -250,6 +260,17 @@ def site(node: Node) -> Iterator[Site]:
 
     with serving(node) as served:
         yield served
+
+
+@pytest.fixture
+def tls_site(node: Node, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlsSite]:
+    """Receivers of the fixture `node` that speak TLS."""
+    from tests.tls_site import TlsSite
+
+    monkeypatch.setattr(tempfile, "tempdir", None)  # a receiver sets it for its whole process
+    made = TlsSite(node, authority, tmp_path)
+    yield made
+    made.stop()
 
 
 @pytest.fixture

@@ -105,9 +105,10 @@ class Orthanc:
         with self._open("POST", "/instances", file):
             pass
 
-    def know(self, ae_title: str, port: int) -> None:
+    def know(self, ae_title: str, port: int, *, over_tls: bool = False) -> None:
         """Have another node among its modalities."""
-        self._ask("PUT", "/modalities/node", {"AET": ae_title, "Host": "127.0.0.1", "Port": port})
+        node = {"AET": ae_title, "Host": "127.0.0.1", "Port": port, "UseDicomTls": over_tls}
+        self._ask("PUT", "/modalities/node", node)
 
     def forget(self, sop_uid: str) -> None:
         """Delete an instance."""

@@ -113,25 +113,3 @@ def dcmqrscp(path: str, folder: Path, ae_title: str, known: dict[str, int]) -> I
     )
     with program([path, "-c", folder / "qr.cfg"], folder, port):
         yield port
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate of this machine's that signs itself, and its key."""
-    key, cert = folder / f"{name}.key", folder / f"{name}.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        f"/O=Tests/CN={name}",
-    ]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
-    return cert, key

@@ -198,7 +198,7 @@ def test_a_folder_is_sent_to_a_pacs(home: Path, study: tuple[Path, str], pacs: F
     assert "7 of 8 stored" in refused("send", "--home", home, folder, target)
     assert "no DICOM file there" in refused("send", "--home", home, folder / "notes.txt", target)
     assert "NOBODY" in refused("send", "--home", home, folder, f"NOBODY@127.0.0.1:{free_port()}")
-    assert "'PACS' is not AET@HOST:PORT" in refused("send", "--home", home, folder, "PACS")
+    assert "'PACS' is neither a [[peer]] nor AET@HOST:PORT" in refused("send", "--home", home, folder, "PACS")
 
 
 @pytest.mark.parametrize("wrong", ["PACS", "PACS@host", "PACS@host:port", "@host:104", "PACS@host:99999"])

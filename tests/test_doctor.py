@@ -30,22 +30,23 @@ from pynetdicom.sop_class import (
 from node import cli
 from node.operations.doctor import custody, query
 from node.operations.doctor.examination import Examination, examine
-from node.operations.doctor.line import Wish
 from node.operations.doctor.service import Service
 from node.operations.doctor.verdict import Mark, Verdict, judge
 from node.outbound.target import Target
-from tests.conftest import find_program
+from node.tls.calling import Calling
+from node.tls.files import Pair, Trust
+from tests.certificates import Issued, self_signed
 from tests.fake_pacs import LABEL_MAP_SEGMENTATION_STORAGE, FakePacs
 from tests.fake_stow import FakeStow
 from tests.orthanc import Orthanc, free_port
-from tests.strange_peers import CLOSE, HANG, certificate, dcmqrscp, listener, storescp
+from tests.strange_peers import CLOSE, HANG, dcmqrscp, listener, storescp
 
 TODAY = date(2026, 11, 22)
 SECONDS = 10.0
 EXPLICIT = str(ExplicitVRLittleEndian)
 
 
-def look(port: int, ae_title: str = "PACS", tls: Wish | None = None, seconds: float = SECONDS, **wishes: Any) -> Any:
+def look(port: int, ae_title: str = "PACS", tls: Calling | None = None, seconds: float = SECONDS, **wishes: Any) -> Any:
     found = examine(Target("pacs", ae_title, "127.0.0.1", port, **wishes), "PLANIMETER", seconds, tls, TODAY)
     return found, judge(found)
 
@@ -169,42 +170,45 @@ def test_transfer_syntaxes_are_told_one_by_one(pacs: FakePacs) -> None:
 # ------------------------------------------------------------------------ TLS
 
 
+def pair(issued: Issued) -> tuple[Path, Path]:
+    return issued.certificate, issued.key
+
+
 def test_tls_is_shaken_hands_with_described_and_never_taken_for_granted(
     dcmtk: Callable[[str], str], tmp_path: Path
 ) -> None:
-    find_program("openssl", "apt-get install openssl")
-    cert, key = certificate(tmp_path, "pacs")
+    cert, key = pair(self_signed(tmp_path, "pacs"))
     with storescp(dcmtk("storescp"), tmp_path / "scp", "+tls", key, cert, "-ic") as port:
         plain, verdict = look(port)
         assert problem(plain) == "speaks-tls"
         assert "try again with --tls" in text(verdict)
-        unknown, verdict = look(port, tls=Wish())
+        unknown, verdict = look(port, tls=Calling())
         assert not unknown.security.trusted
         assert unknown.security.version in ("TLSv1.2", "TLSv1.3")
         assert unknown.security.subject == "O=Tests, CN=pacs"
-        assert "give its authority with --ca-file" in text(verdict, Mark.NOTE)
-        trusted, verdict = look(port, tls=Wish(ca_file=cert))
+        assert "signs itself, and is not among those that are trusted" in text(verdict, Mark.BAD)
+        assert "give its authority with --ca-file" in text(verdict, Mark.BAD)
+        trusted, verdict = look(port, tls=Calling(trust=Trust(cert)))
         assert trusted.security.trusted
         assert any(taken(trusted).values())
-        assert "This node sends and receives without TLS" in text(verdict, Mark.BAD)
-        assert not verdict.deliverable
+        assert "its certificate is trusted: `tls = true` where it is configured uses it" in text(verdict, Mark.GOOD)
+        assert verdict.deliverable
 
 
 def test_a_peer_that_wants_a_certificate_of_ours_says_so(dcmtk: Callable[[str], str], tmp_path: Path) -> None:
-    find_program("openssl", "apt-get install openssl")
-    (cert, key), (ours, our_key) = certificate(tmp_path, "pacs"), certificate(tmp_path, "planimeter")
+    (cert, key), (ours, our_key) = (pair(self_signed(tmp_path, name)) for name in ("pacs", "planimeter"))
     with storescp(dcmtk("storescp"), tmp_path / "scp", "+tls", key, cert, "+cf", ours) as port:
-        without, verdict = look(port, tls=Wish(ca_file=cert))
+        without, verdict = look(port, tls=Calling(trust=Trust(cert)))
         assert problem(without) == "certificate-wanted", text(verdict)
         assert "--certificate and --key" in text(verdict)
-        with_ours, _ = look(port, tls=Wish(ca_file=cert, certificate=ours, key=our_key))
+        with_ours, _ = look(port, tls=Calling(trust=Trust(cert), pair=Pair(ours, our_key)))
         assert any(taken(with_ours).values())
-    unusable, _ = look(port, tls=Wish(certificate=cert, key=our_key))
+    unusable, _ = look(port, tls=Calling(pair=Pair(cert, our_key)))
     assert problem(unusable) == "tls-files"
 
 
 def test_a_plain_peer_is_not_asked_for_tls_in_vain(pacs: FakePacs) -> None:
-    found, verdict = look(pacs.port, pacs.ae_title, tls=Wish(), seconds=2)
+    found, verdict = look(pacs.port, pacs.ae_title, tls=Calling(), seconds=2)
     assert problem(found) == "speaks-plain"
     assert "leave --tls out" in text(verdict)
 

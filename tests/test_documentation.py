@@ -11,6 +11,7 @@ from db.job_states import JobState, Outcome
 from db.tables import delivery, result, study
 from models import card
 from node.command_line.commands import COMMANDS
+from node.tls import words
 from tests.running import planimeter
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +87,8 @@ def test_every_code_is_explained() -> None:
             codes |= set(re.findall(r"\b(?:return|yield) \"([a-z]+(?:-[a-z]+)+)\",", text))
             codes |= set(re.findall(r"(?:Taken\(\w+, |\b\d{3}: \()\"([a-z]+(?:-[a-z]+)+)\",", text))
             codes |= set(re.findall(r"(?:code, sentence|key) = \(?[^()]*?\"([a-z]+(?:-[a-z]+)+)\",", text))
+            codes |= set(re.findall(r"\bObjection\(\s*\w+,\s*\"([a-z]+(?:-[a-z]+)+)\"", text))
+    codes |= {code for code, _ in words.UNTRUSTED.values()}
     explained = set(re.findall(r"`([a-z0-9-]+)`", OPERATIONS.split("## Codes")[1]))
     assert len(codes) > 40
     assert codes - explained == set()

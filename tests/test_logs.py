@@ -19,6 +19,7 @@ from node.app import Node
 from node.errors import Refused
 from node.inbound.peers import Doorkeeper
 from node.operations import send
+from node.outbound.target import Target
 from node.receiver import Door, Receiver
 from tests.driving import jobs_of, work_off
 from tests.fake_pacs import FakePacs
@@ -78,20 +79,20 @@ def test_a_study_goes_all_the_way_and_no_log_names_its_patient(
         reserve_bytes=0,
     )  # fmt: skip
     receiver = Receiver(door, Doorkeeper(()), node.inbox, node.database)
-    port = receiver.start()
+    target = Target("node", "PLANIMETER", "127.0.0.1", receiver.start())
     pacs.statuses = [0xC000] * 20
     try:
         for number, images in enumerate((good, uneven, wrong)):
             folder = tmp_path / str(number)
             folder.mkdir()
             as_files(images, folder)
-            send.send(folder, "PLANIMETER", "127.0.0.1", port, "SCANNER")
+            send.send(folder, target, "SCANNER")
         (tmp_path / "broken").mkdir()
         (whole,) = as_files(another, tmp_path / "broken")
         work_off(node)
-        send.send(tmp_path / "broken", "PLANIMETER", "127.0.0.1", port, "SCANNER")
+        send.send(tmp_path / "broken", target, "SCANNER")
         whole.write_bytes(whole.read_bytes()[:-600])
-        send.send(tmp_path / "broken", "PLANIMETER", "127.0.0.1", port, "SCANNER")
+        send.send(tmp_path / "broken", target, "SCANNER")
         work_off(node)
     finally:
         receiver.stop()

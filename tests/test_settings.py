@@ -17,7 +17,7 @@ from config.peers import Destination, Peer, Query
 from config.settings import DEFAULT_FILE, Route, Settings, SettingsError, load
 
 SECTIONS = (
-    *("node", "database", "receive", "work", "send", "fetch", "learning", "retention", "watch", "web"),
+    *("node", "database", "receive", "tls", "work", "send", "fetch", "learning", "retention", "watch", "web"),
     *("alarms", "mail", "metrics", "log"),
 )
 
@@ -144,6 +144,28 @@ def _uncommented(text: str) -> Iterator[str]:
         ("[fetch]\nwindow = '20:00-29:00'\n", "no time of the day"),
         ("[receive]\nlisten = '0.0.0.0'\n", "without one, anyone who reaches that address could send"),
         ("[receive\n", ": not valid TOML: "),
+        ("[tls]\ncertificate = 'c.pem'\n", ":1: tls: certificate and key belong together"),
+        ("[tls]\nclient_key = 'c.key'\n", ":1: tls: client_certificate and client_key belong together"),
+        ("[tls]\ncertificate = 'c'\nkey = 'k'\n", ":1: tls: callers are asked for a certificate: name in `ca_file`"),
+        ("[tls]\ncrl_file = 'c'\n", ":1: tls: crl_file lists what the authorities of `ca_file` have revoked"),
+        ("[tls]\nplain = false\n", ":1: tls: plain = false leaves no port at all"),
+        ("[tls]\nprofile = 'basic'\n", ":2: tls.profile: Input should be 'bcp195' or 'bcp195-modified'"),
+        (
+            "[[peer]]\nname = 'p'\nae_title = 'P'\ncertificate_names = ['ct1']\n",
+            "[[peer]] p may call over TLS alone, and [tls] names no certificate and key",
+        ),
+        (
+            "[[peer]]\nname = 'p'\nae_title = 'P'\ncertificate_sha256 = ['AB:CD']\n",
+            ":4: peer.0.certificate_sha256.0: String should match pattern",
+        ),
+        (
+            "[[peer]]\nname = 'p'\nae_title = 'P'\ndestination = { host = 'h', port = 104, ca_file = 'c' }\n",
+            "ca_file, tls_name and certificate_sha256 belong to tls = true",
+        ),
+        (
+            "[[peer]]\nname = 'p'\nae_title = 'P'\ndestination = { url = 'https://h/w', tls = true }\n",
+            "a url says by itself whether it is TLS",
+        ),
     ],
 )
 def test_a_mistake_is_answered_with_file_line_and_key(write: Any, text: str, said: str) -> None:

@@ -11,10 +11,10 @@ from db.database import DatabaseError
 from models.card import CardError
 
 from ..app import Node, database_url, open_node
-from ..configured import fetching_of, targets_of
+from ..configured import accepting_of, fetching_of, targets_of
 from ..errors import NodeError
 from ..operations.terminal import print_json
-from .options import settings_of, target_of, who
+from .options import peer_of, settings_of, who
 
 EXIT_FAILED = 1
 
@@ -134,8 +134,8 @@ def submit(options: argparse.Namespace) -> int:
 def send(options: argparse.Namespace) -> int:
     from ..operations import send as post
 
-    ae_title, host, port = target_of(options.target)
-    return post.send(options.path, ae_title, host, port, settings_of(options).node.ae_title)
+    settings = settings_of(options)
+    return post.send(options.path, peer_of(settings, options.target), settings.node.ae_title)
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -159,7 +159,9 @@ def check(options: argparse.Namespace) -> int:
         database_url=database_url(settings),
         device=settings.work.device,
         reserve_gb=settings.receive.reserve_gb,
-        listen=f"{settings.listen}:{settings.receive.port}",
+        listen=f"{settings.listen}:{settings.receive.port if settings.tls.plain else settings.tls.port}",
+        tls=accepting_of(settings),
+        tls_port=settings.tls.port,
         senders=[peer.name for peer in settings.senders],
         targets=list(targets_of(settings).values()),
         pacs=[one.target for one in fetching_of(settings).pacs.values()],

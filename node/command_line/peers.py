@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
-from config.settings import SettingsError
+from config.settings import Settings, SettingsError
 
+from ..configured import calling_of
+from ..outbound.target import Target
+from ..tls.calling import Calling
+from ..tls.files import Pair, Trust
 from .options import peer_of, settings_of
 
 
@@ -16,16 +21,29 @@ def call(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    from ..operations.doctor.line import Wish
     from ..operations.doctor.visit import visit
 
     if not options.timeout > 0:
         raise SettingsError("--timeout is a number of seconds above 0")
     settings = settings_of(options)
     target = peer_of(settings, options.peer)
-    files = (options.ca_file, options.certificate, options.key)
-    tls = Wish(*files) if options.tls or any(files) else None
-    return visit(target, settings.node.ae_title, options.timeout, tls, as_json=options.json)
+    return visit(target, settings.node.ae_title, options.timeout, _tls(options, settings, target), as_json=options.json)
+
+
+def _tls(options: argparse.Namespace, settings: Settings, target: Target) -> Calling | None:
+    """How a peer is called over TLS: as it is configured, but for what the command line says; None: in the clear."""
+    how = target.tls
+    if how is None and (options.tls or options.ca_file or options.certificate or options.key):
+        how = calling_of(settings)
+    if how is None:
+        return None
+    if bool(options.certificate) != bool(options.key):
+        raise SettingsError("--certificate and --key belong together")
+    if options.ca_file:
+        how = replace(how, trust=Trust(options.ca_file))
+    if options.certificate:
+        how = replace(how, pair=Pair(options.certificate, options.key))
+    return how
 
 
 def conformance() -> int:

@@ -19,11 +19,12 @@ EXIT_FAILED = 1
 def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     pages = ["web"] if settings.web.enabled and not options.no_web else []
-    try:
-        # the supervisor will; whoever cannot hears of it before everything else has started
-        _try_to_listen(settings.listen, settings.receive.port)
-    except OSError as error:
-        return _cannot_listen(settings, error)
+    for port in _ports(settings):
+        try:
+            # the supervisor will; whoever cannot hears of it before everything else has started
+            _try_to_listen(settings.listen, port)
+        except OSError as error:
+            return _cannot_listen(settings, error, port)
     if pages:
         try:
             _try_to_listen(settings.web.listen, settings.web.port)
@@ -55,10 +56,21 @@ def receive(options: argparse.Namespace) -> int:
     if options.parent is None:
         _prepare(options, settings)
     try:
-        roles.receive(settings, child, options.listener)
+        roles.receive(settings, child, options.listener, options.tls_listener)
     except OSError as error:
-        return _cannot_listen(settings, error)
+        return _cannot_listen(settings, error, *_ports(settings))
     return 0
+
+
+def _ports(settings: Settings) -> list[int]:
+    """Where callers are listened to."""
+    return list(_listening(settings).values())
+
+
+def _listening(settings: Settings) -> dict[str, int]:
+    """Where callers are listened to, by the option of `planimeter receive` that takes a socket for it."""
+    plain = {"--listener": settings.receive.port} if settings.tls.plain else {}
+    return plain | ({"--tls-listener": settings.tls.port} if settings.tls.is_on else {})
 
 
 def _try_to_listen(address: str, port: int) -> None:
@@ -68,9 +80,10 @@ def _try_to_listen(address: str, port: int) -> None:
         tried.bind((address, port))
 
 
-def _cannot_listen(settings: Settings, error: OSError) -> int:
+def _cannot_listen(settings: Settings, error: OSError, *ports: int) -> int:
+    where = " or ".join(map(str, ports))
     sys.stderr.write(
-        f"planimeter: cannot listen on {settings.listen}:{settings.receive.port}: {error.strerror}; "
+        f"planimeter: cannot listen on {settings.listen}:{where}: {error.strerror}; "
         "is another node running, or another port needed?\n"
     )
     return EXIT_FAILED
@@ -142,18 +155,20 @@ def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]
     live = node.configuration.live().settings
     senders = [peer.name for peer in live.senders]
     receives = any(name.startswith("receive") for name in names)
+    listeners: dict[str, socket.socket] = {}
     try:
-        listener = bound(live.listen, settings.receive.port) if receives else None
+        for option, port in _listening(settings).items() if receives else ():
+            listeners[option] = bound(live.listen, port)
     except OSError as error:
-        return _cannot_listen(settings, error)
+        return _cannot_listen(settings, error, *_ports(settings))
     roles.supervise(
         settings,
         node,
         commands,
         lambda facts: announce.ready(node.ae_title, facts, senders, sorted(node.targets)),
-        listener,
+        listeners,
     )
-    if listener is not None:
+    for listener in listeners.values():
         listener.close()
     node.close()
     return 0

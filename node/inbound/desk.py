@@ -35,19 +35,21 @@ class Desk:
 
     Attributes:
         sender: says who sends them, as that is known now.
-        ae_title: of the caller, as it says itself.
         largest_bytes: of one object.
         paused: whether receiving is paused.
+        require_left: raises Unavailable where the sender has sent as much as it may for now.
+        took: told of each instance that was stored, with its bytes.
         reported: takes in a report on storage commitment.
     """
 
     inbox: Inbox
     ledger: Ledger
     sender: Callable[[], Source]
-    ae_title: str
     watermarks: Watermarks
     largest_bytes: int
     paused: Callable[[], bool]
+    require_left: Callable[[], None]
+    took: Callable[[int], None]
     reported: Callable[[Report], Answer]
 
     # ------------------------------------------------------------------ for the own loop
@@ -60,6 +62,7 @@ class Desk:
             raise Unavailable("disk-reserve", self.watermarks.sentence)
         if self.paused():
             raise Unavailable("paused", "receiving is paused")
+        self.require_left()
 
     def room(self, size: int) -> None:
         if size > self.largest_bytes:
@@ -93,7 +96,7 @@ class Desk:
         except Exception:  # the edge of a handler: an answer is owed, and the sender may come again
             logger.exception("an instance could not be taken in")
             return self._not_now("not-stored", "it could not be taken in; the log of the node says why")
-        self.ledger.tally(self.ae_title, instances=1, bytes=incoming.size)
+        self.took(incoming.size)
         if seen is not Seen.NEW:
             logger.info("instance came again (%s) from %s", seen, source.calling_ae)
         return Answer(SUCCESS)

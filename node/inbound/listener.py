@@ -46,6 +46,11 @@ class Port:
     socket: socket.socket
     secure: Secure | None = None
 
+    @property
+    def number(self) -> int:
+        """The TCP port."""
+        return int(self.socket.getsockname()[1])
+
 
 def bound(address: str, port: int) -> socket.socket:
     """A socket that listens.

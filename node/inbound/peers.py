@@ -1,4 +1,4 @@
-"""Who may call us, and for what: judged by address and AE title together."""
+"""Who may call us, and for what: judged by address, AE titles and certificate together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from ..tls.shown import Shown
+from .identity import CALLING_UNKNOWN, Reject, alike, differs, objection, wrongly_called
+from .quotas import UNLIMITED, Quota
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -22,6 +26,10 @@ class KnownPeer:
     Attributes:
         network: it calls from there.
         commitment_host: where it is sent results, if it is asked for storage commitment: it may then call to report.
+        called_ae: what it has to call us; empty: as everybody.
+        needs_tls: it is let in over TLS alone.
+        sha256: of certificates: it has to show one of these; none named: any, or none.
+        names: or one with one of these names, in small letters.
     """
 
     name: str
@@ -30,6 +38,11 @@ class KnownPeer:
     may_send: bool
     may_send_labels: bool
     commitment_host: str = ""
+    called_ae: str = ""
+    needs_tls: bool = False
+    sha256: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    quota: Quota = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -37,12 +50,18 @@ class Verdict:
     """What a caller may do.
 
     Attributes:
+        teaches: outlines from it may become labels; nobody teaches without being named.
         commits: names of the peers as which it may report on storage commitment.
+        peer: as which peer it was let in; None: as anybody.
+        reject: result, source and reason, where it may not call (PS3.8 9.3.4).
     """
 
     may_call: bool
     may_send: bool = False
+    teaches: bool = False
     commits: frozenset[str] = frozenset()
+    peer: KnownPeer | None = None
+    reject: Reject = CALLING_UNKNOWN
     code: str = ""
     sentence: str = ""
 
@@ -61,6 +80,7 @@ class Doorkeeper:
 
     Args:
         resolve: the addresses of a host name; asked for the AE titles of peers that may report, once a minute.
+        called_ae: what everybody has to call us, but for peers that say otherwise; empty: anything.
     """
 
     def __init__(
@@ -68,8 +88,9 @@ class Doorkeeper:
         peers: tuple[KnownPeer, ...],
         resolve: Callable[[str], frozenset[Address]] = resolve,
         clock: Callable[[], float] = time.monotonic,
+        called_ae: str = "",
     ) -> None:
-        self._peers, self._resolve, self._clock = peers, resolve, clock
+        self._peers, self._resolve, self._clock, self._called_ae = peers, resolve, clock, called_ae
         self._resolved: dict[str, tuple[float, frozenset[Address]]] = {}
         self.open = not any(peer.may_send or peer.may_send_labels for peer in peers)
 
@@ -78,28 +99,38 @@ class Doorkeeper:
         """Of all peers."""
         return frozenset(peer.ae_title for peer in self._peers)
 
-    def judge(self, address: str, ae_title: str) -> Verdict:
-        """Whether this AE title at this address may open an association, whether it may store, and report on what."""
+    @property
+    def counts_hours(self) -> bool:
+        """Whether any peer has a limit for an hour."""
+        return any(peer.quota.is_hourly for peer in self._peers)
+
+    def judge(self, address: str, ae_title: str, called: str | None = None, line: Shown | None = None) -> Verdict:
+        """Whether this AE title at this address may open an association, whether it may store, and report on what.
+
+        Args:
+            called: the AE title that it calls; None: that is not asked.
+            line: what it showed over TLS; None: it calls in the clear.
+        """
         at = _plain(address)
-        commits = frozenset(
-            peer.name for peer in self._peers if peer.ae_title == ae_title and self._reports_from(peer, at)
-        )
+        titled = [peer for peer in self._peers if peer.ae_title == ae_title]
+        against = {peer.name: objection(peer, called, self._called_ae, line) for peer in titled}
+        reporting = [peer for peer in titled if self._reports_from(peer, at)]
+        here = [peer for peer in titled if peer.network is not None and at in peer.network]
+        commits = frozenset(peer.name for peer in reporting if against[peer.name] is None)
+        known = [peer for peer in here if against[peer.name] is None]
         if self.open and at.is_loopback:
+            if wrong := wrongly_called(self._called_ae, called):
+                return Verdict(may_call=False, **vars(wrong))
             return Verdict(may_call=True, may_send=True, commits=commits)
-        here = [peer for peer in self._peers if peer.network is not None and at in peer.network]
-        known = [peer for peer in here if peer.ae_title == ae_title]
         if known or commits:
             may_send = any(peer.may_send or peer.may_send_labels for peer in known)
-            return Verdict(may_call=True, may_send=may_send, commits=commits)
-        return Verdict(may_call=False, code="unknown-caller", sentence=self._how_to_let_in(at, ae_title, here))
-
-    def teaches(self, address: str, ae_title: str) -> bool:
-        """Whether outlines from this AE title at this address may become labels; nobody teaches without being named."""
-        at = _plain(address)
-        return any(
-            peer.may_send_labels and peer.ae_title == ae_title and peer.network is not None and at in peer.network
-            for peer in self._peers
-        )
+            teaches = any(peer.may_send_labels for peer in known)
+            return Verdict(True, may_send, teaches, commits, known[0] if known else None)
+        for peer in (*here, *reporting):
+            if found := against[peer.name]:
+                return Verdict(may_call=False, **vars(found))
+        there = [peer for peer in self._peers if peer.network is not None and at in peer.network]
+        return Verdict(may_call=False, code="unknown-caller", sentence=self._how_to_let_in(at, ae_title, there))
 
     def _reports_from(self, peer: KnownPeer, at: Address) -> bool:
         """Whether a peer that is asked for storage commitment may report from an address."""
@@ -117,10 +148,13 @@ class Doorkeeper:
 
     def _how_to_let_in(self, at: Address, ae_title: str, here: list[KnownPeer]) -> str:
         elsewhere = [peer for peer in self._peers if peer.ae_title == ae_title]
+        meant = [peer for peer in here or self._peers if alike(peer.ae_title, ae_title)]
         if reporting := [peer for peer in elsewhere if peer.commitment_host]:
             return self._how_to_let_report(at, reporting[0])
         if elsewhere:
             said = f"{ae_title} is peer {elsewhere[0].name}, but may not call from {at}"
+        elif meant:
+            said = f"{differs(meant[0].ae_title, ae_title)}; it is probably peer {meant[0].name}"
         elif here:
             said = f"{at} is peer {here[0].name}, whose AE title is {here[0].ae_title}, not {ae_title}"
         else:

@@ -12,6 +12,9 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
+from ..tls.accepting import HANDSHAKE
+from ..tls.shown import Shown
+from ..tls.shown import of as shown_by
 from .association import pdu, request, stock
 from .association.connection import Connection, Ended, NotDicom, Patience, TooSlow
 from .association.negotiation import negotiate
@@ -39,14 +42,14 @@ class Caller:
         ae_title: as it says itself; not fit to be shown.
         called: the AE title that it calls.
         proposed: abstract syntaxes.
-        socket: of the connection; an ssl.SSLSocket where it came over TLS.
+        line: what it showed over TLS; None: it calls in the clear.
     """
 
     address: str
     ae_title: str
     called: str
     proposed: frozenset[str]
-    socket: socket.socket
+    line: Shown | None = None
 
     @property
     def shown(self) -> str:
@@ -95,7 +98,7 @@ class Reception:
         shown, last = "", b""
         try:
             asked = request.parse(connection.request())
-            caller = Caller(guest.address, asked.calling, asked.called, asked.proposed, connected)
+            caller = Caller(guest.address, asked.calling, asked.called, asked.proposed, shown_by(connected))
             shown = caller.shown
             offered = self._admit(caller)
             self._sit(guest)
@@ -110,8 +113,7 @@ class Reception:
             last = pdu.abort(violation.reason)
             self._count(guest, shown, violation.code, violation.sentence)
         except NotDicom as error:
-            began = printable(error.began.decode("ascii", "replace"))
-            self._count(guest, "", "not-dicom", f"the connection does not speak DICOM: it began with {began!r}")
+            self._count(guest, "", *_strange(error.began))
         except TooSlow:
             sentence = f"the connection sent no association request within {self._patience.request:g} s"
             self._count(guest, "", "no-request", sentence)
@@ -197,6 +199,13 @@ class Reception:
                 code = "transfer-syntax-refused"
                 sentence = f"{name} was offered only as {proposed}, which we do not take"
             self._ledger.count(caller.address, caller.shown, code, sentence)
+
+
+def _strange(began: bytes) -> tuple[str, str]:
+    if began[0] == HANDSHAKE:
+        return "tls-on-plain-port", "the caller speaks TLS on the port without it: give it the port in [tls]"
+    shown = printable(began.decode("ascii", "replace"))
+    return "not-dicom", f"the connection does not speak DICOM: it began with {shown!r}"
 
 
 def _left(why: str) -> tuple[str, str]:

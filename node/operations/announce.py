@@ -18,7 +18,10 @@ def ready(ae_title: str, facts: dict[str, dict[str, Any]], senders: Iterable[str
     """
     lines = ["Planimeter is ready. Research use; not a medical device."]
     if where := next((said for role, said in facts.items() if role.startswith("receive")), None):
-        lines.append(f"  receives as {ae_title} at {where['address']}:{where['port']}")
+        if where["port"] != where["tls_port"]:
+            lines.append(f"  receives as {ae_title} at {where['address']}:{where['port']}")
+        if where["tls_port"]:
+            lines.append(f"  receives as {ae_title} over TLS at {where['address']}:{where['tls_port']}")
         known = list(senders)
         if known:
             lines.append(f"  from {', '.join(known)}; unknown callers are rejected and shown by `planimeter status`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +24,8 @@ from ..errors import NodeError
 from ..inbound import syntaxes
 from ..outbound import scu, stow
 from ..outbound.target import Target
+from ..tls.accepting import Accepting
+from . import tls_check
 
 ECHO_SECONDS = 10.0
 CODECS = {
@@ -49,6 +52,8 @@ def check(
     device: str,
     reserve_gb: float,
     listen: str,
+    tls: Accepting | None,
+    tls_port: int,
     senders: Sequence[str],
     targets: Sequence[Target],
     pacs: Sequence[Target],
@@ -66,6 +71,7 @@ def check(
     wrong = 0
     parts: list[Callable[[], Iterator[Finding]]] = [
         lambda: _configuration(listen, senders, targets, routes),
+        lambda: _tls(tls, tls_port, (*targets, *pacs)),
         lambda: _home(home, reserve_gb),
         lambda: _database(home, database_url, reloadable),
         lambda: _networks(home, routes, targets),
@@ -95,6 +101,11 @@ def _configuration(
         yield Finding("configuration", None, "no peer is a destination: results are kept, not sent")
     if not routes:
         yield Finding("configuration", None, "no [[route]]: every network gets everything that it can read")
+
+
+def _tls(how: Accepting | None, port: int, targets: Sequence[Target]) -> Iterator[Finding]:
+    for right, said in tls_check.check(how, port, targets, time.time()):
+        yield Finding("TLS", right, said)
 
 
 def _home(home: Path, reserve_gb: float) -> Iterator[Finding]:

@@ -22,25 +22,26 @@ TIMEOUT_SECONDS = 60.0
 MOST_CONTEXTS = 100
 
 
-def send(path: Path, ae_title: str, host: str, port: int, our_ae_title: str) -> int:
+def send(path: Path, target: Target, our_ae_title: str) -> int:
     """Send a file, or every DICOM file below a folder; the exit status."""
+    if target.web is not None:
+        raise Refused("no-form", f"{target.name} is sent to by STOW-RS: name it as AET@HOST:PORT")
     parcels, skipped = _parcels(path)
     if not parcels:
         raise Refused("nothing-to-send", f"{path}: no DICOM file there")
-    target = Target(ae_title, ae_title, host, port)
     delivered = 0
     console = Console(stderr=True)
     with (
         scu.connect(target, our_ae_title, parcels, TIMEOUT_SECONDS) as sender,
         Progress(console=console, transient=not console.is_terminal) as progress,
     ):
-        for parcel in progress.track(parcels, description=f"sending to {ae_title}"):
+        for parcel in progress.track(parcels, description=f"sending to {target.ae_title}"):
             receipt = sender.send(parcel)
             if receipt.answer is Answer.DELIVERED:
                 delivered += 1
             if receipt.sentence:
                 console.print(f"{parcel.file}: {receipt.sentence}", markup=False)
-    sys.stdout.write(f"{delivered} of {len(parcels)} stored at {ae_title}; {skipped} files were no DICOM\n")
+    sys.stdout.write(f"{delivered} of {len(parcels)} stored at {target.ae_title}; {skipped} files were no DICOM\n")
     return 0 if delivered == len(parcels) else 1
 
 

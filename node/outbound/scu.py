@@ -12,10 +12,11 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
-from pynetdicom import AE, _config, build_context
 from pynetdicom.sop_class import Verification
 
 from ..errors import Unavailable
+from ..tls.calling import Attempt
+from .association import CONNECT_SECONDS, requested
 from .statuses import Answer, meaning
 from .target import Target
 
@@ -145,23 +146,20 @@ def associate(
         An association that is established, or one that has ended because no context was accepted.
 
     Raises:
-        Unavailable: `unreachable`, `rejected`.
+        Unavailable: `unreachable`, `rejected`, or over TLS a code of `tls.words`, `tls-files`, `key-readable`.
     """
-    _config.LOG_HANDLER_LEVEL = "none"
-    _config.STORE_SEND_CHUNKED_DATASET = True  # stored bytes go out as they are
-    ae = AE(ae_title)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
-    ae.connection_timeout = min(timeout_seconds, 15.0)
     where = f"{target.ae_title} at {target.host}:{target.port}"
-    proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
+    attempt = Attempt(target.tls, where) if target.tls else None
     try:
-        assoc = ae.associate(
-            target.host,
-            target.port,
-            contexts=proposed,
-            ae_title=target.ae_title,
-            evt_handlers=list(handlers),
-            ext_neg=list(roles),
+        assoc = requested(
+            target,
+            ae_title,
+            contexts,
+            answer_seconds=timeout_seconds,
+            connect_seconds=min(timeout_seconds, CONNECT_SECONDS),
+            tls=attempt.context if attempt else None,
+            handlers=handlers,
+            roles=roles,
         )
     except OSError as error:  # the name does not resolve
         raise Unavailable("unreachable", f"{where} cannot be found: {error.strerror or error}") from None
@@ -172,4 +170,7 @@ def associate(
         primitive = assoc.acceptor.primitive
         why = getattr(primitive, "reason_str", "") if primitive else ""
         raise Unavailable("rejected", f"{where} rejected our association: {why or 'no reason given'}")
-    raise Unavailable("unreachable", f"{where} cannot be reached, or ended the association")
+    if attempt is not None and attempt.why is not None:
+        raise attempt.why
+    perhaps = " (over TLS: perhaps it wants a certificate of ours)" if target.tls and not target.tls.pair else ""
+    raise Unavailable("unreachable", f"{where} cannot be reached, or ended the association{perhaps}")

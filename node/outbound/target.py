@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..tls.calling import Calling
+
 
 @dataclass(frozen=True)
 class Web:
@@ -33,6 +35,7 @@ class Target:
         name: in the configuration.
         ae_title, host, port: where to send by C-STORE.
         web: where to send by STOW-RS instead.
+        tls: how it is called over TLS; None: in the clear.
         objects: kinds of result that it gets: SEG, SR, SC, PDF, RTSTRUCT, STL, PM.
         stl_segments: labels of the segments that it gets as surfaces; all where none is named.
         label_map: whether it shows Label Map Segmentations; it gets these instead of binary ones, unless
@@ -48,6 +51,7 @@ class Target:
     host: str
     port: int
     web: Web | None = None
+    tls: Calling | None = None
     objects: frozenset[str] = frozenset({"SEG", "SR"})
     stl_segments: tuple[str, ...] = ()
     label_map: bool = False

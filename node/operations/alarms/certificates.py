@@ -1,14 +1,19 @@
-"""When a certificate ends, read from its PEM file (RFC 5280 4.1.2.5) without a library for the rest of it."""
+"""When a certificate or a list of revoked ones ends, read from its PEM file without a library for the rest of it."""
 
 from __future__ import annotations
 
+import base64
+import math
 import re
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-SEQUENCE, UTC_TIME, GENERALIZED_TIME, VERSION = 0x30, 0x17, 0x18, 0xA0
+LIST = re.compile(r"-----BEGIN X509 CRL-----(.*?)-----END X509 CRL-----", re.DOTALL)
+INTEGER, UTC_TIME, GENERALIZED_TIME, VERSION = 0x02, 0x17, 0x18, 0xA0
+TIMES = {UTC_TIME: "%y%m%d%H%M%SZ", GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}
 
 
 def ends(file: Path) -> float:
@@ -21,27 +26,61 @@ def ends(file: Path) -> float:
     found = PEM.findall(file.read_text(encoding="ascii", errors="replace"))
     if not found:
         raise ValueError("there is no certificate in it")
-    return min(_not_after(ssl.PEM_cert_to_DER_cert(one)) for one in found)
+    return min(_read(_not_after, "certificate", ssl.PEM_cert_to_DER_cert(one)) for one in found)
+
+
+def list_ends(file: Path) -> float:
+    """When the first list of revoked certificates (CRL) of a file to end does so; one may say no end: infinity.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: there is no list in it.
+    """
+    found = LIST.findall(file.read_text(encoding="ascii", errors="replace"))
+    if not found:
+        raise ValueError("there is no list of revoked certificates in it")
+    return min(_read(_next_update, "list", base64.b64decode(one)) for one in found)
+
+
+def _read(end: Callable[[bytes], float], what: str, der: bytes) -> float:
+    try:
+        return end(der)
+    except IndexError:
+        raise ValueError(f"its {what} cannot be read") from None
 
 
 def _not_after(der: bytes) -> float:
-    try:
-        _, certificate, _ = _element(der)
-        _, rest, _ = _element(certificate)  # TBSCertificate
-        tag, _, after = _element(rest)
-        if tag == VERSION:
-            rest = after
-        for _ in ("serialNumber", "signature", "issuer"):
-            _, _, rest = _element(rest)
-        _, validity, _ = _element(rest)
-        _, _, rest = _element(validity)
-        tag, text, _ = _element(rest)
-    except IndexError:
-        raise ValueError("its certificate cannot be read") from None
-    form = {UTC_TIME: "%y%m%d%H%M%SZ", GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}.get(tag)
-    if form is None:
-        raise ValueError("its certificate cannot be read")
-    return datetime.strptime(text.decode("ascii"), form).replace(tzinfo=UTC).timestamp()
+    """RFC 5280 4.1: the second time of the validity, which is the fourth part after an optional version."""
+    _, certificate, _ = _element(der)
+    _, rest, _ = _element(certificate)  # TBSCertificate
+    tag, _, after = _element(rest)
+    if tag == VERSION:
+        rest = after
+    for _ in ("serialNumber", "signature", "issuer"):
+        _, _, rest = _element(rest)
+    _, validity, _ = _element(rest)
+    _, _, rest = _element(validity)
+    tag, text, _ = _element(rest)
+    return _time(tag, text)
+
+
+def _next_update(der: bytes) -> float:
+    """RFC 5280 5.1: the fifth part, an optional version counted, which is optional itself."""
+    _, revoked, _ = _element(der)
+    _, rest, _ = _element(revoked)  # TBSCertList
+    tag, _, after = _element(rest)
+    if tag == INTEGER:
+        rest = after
+    for _ in ("signature", "issuer", "thisUpdate"):
+        _, _, rest = _element(rest)
+    tag, text, _ = _element(rest) if rest else (0, b"", b"")
+    return _time(tag, text) if tag in TIMES else math.inf
+
+
+def _time(tag: int, text: bytes) -> float:
+    if tag not in TIMES:
+        raise IndexError
+    return datetime.strptime(text.decode("ascii"), TIMES[tag]).replace(tzinfo=UTC).timestamp()
 
 
 def _element(der: bytes) -> tuple[int, bytes, bytes]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from db import alarm_messages, deadlines, deliveries, gauges, pauses, processes
+from db import alarm_messages, deadlines, deliveries, gauges, pauses, processes, refusals
 from db.database import Row, clock
 from db.job_states import JobKind, JobState, Outcome
 
@@ -23,6 +23,7 @@ Key = tuple[str, str]
 OF_THE_HOST = frozenset(
     {"host-died", "host-not-started", "host-busy", "network-unusable", "network-failed", "out-of-memory", "golden-lost"}
 )
+OF_A_QUOTA = frozenset({"quota-associations", "quota-hour"})
 IN_A_ROW = 3
 #: a network that nobody has asked since then is not said to fail
 FORGOTTEN_SECONDS = 6 * 3600.0
@@ -80,6 +81,7 @@ def look(tx: Any, policy: AlarmPolicy, world: World) -> list[Finding]:
         *_refusals(tx, policy, world),
         *_reviews(tx, policy),
         *_certificates(policy, world),
+        *_quotas(tx, policy),
         *_backup(tx, policy),
         *_messages(tx, policy),
     ]
@@ -189,16 +191,34 @@ def _reviews(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
 
 
 def _certificates(policy: AlarmPolicy, world: World) -> Iterator[Finding]:
-    for file in policy.certificates if policy.certificate_seconds else ():
+    if not policy.certificate_seconds:
+        return
+    if said := policy.unusable():
+        yield Finding(Kind.CERTIFICATE, "[tls]", f"the files of [tls] cannot be used: {said}")
+    ours = [(file, "certificate", certificates.ends, policy.certificate_seconds) for file in policy.certificates]
+    # a list of revoked certificates is made anew every few days
+    lists = [(file, "list of revoked certificates", certificates.list_ends, 0.0) for file in policy.revoked]
+    for file, what, end, before in (*ours, *lists):
         try:
-            left = certificates.ends(file) - world.at
+            left = end(file) - world.at
         except (OSError, ValueError):
-            yield Finding(Kind.CERTIFICATE, file.name, f"the certificate {file.name} cannot be read")
+            yield Finding(Kind.CERTIFICATE, file.name, f"the {what} {file.name} cannot be read")
             continue
-        if left < policy.certificate_seconds:
+        if left < before:
             on = time.strftime("%Y-%m-%d", time.gmtime(world.at + left))
-            said = f"the certificate {file.name} {'ends' if left > 0 else 'has ended'} on {on}"
+            said = f"the {what} {file.name} {'ends' if left > 0 else 'has ended'} on {on}"
             yield Finding(Kind.CERTIFICATE, file.name, said)
+
+
+def _quotas(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
+    """Who was turned away for a quota since incidents are forgotten: one while it goes on."""
+    now = clock(tx)
+    of: dict[str, int] = {}
+    for row in refusals.callers(tx):
+        if row["code"] in OF_A_QUOTA and now - row["last"] <= policy.clear_seconds:
+            of[row["ae_title"]] = of.get(row["ae_title"], 0) + row["count"]
+    for ae_title, count in sorted(of.items()):
+        yield Finding(Kind.QUOTA, ae_title, f"{ae_title} asks for more than its quota, and is put off", count)
 
 
 def _backup(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     REFUSALS = "refusals"
     DRIFT = "drift"
     CERTIFICATE = "certificate"
+    QUOTA = "quota"
     BACKUP_LATE = "backup-late"
     MESSAGES_STUCK = "messages-stuck"
 
@@ -84,7 +85,18 @@ EXPLAINED: dict[Kind, Explained] = {
         "Look at its weeks and close the review with what you found. Nothing was changed by itself.",
         "/networks",
     ),
-    Kind.CERTIFICATE: Explained("A certificate ends soon", "Renew it and start the node again.", "/alarms"),
+    Kind.CERTIFICATE: Explained(
+        "A certificate ends soon, or cannot be used",
+        "Renew it: `planimeter check` says what is wrong. Changed files of [tls] are taken at once, those of [web] at "
+        "the next start of the node.",
+        "/alarms",
+    ),
+    Kind.QUOTA: Explained(
+        "A sender asks for more than its quota",
+        "`planimeter status` shows which quota. Look at what it sends; raise `associations`, `instances_per_hour` or "
+        "`gb_per_hour` of its [[peer]] if that is right. It keeps its images and tries again.",
+        "/alarms",
+    ),
     Kind.BACKUP_LATE: Explained(
         "There is no recent backup",
         "Make one (`planimeter backup FILE`), and look why the usual one did not run.",

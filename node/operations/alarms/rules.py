@@ -69,6 +69,11 @@ def never_quiet(_now: time) -> float:
     return 0.0
 
 
+def nothing_wrong() -> str:
+    """There are no files of [tls]."""
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AlarmPolicy:
     """The keys of `[alarms]`, `[mail]` and `[[recipient]]`; a 0 means that this is not looked at.
@@ -77,6 +82,8 @@ class AlarmPolicy:
         node: what messages call this node: its AE title.
         deadlines: name of a priority -> seconds.
         disk_bytes: an alarm before the reserve is reached.
+        revoked: lists of revoked certificates (CRL).
+        unusable: what is wrong with the files of [tls]; empty: nothing.
         quiet: from a time of the day, the seconds until the quiet hours end; 0 outside.
         link: where the pages are, without a slash at the end; empty: nowhere.
     """
@@ -91,6 +98,8 @@ class AlarmPolicy:
     reserve_bytes: int = 0
     disk_bytes: int = 0
     certificates: tuple[Path, ...] = ()
+    revoked: tuple[Path, ...] = ()
+    unusable: Callable[[], str] = nothing_wrong
     certificate_seconds: float = 30 * DAY_SECONDS
     backup_seconds: float = 0.0
     database_seconds: float = 30.0

@@ -17,6 +17,7 @@ from ...objects.reports.codes import SCHEME, scheme_identified
 from ...objects.written import name_of
 from ...outbound.statuses import KNOWN, Answer, meaning
 from ...pull.query import MATCHED, SERIES_KEYS, STUDY_KEYS
+from ...tls.profile import SUITES, Profile
 from . import contents, contexts
 from .tables import rows, table
 
@@ -36,7 +37,17 @@ KEYS = {
     "receive.loop": "our own receive loop, or pynetdicom's",
     "receive.refuse_gb": "below this much free disk space callers who would send are rejected; 0: twice reserve_gb",
     "receive.reserve_gb": "below this much free disk space C-STORE is answered 0xA700",
+    "receive.require_called_ae": "who calls another AE title than ours is rejected",
     "receive.quiet_seconds": "after the last image a study is complete",
+    "tls.certificate": "certificate and key (`tls.key`): it listens for TLS",
+    "tls.port": "TCP port for TLS",
+    "tls.plain": "the other port is open too",
+    "tls.profile": "secure transport connection profile",
+    "tls.ca_file": "authorities of callers' certificates, and of peers'",
+    "tls.crl_file": "what they have revoked",
+    "tls.require_client_certificate": "a caller without a certificate gets no connection",
+    "tls.client_certificate": "what peers are shown; none: `tls.certificate`",
+    "tls.handshake_seconds": "for a handshake",
     "send.timeout_seconds": "for an answer",
     "send.attempts": "of an object that is refused for now",
     "send.unreachable_retry_seconds": "until a destination that is away is tried again",
@@ -45,8 +56,18 @@ KEYS = {
     "peer.address": "the address or network that it calls from",
     "peer.may_send": "it may store",
     "peer.may_send_labels": "its SEG and RTSTRUCT count as corrections",
+    "peer.called_ae": "the AE title that it has to call",
+    "peer.tls_only": "it is let in over TLS alone",
+    "peer.certificate_sha256": "and with one of these certificates",
+    "peer.certificate_names": "or one with one of these names",
+    "peer.associations": "of it at a time; 0: no limit of its own",
+    "peer.instances_per_hour": "instances that it may store in an hour; 0: any",
+    "peer.gb_per_hour": "and GB",
     "peer.destination.host": "where results are sent by C-STORE",
     "peer.destination.port": "its port",
+    "peer.destination.tls": "over TLS",
+    "peer.destination.tls_name": "the name in its certificate; none: host",
+    "peer.destination.certificate_sha256": "or that very certificate",
     "peer.destination.url": "or by STOW-RS",
     "peer.destination.objects": "what it gets",
     "peer.destination.label_map": "label maps instead of binary segmentations",
@@ -55,6 +76,7 @@ KEYS = {
     "peer.destination.refusals": "it is told what was not processed",
     "peer.query.host": "where studies are asked for by C-FIND",
     "peer.query.port": "its port",
+    "peer.query.tls": "over TLS, as a destination",
     "peer.query.url": "or by QIDO-RS",
     "peer.query.retrieve": "how they come: C-MOVE to us, C-GET, or WADO-RS",
     "peer.query.counts": "it is asked how many images an arriving study has",
@@ -99,6 +121,7 @@ def statement(defaults: Mapping[str, object]) -> str:
         whole_sets=", ".join(characters.ALONE),
         written_set=characters.UTF8,
         contents="\n\n".join(contents.sections()),
+        suites=_suites(),
         scheme=SCHEME,
         scheme_uid=scheme_identified().CodingSchemeUID,
         private_codes=contents.private_codes(),
@@ -129,6 +152,11 @@ def _meant(status: int) -> str:
 
 def _names(keywords: Iterable[str]) -> str:
     return ", ".join(dictionary_description(keyword) for keyword in keywords)
+
+
+def _suites() -> str:
+    modified, more = SUITES[Profile.MODIFIED], set(SUITES[Profile.BCP195]) - set(SUITES[Profile.MODIFIED])
+    return f"{', '.join(modified)}; with B.12, as SCU, also {', '.join(sorted(more))}"
 
 
 def _sets() -> str:

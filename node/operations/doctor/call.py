@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom import AE, PYNETDICOM_IMPLEMENTATION_UID, _config, build_context
+from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, build_context
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from pynetdicom.sop_class import Verification
 
 from ...errors import Unavailable
 from ...inbound.peers import printable
+from ...outbound.association import requested
 from ...outbound.target import Target
+from ...tls.calling import Attempt, Calling
 from . import line
 from .service import Service
 
@@ -44,7 +46,15 @@ class Call:
     target: Target
     ae_title: str
     seconds: float
-    tls: ssl.SSLContext | None = None
+    tls: Calling | None = None
+
+    def context(self) -> ssl.SSLContext | None:
+        """For one connection.
+
+        Raises:
+            Unavailable: `tls-files`, `key-readable`.
+        """
+        return Attempt(self.tls, verify=False).context if self.tls else None
 
     @property
     def who(self) -> str:
@@ -82,18 +92,16 @@ def associated(
     Raises:
         Unavailable: with a code of `operations.md`, and what to do.
     """
-    _config.LOG_HANDLER_LEVEL = "none"
-    ae = AE(call.ae_title)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = call.seconds
     try:
-        assoc = ae.associate(
-            call.target.host,
-            call.target.port,
-            contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
-            ae_title=call.who,
-            ext_neg=list(roles),
-            tls_args=(call.tls, call.target.host) if call.tls else None,
-            evt_handlers=list(handlers),
+        assoc = requested(
+            call.target,
+            call.ae_title,
+            contexts,
+            answer_seconds=call.seconds,
+            connect_seconds=call.seconds,
+            tls=call.context(),
+            handlers=handlers,
+            roles=roles,
         )
     except OSError:  # the name does not resolve
         raise why_silent(call) from None
@@ -134,7 +142,7 @@ def _rejected(call: Call, primitive: Any) -> Unavailable:
 def why_silent(call: Call) -> Unavailable:
     """Why there was neither yes nor no to an association: asked once more, by hand, from the host name on."""
     try:
-        answer = line.exchange(call.target.host, call.target.port, call.seconds, _request(call), call.tls)
+        answer = line.exchange(call.target.host, call.target.port, call.seconds, _request(call), call.context())
     except Unavailable as error:
         return error
     except TimeoutError:

@@ -8,9 +8,10 @@ from datetime import date
 
 from ...errors import NodeError, Unavailable
 from ...outbound.target import Target
+from ...tls.calling import Calling
 from . import call, custody, line, query, storage
 from .call import Call
-from .line import Security, Wish
+from .line import Security
 from .service import Service
 from .storage import Speaker, Taken
 
@@ -38,7 +39,7 @@ class Examination:
     services: tuple[Service, ...] = ()
 
 
-def examine(target: Target, ae_title: str, seconds: float, tls: Wish | None, today: date) -> Examination:
+def examine(target: Target, ae_title: str, seconds: float, tls: Calling | None, today: date) -> Examination:
     """Ask everything.
 
     Args:
@@ -51,7 +52,7 @@ def examine(target: Target, ae_title: str, seconds: float, tls: Wish | None, tod
     try:
         if tls is not None:
             found = replace(found, security=_secured(asked, tls))
-            asked = replace(asked, tls=line.context(tls, verify=False))
+            asked = replace(asked, tls=tls)
         speaker, echo, taken = storage.negotiate(asked)
     except NodeError as error:
         if tls is None and error.code in PERHAPS_TLS:
@@ -61,7 +62,7 @@ def examine(target: Target, ae_title: str, seconds: float, tls: Wish | None, tod
     return replace(found, speaker=speaker, taken=taken, services=services)
 
 
-def _secured(asked: Call, tls: Wish) -> Security:
+def _secured(asked: Call, tls: Calling) -> Security:
     """Raises:
     Unavailable: `speaks-plain`, or as `line.secure`.
     """
@@ -79,7 +80,8 @@ def _perhaps_tls(found: Examination, asked: Call, error: NodeError) -> Examinati
     """A peer that does not understand a plain request may want TLS: then that is the problem."""
     problem = (error.code, error.sentence)
     with contextlib.suppress(NodeError):
-        security = line.secure(asked.target.host, asked.target.port, asked.seconds, Wish())
-        sentence = f"{asked.where} speaks {security.version} and nothing else: try again with --tls"
+        security = line.secure(asked.target.host, asked.target.port, asked.seconds, Calling())
+        todo = "try again with --tls, and set `tls = true` where it is configured"
+        sentence = f"{asked.where} speaks {security.version} and nothing else: {todo}"
         return replace(found, security=security, problem=("speaks-tls", sentence))
     return replace(found, problem=problem)

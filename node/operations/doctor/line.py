@@ -6,29 +6,19 @@ import hashlib
 import socket
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ...errors import Unavailable
+from ...tls import words
+from ...tls.calling import Attempt, Calling
+from ...tls.shown import distinguished
 
 #: for what a peer says of the certificate after a handshake
 ALERT_SECONDS = 0.5
+#: X509_V_FLAG_NO_CHECK_TIME of OpenSSL
+NO_CHECK_TIME = 0x200000
 #: bytes of an A-ASSOCIATE-RJ or A-ABORT (PS3.8 9.3.4, 9.3.8)
 SHORTEST_ANSWER = 10
-
-
-@dataclass(frozen=True)
-class Wish:
-    """How TLS is wanted.
-
-    Attributes:
-        ca_file: certificates to trust instead of the system's.
-        certificate, key: ours, for a peer that asks for one.
-    """
-
-    ca_file: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +29,7 @@ class Security:
         subject, issuer, until: of the peer's certificate; empty where it cannot be read.
         sha256: of the certificate.
         trusted: it is one that we trust, for this host.
-        why_not: else the reason.
+        why_not: else the reason, and what can be done.
     """
 
     version: str
@@ -79,51 +69,33 @@ def connect(host: str, port: int, seconds: float) -> socket.socket:
         raise Unavailable("no-answer", f"{where} cannot be reached: {error.strerror or error}") from None
 
 
-def context(wish: Wish, *, verify: bool) -> ssl.SSLContext:
-    """A TLS context of ours.
-
-    Raises:
-        Unavailable: `tls-files`: one of the files cannot be used.
-    """
-    try:
-        made = ssl.create_default_context(cafile=str(wish.ca_file) if wish.ca_file else None)
-        if wish.certificate:
-            made.load_cert_chain(wish.certificate, wish.key, password=lambda: "")
-    except (OSError, ValueError) as error:
-        files = ", ".join(str(file) for file in (wish.ca_file, wish.certificate, wish.key) if file)
-        raise Unavailable("tls-files", f"{files}: no certificate or key that can be used ({_reason(error)})") from None
-    if not verify:
-        made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-    return made
-
-
-def secure(host: str, port: int, seconds: float, wish: Wish) -> Security:
+def secure(host: str, port: int, seconds: float, how: Calling) -> Security:
     """Shake hands, trusting nobody by default; a certificate that is not trusted is described all the same.
 
     Raises:
-        Unavailable: `tls-failed`, `tls-files`, or as `connect`.
+        Unavailable: `tls-failed`, `tls-files`, `key-readable`, or as `connect`.
     """
-    why_not = ""
+    why_not, name = "", how.name or host
     try:
-        shown = _handshake(host, port, seconds, context(wish, verify=True))
+        shown = _handshake(host, port, seconds, name, Attempt(how).context)
     except ssl.SSLCertVerificationError as error:
-        why_not = error.verify_message
+        why_not = words.of_handshake(error, f"{host}:{port}", "ours")[1]
         try:
-            shown = _handshake(host, port, seconds, context(wish, verify=False))
+            shown = _handshake(host, port, seconds, name, Attempt(how, verify=False).context)
         except OSError as other:
             raise _failed(host, port, other) from None
     except OSError as error:
         raise _failed(host, port, error) from None
     version, cipher, der, told = shown
-    told = told or _described(host, port, seconds, wish, der)
+    told = told or _described(host, port, seconds, how, der)
     return Security(
         version,
         cipher,
         hashlib.sha256(der).hexdigest(),
         trusted=not why_not,
         why_not=why_not,
-        subject=_name(told.get("subject")),
-        issuer=_name(told.get("issuer")),
+        subject=distinguished(told.get("subject")),
+        issuer=distinguished(told.get("issuer")),
         until=str(told.get("notAfter", "")),
     )
 
@@ -170,39 +142,28 @@ def _beginning(line: socket.socket, came: bytes) -> bytes:
     return came
 
 
-def _handshake(host: str, port: int, seconds: float, tls: ssl.SSLContext) -> tuple[str, str, bytes, dict[str, Any]]:
-    with connect(host, port, seconds) as plain, tls.wrap_socket(plain, server_hostname=host) as line:
+def _handshake(
+    host: str, port: int, seconds: float, name: str, tls: ssl.SSLContext
+) -> tuple[str, str, bytes, dict[str, Any]]:
+    with connect(host, port, seconds) as plain, tls.wrap_socket(plain, server_hostname=name) as line:
         cipher = line.cipher()
         der = line.getpeercert(binary_form=True) or b""
         return line.version() or "", cipher[0] if cipher else "", der, dict(line.getpeercert() or {})
 
 
-def _described(host: str, port: int, seconds: float, wish: Wish, der: bytes) -> dict[str, Any]:
+def _described(host: str, port: int, seconds: float, how: Calling, der: bytes) -> dict[str, Any]:
     """What a certificate says that we do not trust: the standard library reads only those that it has verified, so it
-    stands for itself here. Empty for one that has expired, which nothing verifies."""
-    alone = context(wish, verify=False)
+    stands for itself here, and its end does not count. Empty where it cannot be read all the same."""
+    alone = Attempt(how, verify=False).context
     alone.verify_mode = ssl.CERT_REQUIRED
-    alone.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    alone.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
     try:
         alone.load_verify_locations(cadata=der)
-        return _handshake(host, port, seconds, alone)[3]
+        return _handshake(host, port, seconds, host, alone)[3]
     except OSError:
         return {}
 
 
-def _name(parts: Any) -> str:
-    """A distinguished name as `CN=pacs, O=Hospital`."""
-    short = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C"}
-    return ", ".join(f"{short.get(key, key)}={value}" for part in parts or () for key, value in part)
-
-
 def _failed(host: str, port: int, error: OSError) -> Unavailable:
-    return Unavailable("tls-failed", f"{host}:{port} does not speak TLS with us: {_reason(error)}")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    said = words.of_handshake(error, f"{host}:{port}", "our certificate")[1]
+    return Unavailable("tls-failed", f"{host}:{port} does not speak TLS with us: {said}")

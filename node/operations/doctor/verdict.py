@@ -59,12 +59,15 @@ def _security(found: Examination) -> Iterator[Said]:
     security = found.security
     if security is None:
         return
+    who, is_on = found.target.ae_title, found.target.tls is not None
     if not security.trusted:
-        why = f"its certificate is not trusted ({security.why_not}): give its authority with --ca-file"
-        yield Said(Mark.NOTE, f"{found.target.ae_title} speaks {security.version}; {why}, or have it mended")
-    if not found.problem:
-        todo = "put a TLS tunnel between them, or open a port without TLS for this machine"
-        yield Said(Mark.BAD, f"This node sends and receives without TLS: {todo}")
+        todo = "give its authority with --ca-file, and write that as `ca_file` where it is configured"
+        yield Said(
+            Mark.BAD, f"{who} speaks {security.version}, but {security.why_not}; nothing is sent to it so: {todo}"
+        )
+    elif found.problem is None:
+        todo = "" if is_on else ": `tls = true` where it is configured uses it"
+        yield Said(Mark.GOOD, f"{who} speaks {security.version}, and its certificate is trusted{todo}")
 
 
 # -------------------------------------------------------------------- objects

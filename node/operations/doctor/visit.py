@@ -9,14 +9,14 @@ from rich.console import Console
 from ...errors import NodeError
 from ...outbound import stow
 from ...outbound.target import Target
+from ...tls.calling import Calling
 from ..terminal import plain, print_json
 from . import show
 from .examination import examine
-from .line import Wish
 from .verdict import judge
 
 
-def visit(target: Target, ae_title: str, seconds: float, tls: Wish | None, *, as_json: bool) -> int:
+def visit(target: Target, ae_title: str, seconds: float, tls: Calling | None, *, as_json: bool) -> int:
     """Print what was found; the exit status: 0 when results could be delivered."""
     console = Console()
     if target.web is not None:

@@ -1,0 +1,52 @@
+"""The one place where associations are requested of peers: in the clear, or over TLS."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydicom.uid import UID
+from pynetdicom import AE, _config, build_context
+
+from .target import Target
+
+CONNECT_SECONDS = 15.0
+
+
+def requested(
+    target: Target,
+    ae_title: str,
+    contexts: Sequence[tuple[str, UID | list[UID]]],
+    *,
+    answer_seconds: float,
+    connect_seconds: float,
+    tls: ssl.SSLContext | None,
+    handlers: Sequence[tuple[Any, Callable[..., Any]]] = (),
+    roles: Sequence[Any] = (),
+) -> Any:
+    """What came of it: established, rejected, or ended, for `scu` and `doctor` to say in words.
+
+    Args:
+        contexts: SOP class and transfer syntax, or several to choose from, each a presentation context of its own.
+        connect_seconds: for the connection, a TLS handshake in it.
+        handlers: pynetdicom's events and what is called for them: for what the peer asks of us meanwhile.
+        roles: SCP/SCU role selections (PS3.7 D.3.3.4): for what the peer is to send us on this association.
+
+    Raises:
+        OSError: the name does not resolve.
+    """
+    _config.LOG_HANDLER_LEVEL = "none"
+    _config.STORE_SEND_CHUNKED_DATASET = True  # stored bytes go out as they are
+    ae = AE(ae_title)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = answer_seconds
+    ae.connection_timeout = connect_seconds
+    return ae.associate(
+        target.host,
+        target.port,
+        contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
+        ae_title=target.ae_title,
+        evt_handlers=list(handlers),
+        ext_neg=list(roles),
+        tls_args=(tls, (target.tls.name if target.tls else "") or target.host) if tls else None,
+    )
