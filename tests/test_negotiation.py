@@ -42,13 +42,6 @@ SYNTAXES = [
     "1.2.840.10008.1.2.4.90",
     "1.2",
 ]
-    wire.IMPLICIT,
-    wire.EXPLICIT,
-    "1.2.840.10008.1.2.2",
-    "1.2.840.10008.1.2.1.99",
-    "1.2.840.10008.1.2.4.90",
-    "1.2",
-]
 PORTS = SimpleNamespace(own=0, pynetdicom=0)
 
 
