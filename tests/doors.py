@@ -94,8 +94,16 @@ class Tried:
             return "\n".join(f"{row['ae_title']} {row['sentence']}" for row in refusals.callers(tx))
 
 
+def door(**other: Any) -> Door:
+    """How it listens."""
+    usual = dict(ae_title="PLANIMETER", address="127.0.0.1", port=0, associations=20, idle_seconds=3)
+    return Door(**{**usual, "max_pdu_bytes": 16384, "reserve_bytes": 0, "patience": HASTY, **other})
+
+
 @contextmanager
-def trying(folder: Path, migrated: Path, peers: tuple[KnownPeer, ...] = (), **door: Any) -> Iterator[Tried]:
+def trying(
+    folder: Path, migrated: Path, peers: tuple[KnownPeer, ...] = (), listener: Any = None, more: Any = (), **other: Any
+) -> Iterator[Tried]:
     """A receiver on SQLite."""
     shutil.copyfile(migrated, folder / "rows.db")
     database = open_database(sqlite_url(folder / "rows.db"))
@@ -103,9 +111,7 @@ def trying(folder: Path, migrated: Path, peers: tuple[KnownPeer, ...] = (), **do
     mask = os.umask(0o077)
     archive.prepare()
     os.umask(mask)
-    usual = dict(ae_title="PLANIMETER", address="127.0.0.1", port=0, associations=20, idle_seconds=3)
-    how = Door(**{**usual, "max_pdu_bytes": 16384, "reserve_bytes": 0, "patience": HASTY, **door})
-    receiver = Receiver(how, Doorkeeper(peers), Inbox(archive, database), database)
+    receiver = Receiver(door(**other), Doorkeeper(peers), Inbox(archive, database), database, listener, more)
     made = Tried(receiver, receiver.start(), database, archive)
     made.good_sender()
     wait_until("the first caller has gone", lambda: made.left()[0] == 0)

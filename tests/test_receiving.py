@@ -441,6 +441,17 @@ def test_files_come_in_through_the_same_door(node: Node, tmp_path: Path) -> None
     assert stored[data_set_start(memoryview(stored)) :] == sent[data_set_start(memoryview(sent)) :]
 
 
+@on_both_loops
+def test_what_came_over_the_network_is_known_when_it_comes_from_a_disk(
+    receiver: Any, node: Node, tmp_path: Path
+) -> None:
+    """The digest that is made while an object comes is the one that is made of a file."""
+    (image, *_) = small_series()
+    assert store(receiver().port, image) == [0x0000]
+    assert take_file(node.inbox, as_files([image], tmp_path)[0]) is Seen.SAME
+    assert len(rows(node)) == 1
+
+
 def test_a_preamble_that_is_a_program_does_not_survive(node: Node, tmp_path: Path) -> None:
     (file,) = as_files(small_series()[:1], tmp_path)
     file.write_bytes(b"MZ" + b"\x90" * 126 + file.read_bytes()[128:])

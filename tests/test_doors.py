@@ -1,0 +1,201 @@
+"""The receiver's ports: TLS on one of them, and one that several receivers share."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.inbound.association.connection import Patience
+from node.inbound.guests import Guest, Guests, Limits, Seat, home_of
+from node.inbound.listener import Port, bound
+from node.inbound.peers import Doorkeeper
+from node.receiver import Receiver
+from tests import wire
+from tests.doors import Tried, door, new_uid, trying
+from tests.strange_peers import certificate
+from tests.waiting import wait_until
+
+HANDSHAKE_SECONDS = 2
+
+
+def secured(folder: Path) -> Any:
+    """What puts TLS on a connection, as a node does; and what a caller has to trust."""
+    cert, key = certificate(folder, "node")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+
+    def secure(plain: socket.socket) -> socket.socket:
+        wrapped = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+        try:
+            wrapped.settimeout(HANDSHAKE_SECONDS)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+    return secure, ssl.create_default_context(cafile=str(cert))
+
+
+@pytest.fixture(scope="module", params=["own", "pynetdicom"])
+def over_tls(
+    tmp_path_factory: pytest.TempPathFactory, migrated: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Tried, int, ssl.SSLContext]]:
+    """A receiver with a port for TLS beside the other, for few connections."""
+    folder = tmp_path_factory.mktemp("tls")
+    secure, trusting = secured(folder)
+    listening = bound("127.0.0.1", 0)
+    port = int(listening.getsockname()[1])
+    limits = dict(connections_per_address=6, loop=request.param, more=(Port(listening, secure),))
+    with trying(folder, migrated, **limits) as made:
+        yield made, port, trusting
+
+
+def store_over_tls(port: int, trusting: ssl.SSLContext) -> str:
+    uid = new_uid()
+    with wire.connected(port) as plain, trusting.wrap_socket(plain.socket, server_hostname="127.0.0.1") as wrapped:
+        caller = wire.Wire(wrapped)
+        caller.say(wire.request())
+        assert wire.said(caller.pdu()) == "accept"
+        padding = wire.explicit(0x28, 0x4000, "LT", "x" * 60_000)
+        data = wire.instance(uid, padding)
+        parts = [data[at : at + 16000] for at in range(0, len(data), 16000)]
+        pdvs = [wire.pdv(1, 2 if part is parts[-1] else 0, part) for part in parts]
+        caller.say(wire.p_data(wire.pdv(1, 3, wire.store_command(uid))) + b"".join(map(wire.p_data, pdvs)))
+        assert caller.status() == 0
+        caller.say(wire.RELEASE)
+        assert wire.said(caller.pdu()) == "released"
+    return uid
+
+
+def test_an_object_comes_over_tls(over_tls: Any) -> None:
+    tried, port, trusting = over_tls
+    for _ in range(3):
+        assert tried.stored(store_over_tls(port, trusting))
+    tried.settled()
+
+
+def test_who_shakes_no_hand_keeps_nobody_waiting(over_tls: Any) -> None:
+    """Six at a time: those that say nothing give way, in the middle of their handshakes."""
+    tried, port, trusting = over_tls
+    before = tried.counted()
+    with ExitStack() as silent:
+        callers = [silent.enter_context(wire.connected(port)) for _ in range(20)]
+        callers[-1].say(b"\x16\x03\x01")
+        assert tried.stored(store_over_tls(port, trusting))
+        tried.good_sender()
+    assert (tried.counted() - before)["gave-way"] >= 10
+    tried.settled()
+
+
+@pytest.mark.parametrize("said", [wire.request(), b"GET / HTTP/1.1\r\n\r\n", b""])
+def test_who_does_not_speak_tls_is_closed_and_counted(over_tls: Any, said: bytes) -> None:
+    tried, port, _ = over_tls
+    before = tried.counted()
+    with wire.connected(port) as caller:
+        caller.say(said)
+        while caller.read(100):  # an alert, perhaps
+            pass
+    wait_until("it is counted", lambda: (tried.counted() - before)["tls-failed"] == 1)
+    tried.settled()
+
+
+def test_what_is_wrong_is_wrong_over_tls_too(over_tls: Any) -> None:
+    tried, port, trusting = over_tls
+    with wire.connected(port) as plain, trusting.wrap_socket(plain.socket, server_hostname="127.0.0.1") as wrapped:
+        caller = wire.Wire(wrapped)
+        caller.say(wire.pdu(1, b"", 0xFFFFFFFF))
+        assert wire.said(caller.pdu()) == "abort 6"
+    tried.settled()
+
+
+# --------------------------------------------------------------------------- shared
+
+
+def test_receivers_share_a_port_and_one_that_is_full_leaves_callers_to_the_other(
+    tmp_path: Path, migrated: Path
+) -> None:
+    listening = bound("127.0.0.1", 0)
+    with trying(tmp_path, migrated, listener=listening, associations=1, idle_seconds=30) as first:
+        how = door(associations=1, idle_seconds=30, patience=Patience())
+        second = Receiver(how, Doorkeeper(()), first.receiver._inbox, first.database, listening.dup())
+        second.start()
+        try:
+            with ExitStack() as held:
+                callers = [held.enter_context(insisting(first.port)) for _ in range(2)]
+                assert first.receiver.guests.is_full and second.guests.is_full
+                with wire.connected(first.port) as third:
+                    third.say(wire.request())
+                    assert wire.said(third.pdu()) == "reject 2 3 2"
+                for caller in callers:
+                    caller.say(wire.echo())
+                    assert caller.status() == 0
+        finally:
+            second.stop()
+        wait_until("the first has room again", lambda: not first.receiver.guests.is_full)
+        first.good_sender()
+
+
+@contextmanager
+def insisting(port: int) -> Iterator[wire.Wire]:
+    """An association, as a sender gets it that comes again when it is told to: the other may be slow to notice."""
+    while True:
+        with wire.connected(port) as caller:
+            caller.say(wire.request())
+            if wire.said(caller.pdu()) == "accept":
+                yield caller
+                return
+
+
+# --------------------------------------------------------------------------- the limits
+
+
+def test_who_gives_way() -> None:
+    cut: list[str] = []
+
+    def guest(name: str, address: str) -> Guest:
+        return Guest(address, cut=lambda: cut.append(name), end=lambda: None)
+
+    guests = Guests(Limits(per_address=3, waiting=4, associations=2))
+    first, *more = (guest(f"a{number}", "10.0.0.1") for number in range(6))
+    assert guests.enter(first) and guests.sit(first) is Seat.TAKEN
+    assert [guests.enter(one) for one in more[:2]] == [True, True]
+    assert guests.enter(more[2]) and cut == ["a1"], "the oldest that waits, of the address with too many"
+    assert guests.sit(more[0]) is Seat.GONE
+    others = [guest(f"b{number}", f"10.0.1.{number}") for number in range(3)]
+    assert [guests.enter(one) for one in others] == [True] * 3
+    assert cut == ["a1", "a2"], "the oldest of the address with the most that wait"
+    assert guests.sit(others[0]) is Seat.TAKEN
+    assert guests.sit(others[1]) is Seat.FULL
+    guests.leave(first)
+    assert guests.sit(others[1]) is Seat.TAKEN
+    for one in (*more[:3], *others):
+        guests.leave(one)
+    assert guests.count == 0
+
+
+def test_an_address_of_associations_alone_lets_nobody_in() -> None:
+    guests = Guests(Limits(per_address=1, waiting=4, associations=2))
+    inside = Guest("10.0.0.1", cut=lambda: None, end=lambda: None)
+    assert guests.enter(inside) and guests.sit(inside) is Seat.TAKEN
+    assert not guests.enter(Guest("10.0.0.1", cut=lambda: None, end=lambda: None))
+    assert guests.count == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "home"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_what_counts_as_one_address(address: str, home: str) -> None:
+    assert home_of(address) == home
