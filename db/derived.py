@@ -116,4 +116,4 @@ def _has_result(study_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
     stands = sa.and_(result.c.state.in_(STANDING), result.c.kind.not_in(NO_RESULT), ~_superseded())
     found = sa.select(sa.literal(1)).select_from(source).where(input_set.c.study_id == study_id, stands)
     # with an OFFSET, PostgreSQL asks this of each study, and does not collect the results of all studies first
-    return found.limit(1).offset(0).correlate(study_id.table).exists()  # type: ignore[attr-defined]
+    return found.limit(1).offset(0).correlate(study_id.table).exists()

@@ -130,10 +130,10 @@ class Node:
     """AE title of a peer that sends -> what belongs to its studies"""
     configuration: Configuration
     config_version: int | None
-    """that the routes, targets and peers are of; None: of the settings that the process was started with"""
+    """that what is reloadable is of; None: of the settings that the process was started with"""
 
     def fresh(self) -> Node:
-        """This node with the routes and peers that are live now; asked before every job, and kept while it lasts."""
+        """This node with the configuration that is live now; asked before every job, and kept while it lasts."""
         live = self.configuration.live()
         if live.version == self.config_version:
             return self
@@ -143,6 +143,10 @@ class Node:
             targets=live.targets,
             fetch=live.fetch,
             expected=live.expected,
+            work=_work(live.settings),
+            retention=retention_of(live.settings),
+            alarms=alarms_of(live.settings),
+            quiet_seconds=live.settings.receive.quiet_seconds,
             config_version=live.version,
         )
 
@@ -187,15 +191,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         networks=networks,
         routes=live.routes,
         targets=live.targets,
-        work=WorkPolicy(
-            attempts=work.attempts,
-            lease_seconds=work.lease_seconds,
-            heartbeat_seconds=work.heartbeat_seconds,
-            job_seconds=work.job_minutes * 60,
-            ageing_seconds=work.ageing_minutes * 60,
-            backoff=Backoff(5, 900),
-            night_wait=partial(hours.wait_seconds, work.night),
-        ),
+        work=_work(live.settings),
         send=SendPolicy(
             send.attempts,
             send.unreachable_retry_seconds,
@@ -204,11 +200,11 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         ),
         fetch=live.fetch,
         learning=_learning(settings),
-        retention=retention_of(settings),
+        retention=retention_of(live.settings),
         watch=watching_of(settings),
-        alarms=alarms_of(settings),
+        alarms=alarms_of(live.settings),
         readers=readers_of(settings),
-        quiet_seconds=settings.receive.quiet_seconds,
+        quiet_seconds=live.settings.receive.quiet_seconds,
         device=work.device,
         decoders=Decoders(work.decode_processes),
         random=Random(),  # noqa: S311 - jitter, not secrets
@@ -233,6 +229,19 @@ def open_configuration(settings: Settings) -> tuple[Archive, Configuration]:
     schema.require(database)
     networks = Networks((settings.home / "models", SHIPPED), database)
     return archive, Configuration(settings, database, networks)
+
+
+def _work(settings: Settings) -> WorkPolicy:
+    section = settings.work
+    return WorkPolicy(
+        attempts=section.attempts,
+        lease_seconds=section.lease_seconds,
+        heartbeat_seconds=section.heartbeat_seconds,
+        job_seconds=section.job_minutes * 60,
+        ageing_seconds=section.ageing_minutes * 60,
+        backoff=Backoff(5, 900),
+        night_wait=partial(hours.wait_seconds, section.night),
+    )
 
 
 def _learning(settings: Settings) -> LearningPolicy:

@@ -60,6 +60,10 @@ class Receiver:
 
     def __init__(self, door: Door, doorkeeper: Doorkeeper, inbox: Inbox, database: Database) -> None:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
+        self.marks: Callable[[], tuple[int, int]] = lambda: (
+            door.refuse_bytes,
+            door.reserve_bytes,
+        )  # of the disk, so too
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
         self.ledger = Ledger(database, doorkeeper.ae_titles)
         self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
@@ -102,6 +106,10 @@ class Receiver:
         self._housekeeper.start()
         return int(self._server.server_address[1])
 
+    def room(self) -> Room:
+        """How much room there is for what comes."""
+        return self._room.now()
+
     def stop(self) -> None:
         """Stop listening, let associations end for a while, abort what is left, and write the counts."""
         self._stopping.set()
@@ -121,6 +129,7 @@ class Receiver:
                 with self._database.read() as tx:
                     self._paused = "receive" in pauses.paused(tx)
                 self._doorkeeper = self.renewed()
+                self._room.refuse_bytes, self._room.reserve_bytes = self.marks()
             except DatabaseUnreachable as error:
                 logger.warning("%s", error)
             except Exception:  # the edge of this thread: pausing and counting must go on
@@ -135,7 +144,7 @@ class Receiver:
         elif self._paused and not (verdict.commits and _only_reports(assoc)):
             sentence = "receiving is paused; `planimeter resume receive` ends that"
             self._turn_away(assoc, (2, 3, 1), ae_title, "paused", sentence)
-        elif self._door.refuse_bytes and self._room.now() is not Room.ENOUGH and _would_send(assoc):
+        elif self._room.refuse_bytes and self._room.now() is not Room.ENOUGH and _would_send(assoc):
             self._turn_away(assoc, NO_ROOM, ae_title, "disk-scarce", self._room.sentence)
         elif verdict.commits or not verdict.may_send:
             offered = assoc.acceptor.supported_contexts if verdict.may_send else syntaxes.verification()

@@ -37,11 +37,12 @@ def receive(settings: Settings, child: Child) -> None:
         associations=settings.receive.associations,
         idle_seconds=settings.receive.idle_seconds,
         max_pdu_bytes=settings.receive.max_pdu_bytes,
-        reserve_bytes=settings.receive.reserve_bytes,
-        refuse_bytes=settings.receive.refuse_bytes,
+        reserve_bytes=live.settings.receive.reserve_bytes,
+        refuse_bytes=live.settings.receive.refuse_bytes,
     )
     receiver = Receiver(door, live.doorkeeper, node.inbox, node.database)
     receiver.renewed = lambda: node.configuration.live().doorkeeper
+    receiver.marks = lambda: marks(node)
     port = receiver.start()
     logger.info("%s listens on %s:%s", door.ae_title, door.address, port)
     child.ready(address=door.address, port=port)
@@ -49,6 +50,12 @@ def receive(settings: Settings, child: Child) -> None:
         child.stopping.wait()
         receiver.stop()
     node.close()
+
+
+def marks(node: Node) -> tuple[int, int]:
+    """Below so much free space callers are turned away, and objects."""
+    section = node.configuration.live().settings.receive
+    return section.refuse_bytes, section.reserve_bytes
 
 
 def work(settings: Settings, child: Child, hosts: Path) -> None:
