@@ -13,10 +13,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .database import Row
+from .deadlines import WORK
 from .derived import STATES, undone
 from .tables import delivery, dispatch, input_set, instance, job, patient, result, series, study
 
-__all__ = ["STATES", "Wanted", "counts", "facts", "modalities", "open_jobs", "page", "search", "sent"]
+__all__ = [
+    "STATES",
+    "Wanted",
+    "among",
+    "counts",
+    "facts",
+    "modalities",
+    "open_jobs",
+    "page",
+    "search",
+    "sent",
+    "urgent",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +90,28 @@ def page(
     if before is not None:
         query = query.where(study.c.id < before)
     return list(tx.execute(query.order_by(study.c.id.desc()).limit(limit)).scalars())
+
+
+def urgent(tx: Connection, wanted: Wanted, limit: int) -> list[tuple[int, float]]:
+    """The studies of which not all is delivered that has a deadline, the most urgent first: id, and the deadline."""
+    first = sa.func.min(input_set.c.deadline)
+    open_sets = sa.select(job.c.input_set_id).where(
+        job.c.state != "done", job.c.state.in_(["waiting", "running"]), job.c.kind.in_(WORK)
+    )
+    newer = input_set.alias("newer")
+    superseded = sa.select(newer.c.supersedes).where(newer.c.supersedes.is_not(None))
+    query = sa.select(input_set.c.study_id, first).where(
+        input_set.c.deadline.is_not(None), input_set.c.id.in_(open_sets), input_set.c.id.not_in(superseded)
+    )
+    if which := _filtered(wanted):
+        query = query.where(input_set.c.study_id.in_(sa.select(study.c.id).where(*which)))
+    found = query.group_by(input_set.c.study_id).order_by(first, input_set.c.study_id).limit(limit)
+    return [(row[0], float(row[1])) for row in tx.execute(found)]
+
+
+def among(tx: Connection, wanted: Wanted, ids: Sequence[int]) -> set[int]:
+    """Which of these studies are wanted."""
+    return set(tx.execute(sa.select(study.c.id).where(study.c.id.in_(ids), *_filtered(wanted))).scalars())
 
 
 def search(tx: Connection, text: str, limit: int) -> list[int]:

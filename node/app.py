@@ -27,6 +27,7 @@ from .configured import alarms_of, readers_of, retention_of, watching_of
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
+from .operations import promises
 from .operations.alarms.rules import AlarmPolicy
 from .operations.at_rest import require_finished
 from .operations.expecting import Expectation
@@ -36,7 +37,7 @@ from .operations.watch.looking import Policy as WatchPolicy
 from .operations.who_may_read import Readers
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
-from .reloading import Configuration, note_file
+from .reloading import Configuration, Live, note_file
 from .study.archive import Archive
 from .study.decode import Decoders
 
@@ -145,7 +146,7 @@ class Node:
             expected=live.expected,
             work=_work(live.settings),
             retention=retention_of(live.settings),
-            alarms=alarms_of(live.settings),
+            alarms=_alarms(live),
             quiet_seconds=live.settings.receive.quiet_seconds,
             config_version=live.version,
         )
@@ -202,7 +203,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         learning=_learning(settings),
         retention=retention_of(live.settings),
         watch=watching_of(settings),
-        alarms=alarms_of(live.settings),
+        alarms=_alarms(live),
         readers=readers_of(settings),
         quiet_seconds=live.settings.receive.quiet_seconds,
         device=work.device,
@@ -229,6 +230,10 @@ def open_configuration(settings: Settings) -> tuple[Archive, Configuration]:
     schema.require(database)
     networks = Networks((settings.home / "models", SHIPPED), database)
     return archive, Configuration(settings, database, networks)
+
+
+def _alarms(live: Live) -> AlarmPolicy:
+    return replace(alarms_of(live.settings), promise=promises.of(live.routes))
 
 
 def _work(settings: Settings) -> WorkPolicy:

@@ -93,11 +93,11 @@ class Crowd:
         self.add(attempt, **who, **times, outcome=outcome, code=None, sentence=None, seconds=seconds)
         return made
 
-    def input_set(self, study_id: int, supersedes: int | None = None) -> int:
+    def input_set(self, study_id: int, supersedes: int | None = None, deadline: float | None = None) -> int:
         network = self.random.choice(NETWORKS)
         number = len(self.rows.get(input_set, []))
         values = dict(study_id=study_id, network=network, slot="", members_hash=f"hash{number}", because="route chest")
-        made = self.add(input_set, **values, created=self.now, supersedes=supersedes)
+        made = self.add(input_set, **values, created=self.now, supersedes=supersedes, deadline=deadline)
         for to in DESTINATIONS[: self.random.randint(1, 2)]:
             route = ROUTES[NETWORKS.index(network)]
             self.add(dispatch, input_set_id=made, route=route, mode="live", destination=to)
@@ -201,7 +201,7 @@ def all_alike(tx: Connection, crowd: Crowd, state: str) -> None:
         crowd.job(study_id, "choose", chosen)
         if not segmented:
             continue
-        of_it = crowd.input_set(study_id)
+        of_it = crowd.input_set(study_id, deadline=crowd.now + crowd.random.uniform(-7200, 7200))
         rest = dict(windows_done=3, windows_of=54) if segmented == "running" else {}
         crowd.job(study_id, "segment", segmented, input_set_id=of_it, said=segmented == "dead", **rest)
         for kind in ("SEG", "SR") if made else ():

@@ -55,7 +55,7 @@ def status(options: argparse.Namespace) -> int:
     from ..operations import status as view
 
     node = _node(options)
-    overview = view.overview(node.database) | {"networks": warm.read(node.archive.home)}
+    overview = view.overview(node.database, node.alarms.promise) | {"networks": warm.read(node.archive.home)}
     print_json(overview) if options.json else view.print_tables(overview, node.database)
     return 0
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import load
-from db import overview, queue, schema
+from db import deadlines, overview, queue, schema
 from db.accounts import Role
 from db.database import Database, clock, open_database, sqlite_url
 from db.queue import Wanted
@@ -124,13 +124,21 @@ def alike(database: Database, state: str) -> dict[str, float]:
         f"all {state}: counts of one network": ask(lambda tx: queue.counts(tx, Wanted(network="mr_tumour"))),
         f"all {state}: 50 of them": ask(lambda tx: queue.page(tx, Wanted(), state, 50)),
         f"all {state}: what is shown of 50": ask(lambda tx: shown(tx, ids)),
-        f"all {state}: all of a page": milliseconds(lambda: view.page(database, Wanted())),
+        f"all {state}: the 50 most urgent": ask(lambda tx: queue.urgent(tx, Wanted(), 50)),
+        f"all {state}: not chosen from": ask(deadlines.unchosen),
+        f"all {state}: all of a page": milliseconds(lambda: view.page(database, Wanted(), promise=promise)),
+        f"all {state}: all of an urgent page": milliseconds(lambda: view.urgent(database, Wanted(), promise)),
     }
 
 
 def shown(tx: Any, ids: list[int]) -> None:
-    for question in (overview.studies, queue.facts, queue.modalities, queue.open_jobs, queue.sent):
+    for question in (overview.studies, queue.facts, queue.modalities, queue.open_jobs, queue.sent, deadlines.soonest):
         question(tx, ids=ids)
+
+
+def promise(_modalities: object, _sender: str) -> float:
+    """Every study is due an hour after its last image."""
+    return 3600.0
 
 
 def answers(site: Site) -> dict[str, float]:
