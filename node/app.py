@@ -165,7 +165,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
     """Open the home folder and the database, and wire everything up.
 
     Args:
-        started_by: who starts the node: what its file says anew of peers and routes is live from now on.
+        started_by: who starts the node: what its file says anew of what is reloadable is live from now on.
 
     Raises:
         DatabaseError: the database cannot be used.

@@ -109,7 +109,7 @@ class Configuration:
         self._live = self.made(version, settings)
 
     def made(self, version: int | None, settings: Settings) -> Live:
-        """The peers and routes of settings, as a node applies them."""
+        """Settings, as a node applies them."""
         targets = targets_of(settings)
         routes = routes_of(settings, self.networks, targets)
         return Live(
@@ -117,7 +117,7 @@ class Configuration:
         )
 
     def tried(self, text: str, where: str) -> Settings:
-        """The settings with the peers and routes of a text.
+        """The settings with the reloadable part of a text.
 
         Raises:
             SettingsError: with the place of every mistake.
@@ -205,7 +205,7 @@ def apply(configuration: Configuration, text: str, where: str, *, who: str, why:
     """Make a text live; the number of its version.
 
     Args:
-        text: a whole configuration, or its [[peer]] and [[route]] tables alone.
+        text: a whole configuration, or a part of it.
         after: the version that was live when it was looked at.
 
     Raises:

@@ -16,7 +16,6 @@ from ...learning.report.chart import (
     INK,
     LETTERS,
     RULE,
-    WIDTH,
     Axis,
     Bar,
     Chart,
@@ -32,7 +31,9 @@ from .drift import Bounds
 from .show import Watched
 from .weeks import Spread, Week
 
-LEFT, RIGHT, TOP, BOTTOM = 50.0, WIDTH - 12.0, 36.0, 176.0
+#: three of them lie beside one another
+WIDTH = 360.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, WIDTH - 8.0, 36.0, 176.0
 HEIGHT = BOTTOM + 26
 #: below the title: what each mark means
 KEY = 20.0
@@ -82,14 +83,18 @@ def _rates(weeks: Sequence[Week], axis: _Weeks) -> Chart | None:
     shapes = [*upwards(y, LEFT, RIGHT, ""), *axis.shapes(BOTTOM)]
     shapes += _line(corrected, axis, y, BASELINE, "corrected", " %")
     shapes += _line(accepted, axis, y, CANDIDATE, "accepted", " %")
-    shapes += _key(("accepted, of what is judged, %", CANDIDATE), ("corrected, of all results, %", BASELINE))
+    shapes += _key(("accepted of judged, %", CANDIDATE), ("corrected of all, %", BASELINE))
     last = max(corrected)
     said = f"In {last} {corrected[last]:.0f} % of the results were corrected."
     if accepted:
         last = max(accepted)
         said = f"In {last} {accepted[last]:.0f} % were accepted. " + said
     return Chart(
-        "Accepted and corrected", said + " A week with results that still wait has no rate yet.", HEIGHT, (*shapes,)
+        "Accepted and corrected",
+        said + " A week with results that still wait has no rate yet.",
+        HEIGHT,
+        (*shapes,),
+        WIDTH,
     )
 
 
@@ -124,7 +129,7 @@ def _spreads(title: str, unit: str, spreads: Mapping[str, Spread], axis: _Weeks,
     said = (
         f"In {last} the median of {one.number} is {one.median:.{digits}f} {unit}, the quartiles {one.lower:.{digits}f} "
     )
-    return Chart(title, f"{said}and {one.upper:.{digits}f}.", HEIGHT, (*shapes,))
+    return Chart(title, f"{said}and {one.upper:.{digits}f}.", HEIGHT, (*shapes,), WIDTH)
 
 
 def _empty(weeks: Sequence[Week], axis: _Weeks) -> Chart | None:
@@ -146,7 +151,7 @@ def _empty(weeks: Sequence[Week], axis: _Weeks) -> Chart | None:
     shapes += [*axis.shapes(BOTTOM), *_key(("nothing found", CANDIDATE), ("all results", BASELINE))]
     empty, every = sum(week.empty for week in weeks), sum(week.results for week in weeks)
     said = f"Nothing was found in {empty} of {every} results of {len(weeks)} weeks."
-    return Chart("Empty results", said, HEIGHT, (*shapes,))
+    return Chart("Empty results", said, HEIGHT, (*shapes,), WIDTH)
 
 
 def _drift(of: Watched, axis: _Weeks) -> Chart | None:
@@ -158,7 +163,7 @@ def _drift(of: Watched, axis: _Weeks) -> Chart | None:
             rows.setdefault((one["what"], one["test"]), {})[look["week"]] = one
     if not rows:
         return None
-    wide = _Weeks(axis.names, left=150.0)
+    wide = _Weeks(axis.names, left=124.0)
     shapes: list[Shape] = []
     heard = []
     for n, ((what, test), by_week) in enumerate(sorted(rows.items())):
@@ -177,7 +182,7 @@ def _drift(of: Watched, axis: _Weeks) -> Chart | None:
     shapes += [*wide.shapes(bottom), *_key(("effect", CANDIDATE), ("drift", BAD), ("dashed: where drift begins", None))]
     drifted = sorted({what for (what, _), by_week in rows.items() if any(one["drifted"] for one in by_week.values())})
     said = f"Drift of {', '.join(drifted)}." if drifted else "None of these weeks has drift."
-    return Chart("What it reads, against the reference", said, bottom + 26, (*shapes,), heard=" ".join(heard))
+    return Chart("What it reads, against the reference", said, bottom + 26, (*shapes,), WIDTH, heard=" ".join(heard))
 
 
 def _line(values: Mapping[str, float], axis: _Weeks, y: Axis, colour: str, what: str, unit: str) -> list[Shape]:
