@@ -143,12 +143,10 @@ def _queue(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
         yield Finding(Kind.QUEUE_LATE, "deadlines", said, len(overdue))
     late = Counter(one.waits_for for one in promises.unchosen(tx, policy.promise, 0.0))
     if count := late["images"]:
-        said = (
-            "studies have not settled by the deadline of a route that may take them: are images missing, or the PACS?"
-        )
+        said = "studies have not settled by the deadline of a route that may take them"
         yield Finding(Kind.QUEUE_LATE, "not settled", said, count)
     if count := late["choose"]:
-        said = "studies were not chosen from by the deadline of a route that may take them: does a worker run?"
+        said = "studies were not chosen from by the deadline of a route that may take them"
         yield Finding(Kind.QUEUE_LATE, "not chosen", said, count)
 
 
