@@ -5,22 +5,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import pytest
 import sqlalchemy as sa
 
 from config.settings import load
-from db import studies
 from db.accounts import Role
-from db.database import Clock, clock
+from db.database import Clock
 from db.tables import input_set, job
 from node.app import open_node
 from node.web.site import routes_of
 from node.web.site import site as made_of
 from tests import pages as fixtures
 from tests.conftest import find_program
-from tests.crowd import Crowd
 from tests.driving import take_in, work_off
 from tests.firefox import Firefox, firefox
 from tests.pages import PASSWORD, Site, serving
@@ -127,10 +124,6 @@ def test_somebody_signs_in_and_a_form_is_taken(browser: Firefox, site: Site) -> 
 def test_the_queue_lives_and_counts_down(browser: Firefox, site: Site) -> None:
     signed_in(browser, site, Role.VIEWER)
     with site.node.database.write() as tx:
-        found = studies.find(tx, STUDY)
-        assert found is not None
-        crowd = Crowd(Random(0), clock(tx))
-        crowd.rows[job] = []
         tx.execute(sa.update(input_set).values(deadline=Clock() + 45))
         tx.execute(sa.update(job).where(job.c.kind == "segment").values(state="running", windows_done=3, windows_of=54))
     browser.go(f"{site.url}/queue")

@@ -117,7 +117,8 @@ def _volumes(of: Watched, weeks: Sequence[Week], axis: _Weeks) -> Iterator[Chart
 
 def _spreads(title: str, unit: str, spreads: Mapping[str, Spread], axis: _Weeks, digits: int) -> Chart:
     """The median of each week, and the quartiles as a line through it."""
-    y = Axis.around([v for one in spreads.values() for v in (one.lower, one.median, one.upper)], BOTTOM, TOP)
+    values = [value for one in spreads.values() for value in (one.lower, one.median, one.upper)]
+    y = Axis.around(values, BOTTOM, TOP, least=max(0.02, 0.05 * max(values)))
     shapes: list[Shape] = [*upwards(y, LEFT, RIGHT, ""), *axis.shapes(BOTTOM)]
     for name, one in spreads.items():
         x = axis.at(name)
