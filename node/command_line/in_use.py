@@ -36,7 +36,10 @@ def in_use(settings: Settings) -> InUse:
     try:
         database = open_database(url)
         try:
-            if schema.current(database) != schema.newest():
+            found = schema.current(database)
+            if found is None:
+                return InUse(settings, None, "")  # nor was it here
+            if found != schema.newest():
                 return InUse(settings, None, f"the database is of another version of Planimeter: {file} counts here")
             with database.read() as tx:
                 row = config_versions.live(tx)

@@ -39,9 +39,7 @@ def due(deadline: float | None, now: float) -> Markup:
     minutes = max(1, round(abs(deadline - now) / 60))
     long = f"{minutes} min" if minutes < LONG_MINUTES else f"{round(minutes / 60)} h"
     said, look = (f"late by {long}", "late") if deadline < now else (f"due in {long}", "soon")
-    return Markup('<span class="due {}" data-deadline="{:.0f}" data-now="{:.0f}">{}</span>').format(
-        look, deadline, now, said
-    )
+    return Markup('<span class="due {}" data-deadline="{:.0f}">{}</span>').format(look, deadline, said)
 
 
 def clock_time(seconds: float | None) -> Markup:

@@ -58,12 +58,12 @@
   }
 
   // Deadlines go on while nothing is written; the clock that counts is the node's.
-  const seen = new WeakMap();
+  const clock = document.querySelector("[data-clock]");
+  const ahead = clock ? Number(clock.dataset.clock) - Date.now() / 1000 : 0;
 
   function count() {
     for (const one of document.querySelectorAll("[data-deadline]")) {
-      if (!seen.has(one)) seen.set(one, Number(one.dataset.now) - Date.now() / 1000);
-      const left = Number(one.dataset.deadline) - Date.now() / 1000 - seen.get(one);
+      const left = Number(one.dataset.deadline) - Date.now() / 1000 - ahead;
       const minutes = Math.max(1, Math.round(Math.abs(left) / 60));
       const long = minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
       one.textContent = left < 0 ? `late by ${long}` : `due in ${long}`;
