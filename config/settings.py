@@ -18,7 +18,7 @@ from .hours import Hours
 from .learning import LearningSection
 from .peers import Peer
 from .receive import ReceiveSection
-from .reloadable import RELOADABLE, part_of
+from .reloadable import part_of, values_of, with_part
 from .retention import RetentionSection
 from .routes import Route
 from .sections import AETitle, Section
@@ -75,7 +75,7 @@ class SendSection(Section):
 
 @dataclass(frozen=True)
 class Said:
-    """How settings were said, to say them again with other peers and routes; equal settings are equal however said."""
+    """How settings were said, to say them again with a part of them changed; equal settings are equal however said."""
 
     data: dict[str, Any] = field(default_factory=dict, compare=False)
     text: str | None = field(default=None, compare=False)
@@ -141,7 +141,7 @@ class Settings(Section):
 
     @property
     def reloadable(self) -> str:
-        """The peers and routes as their file has them; empty where there is no file, or none in it."""
+        """What of their file is taken anew without a restart; empty where there is no file, or nothing of it."""
         return part_of(self.said.text or "")
 
     @property
@@ -191,7 +191,7 @@ def load(
 
 
 def reloaded(settings: Settings, text: str, where: str) -> Settings:
-    """The same settings with the peers and routes of another text; what else it says is not looked at.
+    """The same settings with the reloadable part of another text; what else it says is not looked at.
 
     Args:
         where: it comes from, for what is said of mistakes.
@@ -200,9 +200,8 @@ def reloaded(settings: Settings, text: str, where: str) -> Settings:
         SettingsError: as `load`.
     """
     before = settings.said
-    part = {key: value for key, value in _parsed(text, where).items() if key in RELOADABLE}
-    rest = {key: value for key, value in before.data.items() if key not in RELOADABLE}
-    return _made(replace(before, data=rest | part, text=text, where=where))
+    _parsed(text, where)
+    return _made(replace(before, data=with_part(before.data, values_of(text)), text=text, where=where))
 
 
 def _made(said: Said) -> Settings:

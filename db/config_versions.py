@@ -1,4 +1,4 @@
-"""The versions of a site's peers and routes: append-only, the newest one is live."""
+"""The versions of what a site may change without a restart: append-only, the newest one is live."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def live(tx: Connection) -> RowMapping | None:
 
 def listing(tx: Connection) -> Sequence[RowMapping]:
     """All versions, the newest first, without their texts."""
-    columns = [column for column in config_version.c if column.name != "text"]
+    columns = [column for column in config_version.c if column.name not in ("text", "read")]
     return tx.execute(sa.select(*columns).order_by(config_version.c.id.desc())).mappings().all()
 
 
@@ -42,14 +42,19 @@ def of_file(tx: Connection, file: str) -> RowMapping | None:
     return tx.execute(read.order_by(config_version.c.id.desc()).limit(1)).mappings().one_or_none()
 
 
-def add(tx: Connection, text: str, *, who: str, why: str, what: str, restores: int | None = None) -> int:
+def add(
+    tx: Connection, text: str, *, who: str, why: str, what: str, restores: int | None = None, read: str | None = None
+) -> int:
     """Make a version, which is live when the transaction ends; its number. Decisions of people are on the record.
+
+    Args:
+        read: of a file: all that it said, where that is not the text.
 
     Raises:
         Conflict: another one was made at the same moment.
     """
     version = (live_id(tx) or 0) + 1
-    row = dict(id=version, who=who, why=why, what=what, sha256=sha256(text), text=text, restores=restores)
+    row = dict(id=version, who=who, why=why, what=what, sha256=sha256(text), text=text, restores=restores, read=read)
     tx.execute(sa.insert(config_version).values(row | {"at": Clock()}))
     if what != "file":
         details = {"sha256": row["sha256"], "restores": restores, "reason": why}

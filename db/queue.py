@@ -1,9 +1,7 @@
 """The studies by what becomes of them now: counted, filtered and a page of them at a time, in milliseconds.
 
-The state of a study is derived from its jobs, results and deliveries, here as an expression of SQL that says what
-`node.operations.status.state_of` says (tests/test_queue.py compares them over rows at random). Deriving it for
-every study of months would take long, and is not done: partial indexes know the few rows that are not done, only their
-studies are looked at, and all others are done.
+Deriving the state of every study of months would take long, and is not done: `derived` looks at the rows that are not
+done, and all other studies are.
 """
 
 from __future__ import annotations
@@ -15,17 +13,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .database import Row
-from .job_orders import CANCELLED
-from .overview import NO_RESULT
+from .deadlines import WORK
+from .derived import STATES, undone
 from .tables import delivery, dispatch, input_set, instance, job, patient, result, series, study
 
-STATES = (
-    *("arriving", "waiting", "running", "sending", "done"),
-    *("held", "failed", "refused", "withdrawn", "discarded", "cancelled"),
-)
-COMPUTING = ("choose", "segment")
-UNDONE = ("waiting", "held", "dead")
-APART = ("held", "withdrawn", "discarded")
+__all__ = [
+    "STATES",
+    "Wanted",
+    "among",
+    "counts",
+    "facts",
+    "modalities",
+    "open_jobs",
+    "page",
+    "search",
+    "sent",
+    "urgent",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,71 +44,6 @@ class Wanted:
     network: str = ""
     destination: str = ""
     ids: tuple[int, ...] | None = None
-
-
-def _job(*which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    return sa.exists().where(job.c.study_id == study.c.id, *which)
-
-
-def _result(*which: sa.ColumnElement[bool], standing: bool = True, sent: bool = False) -> sa.ColumnElement[bool]:
-    """Whether the study has such a result; of one that stands, no newer input set has taken the place."""
-    source = input_set.join(result, result.c.input_set_id == input_set.c.id)
-    if sent:
-        source = source.join(delivery, delivery.c.result_id == result.c.id)
-    found = sa.select(sa.literal(1)).select_from(source).where(input_set.c.study_id == study.c.id, *which)
-    if standing:
-        newer = input_set.alias("newer")
-        taken = sa.exists().where(newer.c.supersedes == input_set.c.id)
-        found = found.where(result.c.state.in_(["ready", "held"]), ~taken)
-    # with an OFFSET, PostgreSQL asks this of each study, and does not collect the results of all studies first
-    return found.limit(1).offset(0).correlate(study).exists()
-
-
-def _put_away() -> sa.ColumnElement[str | None]:
-    """The state of the study's newest result, where a person took all of them away; else NULL."""
-    source = input_set.join(result, result.c.input_set_id == input_set.c.id)
-    of_it = sa.and_(input_set.c.study_id == study.c.id, result.c.kind.not_in(NO_RESULT))
-    newest = sa.select(result.c.state).select_from(source).where(of_it).order_by(result.c.id.desc()).limit(1)
-    apart = _result(result.c.state.in_(APART), result.c.kind.not_in(NO_RESULT), standing=False)
-    ready = _result(result.c.state == "ready", result.c.kind.not_in(NO_RESULT), standing=False)
-    return sa.case((apart & ~ready, newest.correlate(study).scalar_subquery()))
-
-
-def _state() -> sa.ColumnElement[str]:
-    computing = job.c.kind.in_(COMPUTING)
-    put_away = _put_away()
-    return sa.case(
-        (study.c.state == "held", "held"),
-        (study.c.state == "none", "refused"),
-        (study.c.state == "open", "arriving"),
-        (_job(job.c.state == "running", computing), "running"),
-        (_job(job.c.state == "waiting", computing), "waiting"),
-        (_result(result.c.state == "held"), "held"),
-        (_result(delivery.c.state == "held", sent=True), "held"),
-        (put_away.in_(["withdrawn", "discarded"]), put_away),
-        (_result(delivery.c.state == "waiting", sent=True), "sending"),
-        (_job(job.c.state == "dead"), "failed"),
-        (_result(delivery.c.state == "dead", sent=True), "failed"),
-        (_result(result.c.kind.not_in(NO_RESULT)), "done"),
-        (_job(job.c.code == CANCELLED, job.c.reason.is_not(None), job.c.state != "done"), "cancelled"),
-        (_job(job.c.state == "refused"), "refused"),
-        else_="done",
-    )
-
-
-def _candidates() -> sa.Select[tuple[int]]:
-    """The studies that may be anything but done. Each part is answered by an index as small as what is not done."""
-    of_result = result.join(input_set, input_set.c.id == result.c.input_set_id)
-    parts = (
-        sa.select(study.c.id).where(study.c.state.in_(["none", "open", "held"])),
-        sa.select(job.c.study_id).where(job.c.state != "done", job.c.study_id.is_not(None)),
-        sa.select(input_set.c.study_id).select_from(of_result).where(result.c.state.in_(APART)),
-        sa.select(input_set.c.study_id)
-        .select_from(of_result.join(delivery, delivery.c.result_id == result.c.id))
-        .where(delivery.c.state.in_(UNDONE)),
-    )
-    both = sa.union(*parts).subquery("candidates")
-    return sa.select(both.c[0])
 
 
 def _filtered(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
@@ -125,10 +64,11 @@ def _filtered(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
 
 def counts(tx: Connection, wanted: Wanted) -> dict[str, int]:
     """State -> how many studies; every state is there."""
-    which = _filtered(wanted)
+    which, states = _filtered(wanted), undone()
     total = tx.execute(sa.select(sa.func.count()).select_from(study).where(*which)).scalar_one()
-    looked_at = sa.select(_state().label("now")).where(study.c.id.in_(_candidates()), *which).subquery("looked_at")
-    query = sa.select(looked_at.c.now, sa.func.count()).group_by(looked_at.c.now)
+    query = sa.select(states.c.now, sa.func.count()).group_by(states.c.now)
+    if which:
+        query = query.join(study, study.c.id == states.c.study_id).where(*which)
     found = {str(state): int(count) for state, count in tx.execute(query)}
     found["done"] = found.get("done", 0) + int(total) - sum(found.values())
     return {state: found.get(state, 0) for state in STATES}
@@ -140,15 +80,38 @@ def page(
     """Ids of studies, the latest first: those below `before`, or the next ones above `after`, or the newest."""
     query = sa.select(study.c.id).where(*_filtered(wanted))
     if state:
-        query = query.where(_state() == state)
-        if state != "done":
-            query = query.where(study.c.id.in_(_candidates()))
+        states = undone()
+        others = sa.select(states.c.study_id).where(states.c.now != "done")
+        same = sa.select(states.c.study_id).where(states.c.now == state)
+        query = query.where(study.c.id.not_in(others) if state == "done" else study.c.id.in_(same))
     if after is not None:
         found = tx.execute(query.where(study.c.id > after).order_by(study.c.id).limit(limit)).scalars().all()
         return list(found)[::-1]
     if before is not None:
         query = query.where(study.c.id < before)
     return list(tx.execute(query.order_by(study.c.id.desc()).limit(limit)).scalars())
+
+
+def urgent(tx: Connection, wanted: Wanted, limit: int) -> list[tuple[int, float]]:
+    """The studies of which not all is delivered that has a deadline, the most urgent first: id, and the deadline."""
+    first = sa.func.min(input_set.c.deadline)
+    open_sets = sa.select(job.c.input_set_id).where(
+        job.c.state != "done", job.c.state.in_(["waiting", "running"]), job.c.kind.in_(WORK)
+    )
+    newer = input_set.alias("newer")
+    superseded = sa.select(newer.c.supersedes).where(newer.c.supersedes.is_not(None))
+    query = sa.select(input_set.c.study_id, first).where(
+        input_set.c.deadline.is_not(None), input_set.c.id.in_(open_sets), input_set.c.id.not_in(superseded)
+    )
+    if which := _filtered(wanted):
+        query = query.where(input_set.c.study_id.in_(sa.select(study.c.id).where(*which)))
+    found = query.group_by(input_set.c.study_id).order_by(first, input_set.c.study_id).limit(limit)
+    return [(row[0], float(row[1])) for row in tx.execute(found)]
+
+
+def among(tx: Connection, wanted: Wanted, ids: Sequence[int]) -> set[int]:
+    """Which of these studies are wanted."""
+    return set(tx.execute(sa.select(study.c.id).where(study.c.id.in_(ids), *_filtered(wanted))).scalars())
 
 
 def search(tx: Connection, text: str, limit: int) -> list[int]:

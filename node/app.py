@@ -27,6 +27,7 @@ from .configured import alarms_of, readers_of, retention_of, watching_of
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
+from .operations import promises
 from .operations.alarms.rules import AlarmPolicy
 from .operations.at_rest import require_finished
 from .operations.expecting import Expectation
@@ -36,7 +37,7 @@ from .operations.watch.looking import Policy as WatchPolicy
 from .operations.who_may_read import Readers
 from .outbound.target import Target
 from .pull.pacs import FetchPolicy
-from .reloading import Configuration, note_file
+from .reloading import Configuration, Live, note_file
 from .study.archive import Archive
 from .study.decode import Decoders
 
@@ -130,10 +131,10 @@ class Node:
     """AE title of a peer that sends -> what belongs to its studies"""
     configuration: Configuration
     config_version: int | None
-    """that the routes, targets and peers are of; None: of the settings that the process was started with"""
+    """that what is reloadable is of; None: of the settings that the process was started with"""
 
     def fresh(self) -> Node:
-        """This node with the routes and peers that are live now; asked before every job, and kept while it lasts."""
+        """This node with the configuration that is live now; asked before every job, and kept while it lasts."""
         live = self.configuration.live()
         if live.version == self.config_version:
             return self
@@ -143,6 +144,10 @@ class Node:
             targets=live.targets,
             fetch=live.fetch,
             expected=live.expected,
+            work=_work(live.settings),
+            retention=retention_of(live.settings),
+            alarms=_alarms(live),
+            quiet_seconds=live.settings.receive.quiet_seconds,
             config_version=live.version,
         )
 
@@ -160,7 +165,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
     """Open the home folder and the database, and wire everything up.
 
     Args:
-        started_by: who starts the node: what its file says anew of peers and routes is live from now on.
+        started_by: who starts the node: what its file says anew of what is reloadable is live from now on.
 
     Raises:
         DatabaseError: the database cannot be used.
@@ -187,15 +192,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         networks=networks,
         routes=live.routes,
         targets=live.targets,
-        work=WorkPolicy(
-            attempts=work.attempts,
-            lease_seconds=work.lease_seconds,
-            heartbeat_seconds=work.heartbeat_seconds,
-            job_seconds=work.job_minutes * 60,
-            ageing_seconds=work.ageing_minutes * 60,
-            backoff=Backoff(5, 900),
-            night_wait=partial(hours.wait_seconds, work.night),
-        ),
+        work=_work(live.settings),
         send=SendPolicy(
             send.attempts,
             send.unreachable_retry_seconds,
@@ -204,11 +201,11 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         ),
         fetch=live.fetch,
         learning=_learning(settings),
-        retention=retention_of(settings),
+        retention=retention_of(live.settings),
         watch=watching_of(settings),
-        alarms=alarms_of(settings),
+        alarms=_alarms(live),
         readers=readers_of(settings),
-        quiet_seconds=settings.receive.quiet_seconds,
+        quiet_seconds=live.settings.receive.quiet_seconds,
         device=work.device,
         decoders=Decoders(work.decode_processes),
         random=Random(),  # noqa: S311 - jitter, not secrets
@@ -233,6 +230,23 @@ def open_configuration(settings: Settings) -> tuple[Archive, Configuration]:
     schema.require(database)
     networks = Networks((settings.home / "models", SHIPPED), database)
     return archive, Configuration(settings, database, networks)
+
+
+def _alarms(live: Live) -> AlarmPolicy:
+    return replace(alarms_of(live.settings), promise=promises.of(live.routes))
+
+
+def _work(settings: Settings) -> WorkPolicy:
+    section = settings.work
+    return WorkPolicy(
+        attempts=section.attempts,
+        lease_seconds=section.lease_seconds,
+        heartbeat_seconds=section.heartbeat_seconds,
+        job_seconds=section.job_minutes * 60,
+        ageing_seconds=section.ageing_minutes * 60,
+        backoff=Backoff(5, 900),
+        night_wait=partial(hours.wait_seconds, section.night),
+    )
 
 
 def _learning(settings: Settings) -> LearningPolicy:

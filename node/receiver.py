@@ -98,6 +98,7 @@ class Receiver:
         shared: bool = True,
     ) -> None:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
+        self.marks = lambda: (door.refuse_bytes, door.reserve_bytes)  # of the disk; likewise
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
         self.ledger, self._quotas = Ledger(database, doorkeeper.ae_titles), Quotas(database)
         self._tls, self.tls_port = tls, None if tls is None else door.tls_port
@@ -160,6 +161,10 @@ class Receiver:
         ae.network_timeout = ae.dimse_timeout = self._door.idle_seconds
         return ae
 
+    def room(self) -> Room:
+        """How much room there is for what comes."""
+        return self._room.now()
+
     def stop(self) -> None:
         """Stop listening, let associations end for a while, abort what is left, and write the counts."""
         self._stopping.set()
@@ -180,6 +185,7 @@ class Receiver:
                     self._paused = "receive" in pauses.paused(tx)
                 self._doorkeeper = self.renewed()
                 self._quotas.keep_up(hourly=self._doorkeeper.counts_hours)
+                self._room.refuse_bytes, self._room.reserve_bytes = self.marks()
             except DatabaseUnreachable as error:
                 logger.warning("%s", error)
             except Exception:  # the edge of this thread: pausing and counting must go on
@@ -207,7 +213,7 @@ class Receiver:
             raise Rejected(verdict.reject, verdict.code, verdict.sentence)
         if self._paused and not (verdict.commits and caller.only_reports):
             raise Rejected((2, 3, 1), "paused", "receiving is paused; `planimeter resume receive` ends that")
-        if self._door.refuse_bytes and self._room.now() is not Room.ENOUGH and caller.would_send:
+        if self._room.refuse_bytes and self._room.now() is not Room.ENOUGH and caller.would_send:
             raise Rejected(NO_ROOM, "disk-scarce", self._room.sentence)
         self._require_quota(verdict, caller)
         offered = self._storage if verdict.may_send else self._verification

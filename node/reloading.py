@@ -1,7 +1,7 @@
-"""The live configuration: which peers and routes there are now, taken anew without a restart, and who decided so.
+"""The live configuration: what there is now of what is taken anew without a restart, and who decided so.
 
-The [[peer]] and [[route]] tables are kept as text in the database, version by version, and the newest is live. Every
-process asks before its next job whether there is a newer one. What a job began with, it ends with.
+The tables and keys of `config.reloadable` are kept as text in the database, version by version, and the newest is live.
+Every process asks before its next job whether there is a newer one. What a job began with, it ends with.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import logging
 import re
 import threading
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.reloadable import others_of, part_of
+from config.reloadable import IN_WORDS, RELOADABLE, ROUTING, SETTINGS, others_of, part_of, values_of
 from config.settings import Settings, SettingsError, reloaded
 from db import config_versions
 from db.database import Conflict, Database, DatabaseUnreachable, Row
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 #: a text that lies in no file
 WHERE = "the text"
 PLACE = re.compile(rf"{WHERE}(?::(\d+))?: (.*)")
+HALVES = (ROUTING, SETTINGS)
 AT_LINE = re.compile(r"at line (\d+)")
 
 
@@ -57,7 +58,7 @@ class Configuration:
     """Knows what is live.
 
     Args:
-        settings: those that the process was started with; all but their peers and routes hold until it ends.
+        settings: those that the process was started with; all but what is reloadable holds until it ends.
     """
 
     def __init__(self, settings: Settings, database: Database, networks: Networks) -> None:
@@ -108,7 +109,7 @@ class Configuration:
         self._live = self.made(version, settings)
 
     def made(self, version: int | None, settings: Settings) -> Live:
-        """The peers and routes of settings, as a node applies them."""
+        """Settings, as a node applies them."""
         targets = targets_of(settings)
         routes = routes_of(settings, self.networks, targets)
         return Live(
@@ -116,7 +117,7 @@ class Configuration:
         )
 
     def tried(self, text: str, where: str) -> Settings:
-        """The settings with the peers and routes of a text.
+        """The settings with the reloadable part of a text.
 
         Raises:
             SettingsError: with the place of every mistake.
@@ -156,7 +157,7 @@ def examined(configuration: Configuration, text: str) -> tuple[Live | None, tupl
     """A text as it would be applied, or what is wrong with it."""
     try:
         if others := sorted(others_of(text)):
-            said = f"[{', '.join(others)}] needs a restart with a file; only [[peer]] and [[route]] are taken here"
+            said = f"[{', '.join(others)}] needs a restart with a file; what is taken here is {IN_WORDS}"
             return None, (Mistake(None, said),)
     except tomllib.TOMLDecodeError as error:
         found = AT_LINE.search(str(error))
@@ -173,25 +174,28 @@ def examined(configuration: Configuration, text: str) -> tuple[Live | None, tupl
 def note_file(database: Database, settings: Settings, who: str) -> int | None:
     """What the file says that a node is started with: a new version where it changed since it was last read.
 
-    A file that did not change leaves live what was applied or rolled back to since.
+    A file that did not change leaves live what was applied or rolled back to since; and where only its routing (peers
+    and routes) changed, or only the rest, the other half.
 
     Returns:
         The new version, or None.
     """
-    text = settings.reloadable
+    said = settings.reloadable
     file = str(Path(settings.said.where).absolute())  # however it was named on the command line
     for _ in range(20):  # processes that start at the same moment: one makes it, the others find it
         with database.read() as tx:
             before, live = config_versions.of_file(tx, file), config_versions.live(tx)
-        same = before is not None and before["sha256"] == config_versions.sha256(text)
-        # a machine whose file has neither peers nor routes takes those of the others
-        if same or (before is None and not text):
-            if live is not None and live["sha256"] != config_versions.sha256(text):
-                logger.warning("version %s of peers and routes is live, not what %s says", live["id"], file)
+        changed = [half for half in HALVES if before is None or not _same(before["read"] or before["text"], said, half)]
+        # a machine whose file has neither peers nor routes takes everything from the others
+        if not changed or (before is None and not values_of(said, ROUTING)):
+            if live is not None and not _same(live["text"], said):
+                logger.warning("version %s of the configuration is live, not what %s says", live["id"], file)
             return None
+        text = _merged(said, live["text"] if live is not None else "", changed)
         try:
             with database.write() as tx:
-                return config_versions.add(tx, text, who=who, why=file, what="file")
+                read = said if text != said else None
+                return config_versions.add(tx, text, who=who, why=file, what="file", read=read)
         except Conflict:
             continue
     raise Refused("config-changed", "others change the configuration at the same time")
@@ -201,7 +205,7 @@ def apply(configuration: Configuration, text: str, where: str, *, who: str, why:
     """Make a text live; the number of its version.
 
     Args:
-        text: a whole configuration, or its [[peer]] and [[route]] tables alone.
+        text: a whole configuration, or a part of it.
         after: the version that was live when it was looked at.
 
     Raises:
@@ -243,12 +247,17 @@ def _add(
         raise changed from None
 
 
-def needs_restart(settings: Settings, asked: Settings) -> list[str]:
-    """The sections of a configuration that are other than those in use: they are not taken over.
+def _same(one: str, other: str, tables: Sequence[str] = RELOADABLE) -> bool:
+    return values_of(one, tables) == values_of(other, tables)
 
-    Args:
-        asked: the whole configuration that is applied.
-    """
-    named = set(others_of(asked.said.text or "")) & set(Settings.model_fields)
-    other = {key for key in named if getattr(asked, key) != getattr(settings, key)}
-    return sorted(other | ({"receive.listen"} if asked.listen != settings.listen and "receive" in named else set()))
+
+def _merged(said: str, live: str, changed: Sequence[Sequence[str]]) -> str:
+    """What a file says anew, and the rest as it is live."""
+    if len(changed) == len(HALVES):
+        return said
+    return "\n".join(filter(None, (part_of(said if half in changed else live, half) for half in HALVES)))
+
+
+def differs(settings: Settings, text: str) -> bool:
+    """Whether a version says something else than the file of these settings."""
+    return not _same(settings.reloadable, text)

@@ -44,8 +44,8 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
         associations=_share(settings, child.role) if listener or tls_listener else settings.receive.associations,
         idle_seconds=settings.receive.idle_seconds,
         max_pdu_bytes=settings.receive.max_pdu_bytes,
-        reserve_bytes=settings.receive.reserve_bytes,
-        refuse_bytes=settings.receive.refuse_bytes,
+        reserve_bytes=live.settings.receive.reserve_bytes,
+        refuse_bytes=live.settings.receive.refuse_bytes,
         connections_per_address=settings.receive.connections_per_address,
         waiting_connections=settings.receive.waiting_connections,
         largest_bytes=settings.receive.largest_bytes,
@@ -64,6 +64,7 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
         shared=settings.receive.receivers > 1,
     )
     receiver.renewed = lambda: node.configuration.live().doorkeeper
+    receiver.marks = lambda: marks(node)
     port = receiver.start()
     logger.info(
         "%s listens on %s:%s, over TLS on %s", door.ae_title, door.address, door.port and port, receiver.tls_port
@@ -84,6 +85,12 @@ def _share(settings: Settings, role: str) -> int:
     _, _, number = role.partition("-")
     each, rest = divmod(settings.receive.associations, settings.receive.receivers)
     return each + (int(number or 1) <= rest)
+
+
+def marks(node: Node) -> tuple[int, int]:
+    """Below so much free space callers are turned away, and objects."""
+    section = node.configuration.live().settings.receive
+    return section.refuse_bytes, section.reserve_bytes
 
 
 def work(settings: Settings, child: Child, hosts: Path) -> None:

@@ -54,11 +54,9 @@ def run(node: Node, stopping: threading.Event) -> None:
         scheduler.add_job(ask_to_reconcile, "interval", seconds=RECONCILE_SECONDS, args=[node], misfire_grace_time=None)
     if node.learning.train:
         scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
-    if node.retention.removes_anything:
-        scheduler.add_job(ask_for_purge, "cron", minute="*/10", args=[node], misfire_grace_time=600)
-    if node.retention.when_full:
-        scheduler.add_job(look_at_the_disk, "interval", seconds=DISK_SECONDS, args=[node], misfire_grace_time=None)
-    watch = Watch(node.database, node.alarms, node.archive.home, node.serial, node.random)
+    scheduler.add_job(ask_for_purge, "cron", minute="*/10", args=[node], misfire_grace_time=600)
+    scheduler.add_job(look_at_the_disk, "interval", seconds=DISK_SECONDS, args=[node], misfire_grace_time=None)
+    watch = watch_of(node)
     scheduler.add_job(look, "interval", seconds=ALARM_SECONDS, args=[watch], misfire_grace_time=None)
     scheduler.add_job(watch.send, "interval", seconds=MESSAGE_SECONDS, misfire_grace_time=None)
     scheduler.add_job(tally, "interval", seconds=TALLY_SECONDS, args=[node], misfire_grace_time=None)
@@ -163,6 +161,11 @@ def ask_for_training(node: Node) -> None:
         logger.info("%s is to be trained", network)
 
 
+def watch_of(node: Node) -> Watch:
+    """The watch over a node, by the alarms that are live when it looks."""
+    return Watch(node.database, lambda: node.fresh().alarms, node.archive.home, node.serial, node.random)
+
+
 def look(watch: Watch) -> None:
     """Judge what is wrong; people are told of it by `watch.send`, which may take its time."""
     watch.look(datetime.now().astimezone())
@@ -193,8 +196,8 @@ def ask_for_sweep(node: Node) -> None:
 
 def ask_for_purge(node: Node, now: datetime | None = None) -> None:
     """One purge per day, when its hours have come."""
-    here = now or datetime.now().astimezone()
-    if node.retention.wait_seconds(here.time()) > 0:
+    here, policy = now or datetime.now().astimezone(), node.fresh().retention
+    if not policy.removes_anything or policy.wait_seconds(here.time()) > 0:
         return
     try:
         with node.database.write() as tx:
@@ -206,7 +209,8 @@ def ask_for_purge(node: Node, now: datetime | None = None) -> None:
 
 def look_at_the_disk(node: Node) -> None:
     """A purge at once, where callers are turned away for want of room: before all other jobs."""
-    if node.archive.free_bytes() >= node.retention.refuse_bytes:
+    policy = node.fresh().retention
+    if not policy.when_full or node.archive.free_bytes() >= policy.refuse_bytes:
         return
     try:
         with node.database.write() as tx:

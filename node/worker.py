@@ -112,7 +112,7 @@ class Worker:
         with self.node.database.read() as tx:
             if activity in pauses.paused(tx) or not jobs.any_ready(tx, kinds):
                 return None
-        work = self.node.work
+        work = self.node.fresh().work
         # of two workers that begin to fetch at the same moment, the database lets one
         with contextlib.suppress(Conflict), self.node.database.write() as tx:
             return jobs.claim(tx, kinds, self.name, work.lease_seconds, work.ageing_seconds)

@@ -28,6 +28,7 @@ ROUTES, NETWORKS, DESTINATIONS = ("chest", "brain"), ("ct_lungs", "mr_tumour"), 
 KINDS = ("SEG", "SR", "SC", "NOTICE", "KOS")
 JOB_STATES = ("waiting", "running", "done", "refused", "dead", "cancelled")
 RESULT_STATES = ("ready", "held", "superseded", "withdrawn", "discarded")
+BATCH = 2000
 DELIVERY_STATES = ("waiting", "held", "delivered", "committed", "dead", "superseded", "withdrawn", "discarded")
 
 
@@ -49,8 +50,8 @@ class Crowd:
         order = (patient, study, series, instance, model_version, input_set, dispatch, job, attempt, result)
         for table in (*order, delivery, refusal):
             some = self.rows.get(table, [])
-            for n in range(0, len(some), 2000):
-                tx.execute(sa.insert(table), some[n : n + 2000])
+            for n in range(0, len(some), BATCH):
+                tx.execute(sa.insert(table), some[n : n + BATCH])
             if some and tx.dialect.name == "postgresql":
                 sequence = sa.func.pg_get_serial_sequence(table.name, "id")
                 tx.execute(sa.select(sa.func.setval(sequence, len(some))))
@@ -92,11 +93,11 @@ class Crowd:
         self.add(attempt, **who, **times, outcome=outcome, code=None, sentence=None, seconds=seconds)
         return made
 
-    def input_set(self, study_id: int, supersedes: int | None = None) -> int:
+    def input_set(self, study_id: int, supersedes: int | None = None, deadline: float | None = None) -> int:
         network = self.random.choice(NETWORKS)
         number = len(self.rows.get(input_set, []))
         values = dict(study_id=study_id, network=network, slot="", members_hash=f"hash{number}", because="route chest")
-        made = self.add(input_set, **values, created=self.now, supersedes=supersedes)
+        made = self.add(input_set, **values, created=self.now, supersedes=supersedes, deadline=deadline)
         for to in DESTINATIONS[: self.random.randint(1, 2)]:
             route = ROUTES[NETWORKS.index(network)]
             self.add(dispatch, input_set_id=made, route=route, mode="live", destination=to)
@@ -168,3 +169,43 @@ def as_usual(crowd: Crowd, studies: int, images: int) -> None:
                 crowd.result(made, kind, state, (sent if state == "ready" else "withdrawn",))
             ended = {"dead": "dead", "waiting": "waiting", "held": "done"}.get(sent, "done")
             crowd.job(study_id, "deliver", ended, input_set_id=made)
+
+
+#: a day on which everything is alike -> the state of its studies, choose and segment jobs, results, and deliveries
+MIXES = {
+    "arriving": ("open", "", "", "", ""),
+    "waiting": ("closed", "done", "waiting", "", ""),
+    "running": ("closed", "done", "running", "", ""),
+    "sending": ("closed", "done", "done", "ready", "waiting"),
+    "done": ("closed", "done", "done", "ready", "committed"),
+    "held": ("closed", "done", "done", "held", ""),
+    "failed": ("closed", "done", "dead", "", ""),
+    "refused": ("closed", "refused", "", "", ""),
+    "withdrawn": ("closed", "done", "done", "withdrawn", "withdrawn"),
+    "cancelled": ("closed", "done", "cancelled", "", ""),
+}
+
+
+def all_alike(tx: Connection, crowd: Crowd, state: str) -> None:
+    """Give every study that there is this state, in place of what became of it before."""
+    of_study, chosen, segmented, made, sent = MIXES[state]
+    for table in (delivery, result, attempt, refusal, job, dispatch, input_set):
+        tx.execute(sa.delete(table))
+    tx.execute(sa.update(study).values(state=of_study, held_because=None))
+    ids = tx.execute(sa.select(study.c.id).order_by(study.c.id)).scalars().all()
+    if tx.execute(sa.select(model_version.c.id)).first() is not None:
+        crowd.rows[model_version] = []
+    for study_id in ids:
+        if not chosen:
+            continue
+        crowd.job(study_id, "choose", chosen)
+        if not segmented:
+            continue
+        of_it = crowd.input_set(study_id, deadline=crowd.now + crowd.random.uniform(-7200, 7200))
+        rest = dict(windows_done=3, windows_of=54) if segmented == "running" else {}
+        crowd.job(study_id, "segment", segmented, input_set_id=of_it, said=segmented == "dead", **rest)
+        for kind in ("SEG", "SR") if made else ():
+            crowd.result(of_it, kind, made, (sent,) if sent else ())
+        if sent:
+            crowd.job(study_id, "deliver", "waiting" if sent == "waiting" else "done", input_set_id=of_it, said=False)
+    crowd.write(tx)

@@ -702,7 +702,7 @@ def test_a_database_that_is_away_is_told_from_memory_and_written_down_afterwards
     file = tmp_path / "rows.db"
     shutil.copyfile(migrated, file)
     database = open_database(sqlite_url(file))
-    watch = Watch(database, policy_of(hook, database_seconds=0.0), tmp_path, "serial", Random(1))
+    watch = Watch(database, lambda: policy_of(hook, database_seconds=0.0), tmp_path, "serial", Random(1))
     database.dispose()
     file.rename(tmp_path / "away.db")
     file.mkdir()  # SQLite cannot open a folder

@@ -19,6 +19,7 @@ from db.database import Conflict, Database
 from db.job_states import JobKind
 from node import cli, reloading
 from node.app import Node
+from node.command_line.options import who
 from node.errors import Refused
 from node.receiver import Door, Receiver
 from tests.driving import only_study, take_in, work_off
@@ -259,16 +260,17 @@ def _echoes(port: int, ae_title: str) -> bool:
 def test_the_commands_of_a_site(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ["--config", str(site.file), "--home", str(site.folder / "home")]
     query = 'query = { host = "127.0.0.1", port = 9, retrieve = "get" }'
-    site.write(f'\n[[peer]]\nname = "archive"\nae_title = "ARCHIVE"\n{query}\n', route())
+    archive = f'\n[[peer]]\nname = "archive"\nae_title = "ARCHIVE"\n{query}\n'
+    site.write(archive, route())
     with site.started() as node:
         take_in(node, small_series())
         work_off(node, JobKind.CHOOSE)
     new = site.folder / "new.toml"
-    new.write_text(f"[work]\nworkers = 7\n{PEERS}{route(destinations='[]')}")
+    new.write_text(f"[work]\nworkers = 7\n{PEERS}{archive}{route(destinations='[]')}")
     assert cli.main(["config", "apply", str(new), *arguments]) == 1
     answer = capfd.readouterr()
     assert "1 of 1 studies would change" in answer.out
-    assert "[work] is not taken over" in answer.out
+    assert "work.workers is not taken over: that needs a restart of `run` with this file" in answer.out
     assert "nothing is changed" in answer.err
     assert cli.main(["config", "apply", str(new), "--yes", "--reason", "tired", *arguments]) == 0
     assert "version 2 is live" in capfd.readouterr().out
@@ -280,7 +282,7 @@ def test_the_commands_of_a_site(site: Site, capfd: pytest.CaptureFixture[str]) -
     assert "tired" in capfd.readouterr().out
     cli.main(["check", *arguments])
     said = " ".join(capfd.readouterr().out.split())
-    assert "other peers or routes than this file" in said
+    assert f"version 2 of {who()} is live, and other than" in said
     assert "wrong PACS to ask" in said
     assert cli.main(["config", "show", "9", *arguments]) == 1
     assert "there is no version 9" in capfd.readouterr().err

@@ -18,6 +18,7 @@ from db import deliveries, jobs, processes, tallies
 from db.database import Clock, Database, open_database, sqlite_url
 from db.job_states import JobKind, JobState, Report
 from db.tables import attempt, job, process
+from models.gpus import Gpu
 from node import schedule
 from node.app import Node, open_node
 from node.beating import Beating
@@ -42,7 +43,8 @@ def node(tmp_path: Path, migrated: Path) -> Iterator[Node]:
 def numbers(database: Database, home: Path) -> dict[tuple[str, ...], float]:
     """Name and label values -> value, as Prometheus' own parser reads them."""
     warm = [{"network": "ct_lungs 1.2.0", "device": "cuda (GPU)", "memory_mb": 512, "peak_mb": 1024}]
-    text = metrics.exposition(metrics.snapshot(database, home, "1.2.3", warm)).decode()
+    gpus = [Gpu(0, "GPU of the tests", 80 * 2**30, 20 * 2**30)]
+    text = metrics.exposition(metrics.snapshot(database, home, "1.2.3", warm, gpus)).decode()
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -146,6 +148,9 @@ def test_queues_destinations_processes_and_memory_are_gauges(database: Database,
     assert found["planimeter_processes_alive", "work"] == 1
     assert found["planimeter_processes_alive", "receive"] == 0
     assert found["planimeter_host_memory_bytes", "cuda", "ct_lungs 1.2.0"] == 512 * 2**20
+    gpu = ("0", "GPU of the tests")
+    assert found["planimeter_gpu_memory_total_bytes", *gpu] == 80 * 2**30
+    assert found["planimeter_gpu_memory_free_bytes", *gpu] == 20 * 2**30
     assert 0 < found["planimeter_disk_free_bytes",] <= found["planimeter_disk_total_bytes",]
     assert any(key[0] == "planimeter_info" and "1.2.3" in key for key in found)
 

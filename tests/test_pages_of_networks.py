@@ -79,6 +79,22 @@ def test_watch_shows_the_weeks_and_a_person_closes_the_review(site: Site, node: 
     assert weeks.count() == 12
     assert "touches-edge 1" in weeks.nth(0).inner_text()
     assert page.get_by_text("B30f before, <b>Br40 now").count()  # as text, never as markup
+    drawn = page.locator("figure.chart")
+    titles = drawn.locator("h3").all_inner_texts()
+    assert {"Accepted and corrected", "Dice of drafts with their corrections", "Empty results"} <= set(titles)
+    assert "What it reads, against the reference" in titles
+    heard = page.get_by_role("img", name="Nothing was found in 0 of 50 results of 12 weeks.")
+    box = heard.bounding_box()
+    assert box is not None
+    assert box["width"] > 200
+    assert box["height"] > 50
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "a phone shows it without scrolling sideways"
+    ink = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        ink[scheme] = drawn.locator("circle.candidate").first.evaluate("one => getComputedStyle(one).fill")
+    assert len(set(ink.values())) == 2, "the colours are those of the style sheet"
     assert page.get_by_role("cell", name="PSI").is_visible()
     page.get_by_label("What came of it").fill("new kernel since Monday, looked at")
     page.get_by_label("the change is meant to stay").check()

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 import sqlalchemy as sa
 
-from db import overview, queue
+from db import deadlines, overview, queue
 from db.database import Database, clock
 from db.marks import Mark
 from db.queue import STATES, Wanted
@@ -16,7 +16,7 @@ from db.tables import dispatch, input_set, job, study
 from node.errors import Refused
 from node.operations import queue as view
 from node.operations.status import STYLES, state_of
-from tests.crowd import Crowd, as_usual, at_random
+from tests.crowd import MIXES, Crowd, all_alike, as_usual, at_random
 
 
 def filled(database: Database, seed: int, studies: int) -> None:
@@ -131,6 +131,51 @@ def test_the_mark_changes_with_what_others_commit_and_with_nothing_else(database
         tx.execute(sa.update(job).values(priority=2))
         assert mark.current() == now, "it is not committed yet"
     assert mark.current() != now
+
+
+def test_deadlines_of_what_is_on_its_way_are_found(database: Database) -> None:
+    with database.write() as tx:
+        crowd = Crowd(Random(0), now := clock(tx))
+        for state in ["open"] * 3 + ["closed"] * 6:
+            crowd.study(state, 2)
+        done, late = crowd.input_set(4, deadline=now - 60), crowd.input_set(5, deadline=now - 50)
+        old = crowd.input_set(6, deadline=now - 90)
+        newer, soon = crowd.input_set(6, supersedes=old, deadline=now + 30), crowd.input_set(7, deadline=now + 20)
+        sets = {4: done, 5: late, 6: newer, 7: soon, 8: crowd.input_set(8)}
+        for study_id, made in (*sets.items(), (6, old)):
+            crowd.job(study_id, "segment", "done", input_set_id=made)
+            crowd.job(study_id, "deliver", "done" if made == done else "waiting", input_set_id=made, said=False)
+        crowd.job(9, "choose", "waiting", said=False)
+        crowd.write(tx)
+    with database.read() as tx:
+        assert queue.urgent(tx, Wanted(), 9) == [(5, now - 50), (7, now + 20), (6, now + 30)]
+        assert [one for one, _ in queue.urgent(tx, Wanted(), 2)] == [5, 7]
+        network = tx.execute(sa.select(input_set.c.network).where(input_set.c.id == soon)).scalar_one()
+        here = tx.execute(sa.select(input_set.c.study_id).where(input_set.c.network == network)).scalars().all()
+        assert {one for one, _ in queue.urgent(tx, Wanted(network=network), 9)} == {5, 6, 7} & set(here)
+        assert deadlines.soonest(tx, [4, 5, 6, 7, 8, 9]) == {5: now - 50, 6: now + 30, 7: now + 20}
+        early = deadlines.unchosen(tx)
+        assert queue.among(tx, Wanted(), [1, 2, 77]) == {1, 2}
+    assert [(one.study_id, one.waits_for) for one in early] == [
+        (1, "images"),
+        (2, "images"),
+        (3, "images"),
+        (9, "choose"),
+    ]
+    assert {(one.modalities, one.sender) for one in early} == {(("CT",), "CT_1")}
+
+
+@pytest.mark.parametrize("state", MIXES)
+def test_a_day_on_which_all_studies_are_alike(database: Database, state: str) -> None:
+    with database.write() as tx:
+        crowd = Crowd(Random(0), clock(tx))
+        as_usual(crowd, 20, 1)
+        crowd.write(tx)
+        all_alike(tx, Crowd(Random(0), clock(tx)), state)
+    assert set(states(database).values()) == {state}
+    with database.read() as tx:
+        assert queue.counts(tx, Wanted())[state] == 20
+        assert len(queue.page(tx, Wanted(), state, 50)) == 20
 
 
 def test_weeks_of_studies_are_counted(database: Database) -> None:

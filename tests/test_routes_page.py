@@ -55,7 +55,7 @@ def live(node: Node) -> tuple[int, str, str]:
 
 
 def write(page: Page, text: str) -> None:
-    page.get_by_label("The [[peer]] and [[route]] tables").fill(text)
+    page.get_by_label("Peers, routes, and what else").fill(text)
 
 
 def test_a_mistake_is_shown_in_its_line_and_the_text_stays(site: pages.Site, page: Page) -> None:
@@ -67,7 +67,7 @@ def test_a_mistake_is_shown_in_its_line_and_the_text_stays(site: pages.Site, pag
         ".fault"
     )
     assert page.locator("li.wrong").inner_text().strip() == 'netwroks = ["ct_lungs"]'
-    assert page.get_by_label("The [[peer]]").input_value().strip() == WRONG.strip()
+    assert page.get_by_label("Peers, routes").input_value().strip() == WRONG.strip()
     assert live(site.node) == before
 
 
@@ -139,7 +139,7 @@ def _studies(node: Node) -> list[str]:
     ("fields", "said"),
     [
         ({"text": "[[route"}, "Line 1</a>: not valid TOML"),
-        ({"text": "[work]\nworkers = 3\n"}, "only [[peer]] and [[route]] are taken here"),
+        ({"text": "[work]\nworkers = 3\n"}, "what is taken here is [[peer]], [[route]], [[recipient]]"),
         ({"text": PEERS + route(networks='["<script>x"]')}, "route.0.networks.0"),
         ({"text": "", "days": "1000"}, "days has to be 1 to 92"),
         ({"text": "", "days": "7", "study_uid": "<script>"}, "there is no study &lt;script&gt;"),

@@ -115,7 +115,9 @@ def shown(page: Page) -> int:
 
 def expect_slice(page: Page, k: int) -> None:
     expect(page.locator(".slices").first).to_have_attribute("data-shown", str(k))
-    expect(page.locator(".slices-where").first).to_contain_text(f"{k + 1} of {SLICES}")
+    said = page.locator(".slices-where").first
+    expect(said).to_contain_text(f"Slice {k + 1} of {SLICES} image ")
+    assert said.inner_text().count(f"of {SLICES}") == 1, "it is said once"
 
 
 # ------------------------------------------------------------------ reading

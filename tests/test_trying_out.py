@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -275,6 +275,33 @@ def test_a_folder_is_brought_in_the_browser_and_ends_at_its_study(
     page.get_by_text("There is no image in what was brought", exact=False).or_(
         page.get_by_text("there is no image in what was brought")
     ).first.wait_for()
+    page.close()
+
+
+def test_a_folder_is_dragged_from_the_desktop(site: Site, quiet: Node, browser: Browser, tmp_path: Path) -> None:
+    """What the browser itself makes of it: a drag with a folder in it, and the folders and files below."""
+    study = small_series()
+    (tmp_path / "CD").mkdir()
+    folder(study[: len(study) // 2], tmp_path / "CD" / "first")
+    folder(study[len(study) // 2 :], tmp_path / "CD" / "second")
+    (tmp_path / "CD" / "DICOMDIR").write_bytes(b"index")
+    page = site.page(browser, Role.OPERATOR)
+    page.goto("/try")
+    page.get_by_label("Network").select_option("ct_lungs")
+    box = page.locator("#drop").bounding_box()
+    assert box is not None
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + 20}
+    dragged = {"items": [], "files": [str(tmp_path / "CD")], "dragOperationsMask": 1}
+    mouse = page.context.new_cdp_session(page)
+    for step in ("dragEnter", "dragOver"):
+        mouse.send("Input.dispatchDragEvent", {"type": step, "data": dragged, **at})
+    expect(page.locator("#drop")).to_have_class("drop over")
+    mouse.send("Input.dispatchDragEvent", {"type": "drop", "data": dragged, **at})
+    page.wait_for_url("**/studies/2.25.*")
+    with quiet.database.read() as tx:
+        newest = trials.newest(tx, 1)[0]
+        assert trials.size(tx, newest["study_uid"])[0] == len(study)
+    assert newest["outcome"] == f"{len(study)} taken, 0 left out"
     page.close()
 
 

@@ -18,8 +18,10 @@ config_version = sa.Table(
     # file: the one that the node was started with was another than before; the others are decisions
     sa.Column("what", sa.Text, nullable=False),
     sa.Column("sha256", sa.Text, nullable=False),
-    # the [[route]] and [[peer]] tables, as they were written
+    # what is taken anew without a restart, as it was written
     sa.Column("text", sa.Text, nullable=False),
+    # of a file: all that it said, where that is not the text; what else is in there was applied before, and stays
+    sa.Column("read", sa.Text),
     # of a rollback: the version whose text it is
     sa.Column("restores", Id),
     one_of("what", "file", "apply", "rollback"),

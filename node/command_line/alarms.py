@@ -50,10 +50,13 @@ def try_recipients(options: argparse.Namespace) -> int:
 
 
 def print_metrics(options: argparse.Namespace) -> int:
+    from models.gpus import gpus
+
     from ..operations import metrics
 
     node = node_of(options)
-    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm.read(node.archive.home))
+    loaded = warm.read(node.archive.home)
+    seen = metrics.snapshot(node.database, node.archive.home, __version__, loaded, gpus())
     sys.stdout.write(metrics.exposition(seen).decode())
     return 0
 

@@ -55,7 +55,7 @@ def status(options: argparse.Namespace) -> int:
     from ..operations import status as view
 
     node = _node(options)
-    overview = view.overview(node.database) | {"networks": warm.read(node.archive.home)}
+    overview = view.overview(node.database, node.alarms.promise) | {"networks": warm.read(node.archive.home)}
     print_json(overview) if options.json else view.print_tables(overview, node.database)
     return 0
 
@@ -152,8 +152,10 @@ def reconcile(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     from ..operations import checks
+    from .in_use import in_use
 
-    settings = settings_of(options)
+    live = in_use(settings_of(options))
+    settings = live.settings
     return checks.check(
         home=settings.home,
         database_url=database_url(settings),
@@ -167,7 +169,7 @@ def check(options: argparse.Namespace) -> int:
         pacs=[one.target for one in fetching_of(settings).pacs.values()],
         ae_title=settings.node.ae_title,
         routes={route.name: route.networks for route in settings.route},
-        reloadable=settings.reloadable,
+        live=live.said,
     )
 
 

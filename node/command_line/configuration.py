@@ -13,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from config.settings import SettingsError, load
+from config.changes import changes
+from config.settings import Settings, SettingsError, load
 from db import config_versions
 
 from .. import reloading
@@ -37,13 +38,23 @@ def apply_file(options: argparse.Namespace) -> int:
     if before is not None:
         since = clock.time() - options.days * DAY_SECONDS
         replay.print_replay(replay.replay(configuration.database, archive, before.routes, made.routes, since))
-    for section in reloading.needs_restart(configuration.settings, asked):
-        sys.stdout.write(f"[{section}] is not taken over: that needs a restart with this file\n")
+    _say_what_else(before.settings if before is not None else configuration.settings, asked)
     if before is not None and made.settings.listen != before.settings.listen:
         sys.stdout.write(f"what runs goes on listening where it does; after a restart it is {made.settings.listen}\n")
     _must_agree(yes=options.yes)
     version = reloading.apply(configuration, text, where, who=who(), why=options.reason, after=after)
     return answers.say(f"version {version} is live; what runs takes it with its next job, within a second")
+
+
+def _say_what_else(live: Settings, asked: Settings) -> None:
+    """Each key beside the peers and routes that would be another one, and when it is taken."""
+    for one in changes(live, asked):
+        when = (
+            f"is not taken over: that needs a restart of {one.needs} with this file"
+            if one.needs
+            else "is taken at once"
+        )
+        sys.stdout.write(f"{one.key} {when}\n")
 
 
 def _usable(configuration: Configuration) -> Live | None:

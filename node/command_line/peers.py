@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from config.settings import Settings, SettingsError
 
-from ..configured import calling_of
+from ..configured import calling_of, targets_of
 from ..outbound.target import Target
 from ..tls.calling import Calling
 from ..tls.files import Pair, Trust
@@ -26,7 +26,7 @@ def doctor(options: argparse.Namespace) -> int:
     if not options.timeout > 0:
         raise SettingsError("--timeout is a number of seconds above 0")
     settings = settings_of(options)
-    target = peer_of(settings, options.peer)
+    target = _target(settings, options.peer)
     return visit(target, settings.node.ae_title, options.timeout, _tls(options, settings, target), as_json=options.json)
 
 
@@ -44,6 +44,30 @@ def _tls(options: argparse.Namespace, settings: Settings, target: Target) -> Cal
     if options.certificate:
         how = replace(how, pair=Pair(options.certificate, options.key))
     return how
+
+
+def _target(settings: Settings, named: str) -> Target:
+    """A peer by its name as a running node knows it; or anybody, as AET@HOST:PORT.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    from .in_use import in_use
+
+    if "@" in named:
+        return peer_of(settings, named)
+    live = in_use(settings)
+    if live.said:
+        sys.stderr.write(f"planimeter: {live.said}\n")
+    try:
+        target = peer_of(live.settings, named)
+    except SettingsError as error:
+        if any(peer.name == named for peer in settings.peer) and live.version is not None:
+            raise SettingsError(f"{named} is in {settings.said.where} alone, not in what is live: {error}") from None
+        raise
+    if live.said and target != targets_of(settings).get(named):
+        sys.stderr.write(f"planimeter: {named} is examined as it is live; {settings.said.where} has it otherwise\n")
+    return target
 
 
 def conformance() -> int:

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from db import config_versions, schema
-from db.database import Database, DatabaseError, open_database, why_journal
+from db import schema
+from db.database import DatabaseError, open_database, why_journal
 from models import card, chain, membership
 from models.card import CardError
 
@@ -59,21 +59,21 @@ def check(
     pacs: Sequence[Target],
     ae_title: str,
     routes: Mapping[str, Sequence[str]],
-    reloadable: str,
+    live: str,
 ) -> int:
     """Print what was found; the exit status: 0 when nothing is wrong.
 
     Args:
-        reloadable: the peers and routes of the configuration, as they are written there.
+        live: how what is live, and checked, is other than the file; empty where it is not.
     """
     console = Console()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     wrong = 0
     parts: list[Callable[[], Iterator[Finding]]] = [
-        lambda: _configuration(listen, senders, targets, routes),
+        lambda: _configuration(listen, senders, targets, routes, live),
         lambda: _tls(tls, tls_port, (*targets, *pacs)),
         lambda: _home(home, reserve_gb),
-        lambda: _database(home, database_url, reloadable),
+        lambda: _database(home, database_url),
         lambda: _networks(home, routes, targets),
         lambda: _device(device),
         _decoders,
@@ -93,8 +93,10 @@ def check(
 
 
 def _configuration(
-    listen: str, senders: Sequence[str], targets: Sequence[Target], routes: Mapping[str, Sequence[str]]
+    listen: str, senders: Sequence[str], targets: Sequence[Target], routes: Mapping[str, Sequence[str]], live: str
 ) -> Iterator[Finding]:
+    if live:
+        yield Finding("configuration", None, live)
     who = ", ".join(senders) or "any caller on this machine, nobody else: no [[peer]] has `may_send = true`"
     yield Finding("configuration", True, f"listens on {listen} for {who}")
     if not targets:
@@ -120,7 +122,7 @@ def _home(home: Path, reserve_gb: float) -> Iterator[Finding]:
         yield Finding("home", True, str(home) if home.exists() else f"{home}, made at the first start")
 
 
-def _database(home: Path, url: str, reloadable: str) -> Iterator[Finding]:
+def _database(home: Path, url: str) -> Iterator[Finding]:
     if url.startswith("sqlite") and not home.exists():
         yield Finding("database", True, f"SQLite, made at the first start; {why_journal(url)}")
         return
@@ -137,19 +139,7 @@ def _database(home: Path, url: str, reloadable: str) -> Iterator[Finding]:
         yield Finding("database", False, f"{kind}: made by another version; back it up and run `planimeter upgrade`")
     else:
         yield Finding("database", True, kind)
-        if found:
-            yield from _live(database, reloadable)
     database.dispose()
-
-
-def _live(database: Database, reloadable: str) -> Iterator[Finding]:
-    """Whether what a node on this database goes by is what this configuration says."""
-    with database.read() as tx:
-        row = config_versions.live(tx)
-    if row is None or row["sha256"] == config_versions.sha256(reloadable):
-        return
-    said = f"version {row['id']} of {row['who']} is live, and has other peers or routes than this file"
-    yield Finding("configuration", None, f"{said}; `planimeter config show` prints them, `config apply` takes these")
 
 
 def _networks(home: Path, routes: Mapping[str, Sequence[str]], targets: Sequence[Target]) -> Iterator[Finding]:

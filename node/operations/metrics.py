@@ -26,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from db import alarm_messages, gauges, incidents, processes, tallies
 from db.database import Database, Row
 from db.tallies import BUCKETS, INFINITE
+from models.gpus import Gpu
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: a process that was heard of within this is alive
@@ -51,6 +52,7 @@ class Snapshot:
 
     Attributes:
         warm: the networks that are loaded on this machine, as `warm.read` gives them.
+        gpus: of this machine.
     """
 
     tallies: Mapping[tuple[str, ...], float]
@@ -65,11 +67,14 @@ class Snapshot:
     disk_total: int
     disk_free: int
     warm: Sequence[Mapping[str, Any]]
+    gpus: Sequence[Gpu]
     version: str
     product: str
 
 
-def snapshot(database: Database, home: Path, version: str, warm: Sequence[Mapping[str, Any]]) -> Snapshot:
+def snapshot(
+    database: Database, home: Path, version: str, warm: Sequence[Mapping[str, Any]], gpus: Sequence[Gpu] = ()
+) -> Snapshot:
     """Look once; milliseconds, however much was ever done.
 
     Raises:
@@ -90,6 +95,7 @@ def snapshot(database: Database, home: Path, version: str, warm: Sequence[Mappin
             disk_total=disk.total,
             disk_free=disk.free,
             warm=warm,
+            gpus=gpus,
             version=version,
             product=database.product,
         )
@@ -172,6 +178,13 @@ def _queue(of: Snapshot) -> Iterator[Metric]:
 def _machine(of: Snapshot) -> Iterator[Metric]:
     yield _gauge("disk_free_bytes", "Free on the disk of the home folder.", (), [((), of.disk_free)])
     yield _gauge("disk_total_bytes", "Size of the disk of the home folder.", (), [((), of.disk_total)])
+    keys = ("gpu", "name")
+    for title, said, values in (
+        ("gpu_memory_total_bytes", "Memory of a GPU of this machine.", [one.total for one in of.gpus]),
+        ("gpu_memory_free_bytes", "Of it free, whoever uses the rest.", [one.free for one in of.gpus]),
+    ):
+        names = [(str(one.index), one.name) for one in of.gpus]
+        yield _gauge(title, said, keys, list(zip(names, values, strict=True)))
     roles: defaultdict[str, int] = defaultdict(int)
     for row in of.processes:
         roles[row["role"]] += row["silent_seconds"] < ALIVE_SECONDS

@@ -17,7 +17,8 @@ from db.job_orders import CANCELLED
 from db.job_states import JobState
 from db.overview import StudyOverview
 
-from . import proofs
+from . import promises, proofs
+from .promises import Promise, nothing
 from .terminal import plain, print_table
 
 STYLES = {
@@ -44,8 +45,12 @@ BAR_LETTERS = 10
 SOON_SECONDS = 600.0
 
 
-def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
-    """Everything, newest first. The keys are kept from version to version."""
+def overview(database: Database, promise: Promise = nothing) -> dict[str, list[dict[str, Any]]]:
+    """Everything, newest first. The keys are kept from version to version.
+
+    Args:
+        promise: by when a study that was not chosen from yet is to be delivered.
+    """
     with database.read() as tx:
         studies = rows.studies(tx)
         no_images = rows.kinds(tx, [study.row["id"] for study in studies if "image" not in study.instances])
@@ -54,7 +59,7 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
         sent = deliveries.listing(tx)
         held = results.held(tx)
         aside = proofs.set_aside(tx)
-        due = deadlines.due(tx, SOON_SECONDS)
+        due = [*promises.unchosen(tx, promise, SOON_SECONDS), *deadlines.due(tx, SOON_SECONDS)]
         lacking = reconciliations.lacking(tx)
     return {
         "studies": [_study(study, no_images.get(study.row["id"], set())) for study in studies],
@@ -99,7 +104,7 @@ def overview(database: Database) -> dict[str, list[dict[str, Any]]]:
             for one in sent
         ],
         "aside": aside,
-        "due": [_due(one) for one in due],
+        "due": [_due(one) for one in sorted(due, key=lambda one: one.deadline)],
         "lacking": [asdict(one) for one in lacking],
         "held": [{"result": one["id"], "study_uid": one["study_uid"], "reason": one["reason"]} for one in held],
     }

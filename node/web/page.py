@@ -67,7 +67,7 @@ templates = Environment(
 
 
 def node_of(request: Request) -> Node:
-    """The node whose pages these are, with the peers and routes that are live."""
+    """The node whose pages these are, with the configuration that is live."""
     return cast(Node, request.app.state.node).fresh()
 
 

@@ -7,6 +7,8 @@ from datetime import datetime
 from markupsafe import Markup
 
 HIDDEN = "•••••"
+#: from then on hours are said
+LONG_MINUTES = 120
 
 
 def state(word: str) -> Markup:
@@ -28,6 +30,16 @@ def when(seconds: float | None) -> Markup:
     at = datetime.fromtimestamp(seconds).astimezone()
     short = at.strftime("%Y-%m-%d %H:%M:%S")
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="seconds"), short)
+
+
+def due(deadline: float | None, now: float) -> Markup:
+    """How long until a deadline, or since; a script of the page counts on (both are seconds since 1970)."""
+    if deadline is None:
+        return Markup("")
+    minutes = max(1, round(abs(deadline - now) / 60))
+    long = f"{minutes} min" if minutes < LONG_MINUTES else f"{round(minutes / 60)} h"
+    said, look = (f"late by {long}", "late") if deadline < now else (f"due in {long}", "soon")
+    return Markup('<span class="due {}" data-deadline="{:.0f}">{}</span>').format(look, deadline, said)
 
 
 def clock_time(seconds: float | None) -> Markup:

@@ -4,7 +4,8 @@
 
 Prints milliseconds for SQLite and PostgreSQL (where it is installed): each question of the page, the page as the
 server answers it, the fragment where something and where nothing was written, and in Chromium (where that is)
-the time to first paint and how far what is shown is behind a commit.
+the time to first paint and how far what is shown is behind a commit. Then the questions again on days on which all the
+studies are alike: all waiting, all being sent, all failed, ... `--only sending` measures one of these days alone.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import load
-from db import overview, queue, schema
+from db import deadlines, overview, queue, schema
 from db.accounts import Role
 from db.database import Database, clock, open_database, sqlite_url
 from db.queue import Wanted
 from db.tables import job
 from node.app import Node, open_node
 from node.operations import queue as view
-from tests.crowd import Crowd, as_usual
+from tests.crowd import MIXES, Crowd, all_alike, as_usual
 from tests.pages import Site, chromium, serving
 from tests.postgres import Postgres
 
@@ -44,6 +45,18 @@ def fill(database: Database, studies: int, images: int) -> None:
         crowd = Crowd(Random(0), clock(tx))
         as_usual(crowd, studies, images)
         crowd.write(tx)
+    tidy(database)
+
+
+def become(database: Database, state: str) -> None:
+    """A day on which all studies are alike."""
+    with database.write() as tx:
+        all_alike(tx, Crowd(Random(0), clock(tx)), state)
+    tidy(database)
+
+
+def tidy(database: Database) -> None:
+    """As PostgreSQL does by itself within a minute."""
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not database.is_sqlite:
             connection.execute(sa.text("VACUUM ANALYZE"))
@@ -90,6 +103,42 @@ def questions(database: Database) -> dict[str, float]:
         "all of a page": milliseconds(lambda: view.page(database, Wanted())),
         "all of a page of failures": milliseconds(lambda: view.page(database, Wanted(), "failed")),
     }
+
+
+def alike(database: Database, state: str) -> dict[str, float]:
+    """The questions of the page on a day on which all studies are alike, and the whole page."""
+
+    def ask(question: Callable[[Any], Any]) -> float:
+        def once() -> None:
+            with database.read() as tx:
+                question(tx)
+
+        return milliseconds(once)
+
+    with database.read() as tx:
+        ids = queue.page(tx, Wanted(), state, 50)
+        assert len(ids) == 50, state
+        assert {name for name, count in queue.counts(tx, Wanted()).items() if count} == {state}
+    return {
+        f"all {state}: counts": ask(lambda tx: queue.counts(tx, Wanted())),
+        f"all {state}: counts of one network": ask(lambda tx: queue.counts(tx, Wanted(network="mr_tumour"))),
+        f"all {state}: 50 of them": ask(lambda tx: queue.page(tx, Wanted(), state, 50)),
+        f"all {state}: what is shown of 50": ask(lambda tx: shown(tx, ids)),
+        f"all {state}: the 50 most urgent": ask(lambda tx: queue.urgent(tx, Wanted(), 50)),
+        f"all {state}: not chosen from": ask(deadlines.unchosen),
+        f"all {state}: all of a page": milliseconds(lambda: view.page(database, Wanted(), promise=promise)),
+        f"all {state}: all of an urgent page": milliseconds(lambda: view.urgent(database, Wanted(), promise)),
+    }
+
+
+def shown(tx: Any, ids: list[int]) -> None:
+    for question in (overview.studies, queue.facts, queue.modalities, queue.open_jobs, queue.sent, deadlines.soonest):
+        question(tx, ids=ids)
+
+
+def promise(_modalities: object, _sender: str) -> float:
+    """Every study is due an hour after its last image."""
+    return 3600.0
 
 
 def answers(site: Site) -> dict[str, float]:
@@ -149,6 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=5000)
     parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--only", choices=list(MIXES), help="one day on which all studies are alike, and no more")
     options = parser.parse_args()
     columns: dict[str, dict[str, float]] = {}
     with ExitStack() as stack:
@@ -163,7 +213,10 @@ def main() -> None:
             fill(database, options.studies, options.images)
             database.dispose()
             node = open_node(load(None, {"node": {"home": folder / name}, "database": {"url": url}}))
-            columns[name] = measured(node)
+            columns[name] = {} if options.only else measured(node)
+            for state in [options.only] if options.only else MIXES:
+                become(node.database, state)
+                columns[name] |= alike(node.database, state)
             node.close()
     table = Table(title=f"{options.studies} studies of {options.images} images: ms (median; the last row: longest)")
     table.add_column("")

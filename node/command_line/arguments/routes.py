@@ -16,12 +16,12 @@ def add(commands: Commands, node: ArgumentParser) -> None:
         node: the options that say which node is meant.
     """
     _routes(group(commands, "routes", "which series goes where, and what would change if"), node)
-    _config(group(commands, "config", "the versions of peers and routes: apply, look, roll back; no restart"), node)
+    _config(group(commands, "config", "the versions of the configuration: apply, look, roll back; no restart"), node)
 
 
 def _config(config: Commands, node: ArgumentParser) -> None:
-    applied = command(config, node, "apply", "take the peers and routes of a file, without a restart")
-    applied.add_argument("file", type=Path, metavar="FILE", help="a configuration; of it, [[peer]] and [[route]] count")
+    applied = command(config, node, "apply", "take a file as far as that needs no restart, and say what does")
+    applied.add_argument("file", type=Path, metavar="FILE", help="a configuration, or a part of it")
     applied.add_argument("--yes", action="store_true", help="do not ask")
     applied.add_argument("--days", type=float, default=7.0, metavar="N", help="show what changes of these; default: 7")
     back = command(config, node, "rollback", "make an earlier version live again")

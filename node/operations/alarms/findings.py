@@ -12,6 +12,7 @@ from db import alarm_messages, deadlines, deliveries, gauges, pauses, processes,
 from db.database import Row, clock
 from db.job_states import JobKind, JobState, Outcome
 
+from .. import promises
 from ..routes import PRIORITIES
 from . import certificates, rates
 from .kinds import Kind
@@ -142,6 +143,13 @@ def _queue(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
     if overdue := deadlines.overdue(tx):
         said = "results are not delivered by the deadline of their route (`planimeter status` lists them)"
         yield Finding(Kind.QUEUE_LATE, "deadlines", said, len(overdue))
+    late = Counter(one.waits_for for one in promises.unchosen(tx, policy.promise, 0.0))
+    if count := late["images"]:
+        said = "studies have not settled by the deadline of a route that may take them"
+        yield Finding(Kind.QUEUE_LATE, "not settled", said, count)
+    if count := late["choose"]:
+        said = "studies were not chosen from by the deadline of a route that may take them"
+        yield Finding(Kind.QUEUE_LATE, "not chosen", said, count)
 
 
 def _processes(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:

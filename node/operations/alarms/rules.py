@@ -8,6 +8,7 @@ from datetime import time
 from pathlib import Path
 from typing import Any
 
+from ..promises import Promise, nothing
 from .kinds import Kind
 
 DAY_SECONDS = 86_400.0
@@ -85,6 +86,7 @@ class AlarmPolicy:
         revoked: lists of revoked certificates (CRL).
         unusable: what is wrong with the files of [tls]; empty: nothing.
         quiet: from a time of the day, the seconds until the quiet hours end; 0 outside.
+        promise: by when a study that was not chosen from yet is to be delivered.
         link: where the pages are, without a slash at the end; empty: nowhere.
     """
 
@@ -114,6 +116,7 @@ class AlarmPolicy:
     mail: MailServer = field(default_factory=MailServer)
     recipients: tuple[Recipient, ...] = ()
     reviews: Reviews = no_reviews
+    promise: Promise = nothing
 
     def delay_seconds(self, recipient: Recipient, kind: str, now: time) -> float:
         """How long a message to a recipient is held back at this time of the day."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,13 +31,18 @@ class Watch:
     """What goes on from look to look is in the database; but for the database itself, which is told of from here."""
 
     database: Database
-    policy: AlarmPolicy
+    live: Callable[[], AlarmPolicy]
+    """what the site wants to be told of now; asked for every look"""
     home: Path
     serial: str
     random: Random
     _away_since: float | None = None
     _told: set[str] = field(default_factory=set)
     _again: float = 0.0
+
+    @property
+    def policy(self) -> AlarmPolicy:
+        return self.live()
 
     def look(self, at: datetime) -> None:
         """Judge what there is, once."""

@@ -77,6 +77,10 @@ class View:
         fullest = self.contours.fullest()
         return self.count // 2 if fullest is None else fullest
 
+    def image(self, k: int) -> str:
+        """The image or frame of a slice as a viewer names it; which of how many slices it is, the page says itself."""
+        return self.names[k].removeprefix(f"slice {k + 1} of {self.count}").removeprefix(", ")
+
     def place(self, k: int) -> str:
         """Where a slice lies, for people; empty for images that lie nowhere."""
         geometry = self.grid.geometry

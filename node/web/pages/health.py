@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from models.gpus import gpus
+
 from ... import __version__, warm
 from ...operations import health, metrics
 from ..page import node_of, public
@@ -36,7 +38,8 @@ def numbers(request: Request) -> Response:
         if node.readers.token_file is not None:
             return Response("A token is needed.\n", 401, {"www-authenticate": "Bearer"}, media_type="text/plain")
         raise HTTPException(404)
-    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm.read(node.archive.home))
+    loaded = warm.read(node.archive.home)
+    seen = metrics.snapshot(node.database, node.archive.home, __version__, loaded, gpus())
     return Response(metrics.exposition(seen), media_type=metrics.CONTENT_TYPE)
 
 

@@ -61,7 +61,7 @@ def show(request: Request) -> Response:
         asked = _asked(request, view)
     except NodeError as error:
         return render(request, template, **values, view=None, fault=error.sentence)
-    places = [{"name": name, "place": view.place(k)} for k, name in enumerate(view.names)]
+    places = [{"name": view.image(k), "place": view.place(k)} for k in range(view.count)]
     found = {k: view.contours.numbers(k) for k in sorted(view.contours.parts)}
     return render(request, template, **values, view=view, fault="", asked=asked, places=places, found=found)
 

@@ -14,6 +14,7 @@ from db.accounts import Role
 
 from ...operations import queue
 from ...operations.queue import STATES, Wanted
+from .. import shown
 from ..page import Form, Navigation, fragment, needs, node_of, render, text
 
 FILTERS = ("route", "network", "destination")
@@ -53,17 +54,23 @@ def _values(request: Request) -> Mapping[str, Any]:
     wanted = Wanted(**{name: asked.get(name, "") for name in FILTERS}, ids=_ids(asked.get("ids", "")))
     state = state if state in STATES else ""
     before, after = _number(asked.get("before", "")), _number(asked.get("after", ""))
-    page = queue.page(node_of(request).database, wanted, state, before=before, after=after)
+    node, urgent = node_of(request), asked.get("order") == "due"
+    if urgent:
+        page = queue.urgent(node.database, wanted, node.alarms.promise)
+    else:
+        page = queue.page(node.database, wanted, state, before=before, after=after, promise=node.alarms.promise)
     kept = {name: asked[name] for name in (*FILTERS, "ids") if asked.get(name)}
 
     def address(**changed: object) -> str:
-        values = kept | ({"state": state} if state else {}) | changed
+        values = kept | ({"state": state} if state and not urgent else {}) | changed
         return "/queue?" + urlencode({name: value for name, value in values.items() if value not in ("", None)})
 
-    here = {"before": before, "after": after}
+    here = {"order": "due"} if urgent else {"before": before, "after": after}
     return {
         "page": page,
-        "chosen": state,
+        "chosen": "" if urgent else state,
+        "urgent": urgent,
+        "due": shown.due,
         "wanted": wanted,
         "states": STATES,
         "alarming": ALARMING,

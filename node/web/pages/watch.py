@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -10,6 +11,7 @@ from db.accounts import Role
 
 from ...operations.watch import looking
 from ...operations.watch import show as watching
+from ...operations.watch.charts import charts
 from ..page import Form, Navigation, done, needs, node_of, render, text, user_of, whole
 
 
@@ -18,7 +20,12 @@ def show(request: Request) -> Response:
     """Every network."""
     node = node_of(request)
     found = watching.watched(node.database, node.networks, node.watch)
-    return render(request, "watch.html", watched=found, in_words=watching.in_words, counted=watching.counted)
+    drawn = {
+        one.network: [(chart, Markup(svg)) for chart, svg in charts(one)]  # noqa: S704 - its texts are escaped
+        for one in found
+    }
+    words = {"in_words": watching.in_words, "counted": watching.counted}
+    return render(request, "watch.html", watched=found, charts=drawn, **words)
 
 
 @needs(Role.APPROVER)

@@ -57,6 +57,22 @@
     element.dispatchEvent(new CustomEvent("planimeter:filled", { bubbles: true }));
   }
 
+  // Deadlines go on while nothing is written; the clock that counts is the node's.
+  const clock = document.querySelector("[data-clock]");
+  const ahead = clock ? Number(clock.dataset.clock) - Date.now() / 1000 : 0;
+
+  function count() {
+    for (const one of document.querySelectorAll("[data-deadline]")) {
+      const left = Number(one.dataset.deadline) - Date.now() / 1000 - ahead;
+      const minutes = Math.max(1, Math.round(Math.abs(left) / 60));
+      const long = minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+      one.textContent = left < 0 ? `late by ${long}` : `due in ${long}`;
+      one.classList.toggle("late", left < 0);
+    }
+  }
+
+  window.setInterval(count, 1000);
+
   document.addEventListener("submit", (event) => {
     const asked = event.submitter?.dataset.confirm || event.target.dataset.confirm;
     if (asked && !window.confirm(asked)) event.preventDefault();

@@ -56,7 +56,7 @@
         root.dataset.shown = String(at);
         for (let n = 1; n <= ahead; n += 1) if (at + step * n >= 0 && at + step * n < count) load(at + step * n);
       };
-      where.children[0].textContent = `${at + 1} of ${count}`;
+      where.children[0].textContent = `Slice ${at + 1} of ${count}`;
       where.children[1].textContent = places[at].name;
       where.children[2].textContent = places[at].place;
       if (slider) {
