@@ -22,17 +22,53 @@ from .text import ordinary
 
 #: values of these are looked for as a whole
 NUMBERS = frozenset(
-    "PatientID OtherPatientIDs IssuerOfPatientID AccessionNumber StudyID AdmissionID ServiceEpisodeID MedicalRecordLocator "
-    "PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest RequestedProcedureID "
-    "ScheduledProcedureStepID PerformedProcedureStepID SpecimenAccessionNumber ContainerIdentifier SpecimenIdentifier "
-    "InsurancePlanIdentification ClinicalTrialSubjectID ClinicalTrialSubjectReadingID PatientTelephoneNumbers "
-    "ReferringPhysicianTelephoneNumbers PersonTelephoneNumbers PatientAddress PersonAddress "
-    "ReferringPhysicianAddress ResponsibleOrganization".split()
+    [
+        "PatientID",
+        "OtherPatientIDs",
+        "IssuerOfPatientID",
+        "AccessionNumber",
+        "StudyID",
+        "AdmissionID",
+        "ServiceEpisodeID",
+        "MedicalRecordLocator",
+        "PlacerOrderNumberImagingServiceRequest",
+        "FillerOrderNumberImagingServiceRequest",
+        "RequestedProcedureID",
+        "ScheduledProcedureStepID",
+        "PerformedProcedureStepID",
+        "SpecimenAccessionNumber",
+        "ContainerIdentifier",
+        "SpecimenIdentifier",
+        "InsurancePlanIdentification",
+        "ClinicalTrialSubjectID",
+        "ClinicalTrialSubjectReadingID",
+        "PatientTelephoneNumbers",
+        "ReferringPhysicianTelephoneNumbers",
+        "PersonTelephoneNumbers",
+        "PatientAddress",
+        "PersonAddress",
+        "ReferringPhysicianAddress",
+        "ResponsibleOrganization",
+    ]
 )
 INSTITUTION = frozenset(["InstitutionName", "InstitutionAddress"])
 DEVICE = frozenset(
-    "DeviceSerialNumber StationName PerformedStationName ScheduledStationName DetectorID PlateID CassetteID GantryID "
-    "GeneratorID UniqueDeviceIdentifier SourceSerialNumber XRaySourceID XRayDetectorID LensSerialNumber".split()
+    [
+        "DeviceSerialNumber",
+        "StationName",
+        "PerformedStationName",
+        "ScheduledStationName",
+        "DetectorID",
+        "PlateID",
+        "CassetteID",
+        "GantryID",
+        "GeneratorID",
+        "UniqueDeviceIdentifier",
+        "SourceSerialNumber",
+        "XRaySourceID",
+        "XRayDetectorID",
+        "LensSerialNumber",
+    ]
 )
 BIRTH = "PatientBirthDate"
 #: of a name's five components the last two are titles (PS3.5 6.2.1)
@@ -61,7 +97,7 @@ class Identifiers:
     def gather(self, ds: Dataset, options: Collection[Option]) -> None:
         """Add those of a data set, of its items, and of what its private elements are known to be."""
         for ds_or_item, element in _elements(ds):
-            self._bytes(ds_or_item, element, options)
+            self._bytes(element, options)
             try:
                 made = ds_or_item[element.tag]
             except UNREADABLE_ELEMENT:
@@ -110,7 +146,7 @@ class Identifiers:
         else:
             self.note(word, keyword)
 
-    def _bytes(self, ds: Dataset, element: Any, options: Collection[Option]) -> None:
+    def _bytes(self, element: Any, options: Collection[Option]) -> None:
         """As they stand in the file, whatever its character set says that they are."""
         if not isinstance(element, RawDataElement) or not isinstance(element.value, bytes):
             return
@@ -146,4 +182,3 @@ def _elements(ds: Dataset) -> Iterator[tuple[Dataset, Any]]:
         if isinstance(value, Sequence):
             for item in value:
                 yield from _elements(item)
-

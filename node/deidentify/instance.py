@@ -167,7 +167,12 @@ class _Pass:
             self._uids(element, what)
         elif what is Action.CLEAN or element.tag == CONTENT_TEXT:
             self._clean(ds, element)
-        elif element.VR == "PN":
+        else:
+            self._kept(element, what, dummies)
+
+    def _kept(self, element: DataElement, what: Action | None, dummies: bool) -> None:
+        """What the table keeps, or does not name: without identifiers that are known."""
+        if element.VR == "PN":
             element.value = DUMMIES["PN"] if dummies else None
         elif dummies and what is None and element.VR in TEXTS - {"CS"}:
             self._dummy(element)

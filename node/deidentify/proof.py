@@ -108,6 +108,11 @@ class Proof:
             found |= {Leak(kind, where) for needle, kind in self._sorted[size] if _is_in(needle, lowered)}
         return sorted(found, key=lambda leak: (leak.kind, leak.where))
 
+    def found(self, data: bytes) -> set[str]:
+        """Of what kind the identifiers are that are somewhere in bytes of another form."""
+        lowered = data.lower()
+        return {kind for size in self._sorted for needle, kind in self._sorted[size] if _is_in(needle, lowered)}
+
     def _uids(self, data: bytes) -> Iterator[str]:
         uids = self.identifiers.uids
         for token in {match[0].decode() for match in UID.finditer(data)} if uids else ():
