@@ -63,15 +63,9 @@ def data_set(options: argparse.Namespace, node: Node, keys: Keys) -> int:
 
     if options.studies:
         raise Refused("nothing-to-export", "either studies or --data-set")
-    made = exporting.export(
-        node.database,
-        node.networks,
-        node.archive.home,
-        keys,
-        options.data_set,
-        options.to,
-        who(),
-        with_test=options.with_test,
-    )
+    network, _, number = options.data_set.partition(":")
+    _, bundle = node.networks.known(network)
+    wish = exporting.Wish(network=network, card=bundle.card, keys=keys, number=number, with_test=options.with_test)
+    made = exporting.export(node.database, node.archive.home, wish, options.to, who())
     sys.stdout.write("\n".join(exporting.sentences(made)) + "\n")
     return 1 if made.kept else 0

@@ -13,14 +13,17 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel import load
 from nibabel.nifti1 import Nifti1Header
 
 from db import data_sets, people
 from db.database import Database, Row
+from models.card import Card
 
 from ...deidentify.identifiers import Identifiers
 from ...deidentify.keys import Keys
@@ -29,7 +32,6 @@ from ...errors import Refused
 from ...learning import cases, data_set
 from ...learning.buckets import TEST, TRAIN, VALIDATION
 from ...learning.plan import TRAINING
-from ...networks import Networks
 from ..nifti import write
 from .folder import Kept, Made, made, publish
 
@@ -37,24 +39,35 @@ from .folder import Kept, Made, made, publish
 PLACES = {TRAIN: ("Tr", "training"), VALIDATION: ("Tr", "validation"), TEST: ("Ts", "test")}
 
 
-def export(
-    database: Database, networks: Networks, home: Path, keys: Keys, name: str, to: Path, who: str, *, with_test: bool
-) -> Made:
-    """Export the newest data set of a network, or the one of a number; what left and what stayed.
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is to leave.
 
-    Args:
-        name: NETWORK or NETWORK:NUMBER.
+    Attributes:
+        card: of the network, for the names of channels and of label values.
+        number: of the training set; none: the newest.
         with_test: also the locked patients of the newest test set. Whoever trains on them cannot be judged on them.
+    """
+
+    network: str
+    card: Card
+    keys: Keys
+    number: str = ""
+    with_test: bool = False
+
+
+def export(database: Database, home: Path, wish: Wish, to: Path, who: str) -> Made:
+    """Export a data set into a folder that is not there yet; what left and what stayed.
 
     Raises:
-        Refused: `no-such-data-set`, `export-exists`, `nothing-to-export`; as `data_set.paths_for_training`.
+        Refused: `no-such-data-set`, `export-exists`, `nothing-to-export`, `identifier-left`; as
+            `data_set.paths_for_training`.
         Unavailable: `cases-not-made`.
     """
-    network, _, number = name.partition(":")
-    _, bundle = networks.known(network)
+    network, keys = wish.network, wish.keys
     with database.read() as tx:
-        chosen = [_find(tx, network, TRAINING, number)]
-        if with_test:
+        chosen = [_find(tx, network, TRAINING, wish.number)]
+        if wish.with_test:
             chosen.append(_find(tx, network, TEST, ""))
         folders = {bucket: found for row in chosen for bucket, found in _folders(tx, home, row).items()}
         proof = Proof(_identifiers(tx, chosen))
@@ -67,7 +80,7 @@ def export(
                     lists[PLACES[bucket][1]].append(_case(export, folder, bucket, keys, numbers))
                 except Refused as refusal:
                     export.kept.append(Kept(folder.name, refusal.code, refusal.sentence))
-        about = _about(bundle.card, lists, keys)
+        about = _about(wish.card, lists, keys)
         (export.root / "dataset.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         _require_proven(proof, export)
         said = {"options": [], "key": keys.name, "data_sets": [f"{row['purpose']} {row['number']}" for row in chosen]}
@@ -115,7 +128,7 @@ def _case(export: Made, folder: Path, bucket: str, keys: Keys, numbers: Counter[
     return {"image": image, "label": label, "patient": patient, "annotated": list(case.annotated)}
 
 
-def _about(card: Any, lists: dict[str, list[dict[str, Any]]], keys: Keys) -> dict[str, Any]:
+def _about(card: Card, lists: dict[str, list[dict[str, Any]]], keys: Keys) -> dict[str, Any]:
     return {
         "name": card.name,
         "description": "de-identified by Planimeter; research use",
@@ -134,8 +147,6 @@ def _require_proven(proof: Proof, export: Made) -> None:
     Raises:
         Refused: `identifier-left`.
     """
-    from nibabel import load
-
     said = [(export.root / "dataset.json").read_bytes(), "\n".join(one["file"] for one in export.files).encode()]
     for one in export.files:
         header = load(export.root / one["file"]).header
