@@ -26,6 +26,8 @@ DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104"
 DOUBTFUL = ("1.2.840.10008.5.1.4.1.1.12", "1.2.840.10008.5.1.4.1.1.13")
 RAW = "1.2.840.10008.5.1.4.1.1.66"
 SCREENS = {"SCREEN SAVE", "SCREENSAVE", "SCREENSHOT", "CAPTURE"}
+#: retired: an overlay without data of its own is in the pixels (PS3.3 2004 C.9.2)
+OVERLAYS, BIT_POSITION, OVERLAY_DATA = range(0x6000, 0x6020, 2), 0x0102, 0x3000
 HEAD = {"HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "HEADNECK", "NECK"}
 
 
@@ -44,6 +46,8 @@ def require(ds: Dataset, options: Collection[Option], *, with_burned_in: bool) -
         raise Refused("no-class", "it says not what it is")
     if sop_class == RAW:
         raise Refused("raw-data", "raw data is in a form of its maker's, and nothing is known of what is in it")
+    if _is_of(sop_class, (DOCUMENTS,)):
+        raise Refused("document", "the profile leaves nothing of a document, which may name the patient in any way")
     if not with_burned_in:
         _require_clean_pixels(ds, sop_class)
     if ds.get("ContentSequence") and Option.CLEAN_STRUCTURED_CONTENT not in options:
@@ -56,18 +60,18 @@ def _require_clean_pixels(ds: Dataset, sop_class: str) -> None:
     burned = _first(ds, "BurnedInAnnotation").upper()
     if burned == "YES":
         raise Refused("burned-in-annotation", "text is burned into its pixels and may name the patient")
-    if _is_of(sop_class, (DOCUMENTS,)):
-        raise Refused("document", "a document may name the patient in ways that no search of its bytes finds")
     if _is_of(sop_class, DRAWN_INTO):
         raise Refused("may-be-burned-in", "objects of its kind mostly have text in their pixels, or show a person")
     if _is_of(sop_class, DOUBTFUL) and burned != "NO":
         raise Refused("may-be-burned-in", "it does not say that no text is in its pixels")
     if SCREENS & {one.upper() for one in texts(ds, "ImageType")}:
         raise Refused("may-be-burned-in", "it is a picture of a screen")
+    if any((group, BIT_POSITION) in ds and (group, OVERLAY_DATA) not in ds for group in OVERLAYS):
+        raise Refused("may-be-burned-in", "an overlay is in the unused bits of its pixels")
 
 
 def shows_face(ds: Dataset) -> bool:
-    """Whether a face may be made of its slices (PS3.15 E.3.2): a CT or MR of the head, or one that does not say."""
+    """Whether a face may be made of its slices (PS3.15 E.3.2), as far as BodyPartExamined says so."""
     if _first(ds, "Modality") not in ("CT", "MR", "PT"):
         return False
     part = _first(ds, "BodyPartExamined").upper().replace(" ", "")

@@ -9,13 +9,11 @@ What is searched for, and where:
   bytes of many pixels so few come about by chance.
 - Of 3 or 4 bytes, and numbers of up to 7 digits: as whole words of every text and of every element of unknown bytes.
 - What is shorter, and parts of names that are ordinary words: only as family and given name beside one another.
-- In PDF documents also what their compressed streams hold.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,8 +43,6 @@ CODECS = (
 )
 BACK_TO_ASCII = re.compile(rb"\x1b\([BJ]$")
 UID = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]+){3,}")
-STREAM = re.compile(rb"stream\r?\n")
-MOST_INFLATED = 16 << 20
 #: where short identifiers are words
 WORDS = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "UN", "OB"}
 #: in the order of their tags
@@ -100,7 +96,6 @@ class Proof:
         """What is found in the bytes of a Part 10 file; empty where they may leave."""
         ds = dcmread(BytesIO(data))
         places = [(LONG, "the file", data), (MIDDLE, "the file", _without_pixels(data, ds))]
-        places += [(size, "a stream of the document", said) for said in _streams(data) for size in (LONG, MIDDLE)]
         places += [(SHORT, where, said) for where, said in _words(ds)]
         found = {Leak("UID", "the file") for _ in self._uids(data)}
         for size, where, said in places:
@@ -145,17 +140,6 @@ def _word(data: bytes) -> re.Pattern[bytes]:
 
 def _is_in(needle: re.Pattern[bytes] | bytes, data: bytes) -> bool:
     return needle in data if isinstance(needle, bytes) else needle.search(data) is not None
-
-
-def _streams(data: bytes) -> Iterator[bytes]:
-    """What compressed streams of a PDF hold."""
-    if b"%PDF" not in data:
-        return
-    for match in STREAM.finditer(data):
-        try:
-            yield zlib.decompressobj().decompress(data[match.end() :], MOST_INFLATED)
-        except zlib.error:
-            continue
 
 
 def _without_pixels(data: bytes, ds: Dataset) -> bytes:

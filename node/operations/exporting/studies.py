@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from ...objects.characters import UNREADABLE_ELEMENT, texts
 from .folder import Kept, Made, made, publish
 
 UNREADABLE = (*UNREADABLE_ELEMENT, InvalidDicomError, EOFError, RecursionError)
+UID = re.compile(r"[0-9]+(?:\.[0-9]+)+")
 FACE = "slices of a head: a face can be made of them, and nothing was taken away"
 
 
@@ -112,7 +114,8 @@ def _patients(database: Database, key: Key, wish: Wish) -> list[_Patient]:
             assert person is not None
             pseudonym = person["pseudonym"] or key.pseudonym(person["issuer"], person["patient_id"])
             one = found.setdefault(pseudonym, _Patient(pseudonym))
-            one.identifiers.note(people.row(tx, row["patient_id"])["patient_id"], "PatientID")
+            for alias in people.rows_of(tx, [person["id"]]):
+                one.identifiers.note(people.row(tx, alias)["patient_id"], "PatientID")
             listed = exports.objects(tx, row["id"])
             one.gone += [each["sop_uid"] for each in listed if each["purged"] is not None]
             one.objects += [(each["sop_uid"], each["path"]) for each in listed if each["purged"] is None]
@@ -184,9 +187,9 @@ def _uid(ds: Dataset, keyword: str) -> str:
         Refused: `uid-illegal`.
     """
     said = next(iter(texts(ds, keyword)), "")
-    if not said or len(said) > 64 or set(said) - set("0123456789."):
+    if len(said) > 64 or not UID.fullmatch(said):
         raise Refused("uid-illegal", f"{keyword} is no UID")
-    return said.strip(".")
+    return said
 
 
 def _said(ds: Dataset, person: Person) -> dict[str, str]:
