@@ -42,7 +42,8 @@ CODECS = (
     *sorted(set(SINGLE.values())),
 )
 BACK_TO_ASCII = re.compile(rb"\x1b\([BJ]$")
-UID = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]+){3,}")
+#: whatever could be a UID, and more; a pattern that begins with what is rare is found quickly
+UID = re.compile(rb"[0-2]\.[0-9.]{5,}")
 #: where short identifiers are words
 WORDS = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "UN", "OB"}
 #: in the order of their tags
@@ -111,7 +112,7 @@ class Proof:
     def _uids(self, data: bytes) -> Iterator[str]:
         uids = self.identifiers.uids
         for token in {match[0].decode() for match in UID.finditer(data)} if uids else ():
-            parts = token.split(".")
+            parts = token.rstrip(".").split(".")
             if any(".".join(parts[:n]) in uids for n in range(4, len(parts) + 1)):
                 yield token
 
