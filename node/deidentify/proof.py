@@ -66,22 +66,40 @@ class Leak:
 
 
 @dataclass(frozen=True)
+class _Needle:
+    """What is searched for.
+
+    Attributes:
+        data: in lower case.
+        rule: that its surroundings have to obey, too slow to be asked for every byte.
+        kind: of what it is.
+    """
+
+    data: bytes
+    rule: re.Pattern[bytes] | None
+    kind: str
+
+    def is_in(self, lowered: bytes) -> bool:
+        return self.data in lowered and (self.rule is None or self.rule.search(lowered) is not None)
+
+
+@dataclass(frozen=True)
 class Proof:
     """What is searched for, of one person."""
 
     identifiers: Identifiers
 
     @cached_property
-    def _sorted(self) -> dict[int, list[tuple[re.Pattern[bytes] | bytes, str]]]:
-        """LONG, MIDDLE and SHORT -> what is searched for in that way, and of what it is."""
-        found: dict[int, list[tuple[re.Pattern[bytes] | bytes, str]]] = {LONG: [], MIDDLE: [], SHORT: []}
+    def _sorted(self) -> dict[int, list[_Needle]]:
+        """LONG, MIDDLE and SHORT -> what is searched for in that way."""
+        found: dict[int, list[_Needle]] = {LONG: [], MIDDLE: [], SHORT: []}
         for data, kind in self._needles():
             if len(data) >= LONG:
-                found[LONG].append((_number(data) if data.isdigit() else data, kind))
+                found[LONG].append(_Needle(data, _number(data) if data.isdigit() else None, kind))
             elif len(data) >= MIDDLE and not data.isdigit():
-                found[MIDDLE].append((data, kind))
+                found[MIDDLE].append(_Needle(data, None, kind))
             elif len(data) >= SHORT:
-                found[SHORT].append((_word(data), kind))
+                found[SHORT].append(_Needle(data, _word(data), kind))
         return found
 
     def _needles(self) -> Iterator[tuple[bytes, str]]:
@@ -96,24 +114,27 @@ class Proof:
     def leaks(self, data: bytes) -> list[Leak]:
         """What is found in the bytes of a Part 10 file; empty where they may leave."""
         ds = dcmread(BytesIO(data))
-        places = [(LONG, "the file", data), (MIDDLE, "the file", _without_pixels(data, ds))]
-        places += [(SHORT, where, said) for where, said in _words(ds)]
         found = {Leak("UID", "the file") for _ in self._uids(data)}
-        for size, where, said in places:
-            lowered = said.lower()
-            found |= {Leak(kind, where) for needle, kind in self._sorted[size] if _is_in(needle, lowered)}
+        found |= {Leak(kind, "the file") for kind in self._among(LONG, data)}
+        found |= {Leak(kind, "the file") for kind in self._among(MIDDLE, _without_pixels(data, ds))}
+        words = list(_words(ds)) if self._sorted[SHORT] else []
+        if self._among(SHORT, b"\0".join(said for _, said in words)):  # once for all of them, for they are many
+            found |= {Leak(kind, where) for where, said in words for kind in self._among(SHORT, said)}
         return sorted(found, key=lambda leak: (leak.kind, leak.where))
 
     def found(self, data: bytes) -> set[str]:
         """Of what kind the identifiers are that are somewhere in bytes of another form."""
+        return {kind for size in self._sorted for kind in self._among(size, data)}
+
+    def _among(self, size: int, data: bytes) -> set[str]:
         lowered = data.lower()
-        return {kind for size in self._sorted for needle, kind in self._sorted[size] if _is_in(needle, lowered)}
+        return {needle.kind for needle in self._sorted[size] if needle.is_in(lowered)}
 
     def _uids(self, data: bytes) -> Iterator[str]:
         uids = self.identifiers.uids
         for token in {match[0].decode() for match in UID.finditer(data)} if uids else ():
             parts = token.rstrip(".").split(".")
-            if any(".".join(parts[:n]) in uids for n in range(4, len(parts) + 1)):
+            if any(".".join(parts[:n]) in uids for n in range(2, len(parts) + 1)):
                 yield token
 
 
@@ -137,10 +158,6 @@ def _number(data: bytes) -> re.Pattern[bytes]:
 
 def _word(data: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"(?<![0-9a-z])" + re.escape(data) + rb"(?![0-9a-z])")
-
-
-def _is_in(needle: re.Pattern[bytes] | bytes, data: bytes) -> bool:
-    return needle in data if isinstance(needle, bytes) else needle.search(data) is not None
 
 
 def _without_pixels(data: bytes, ds: Dataset) -> bytes:
