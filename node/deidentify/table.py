@@ -1,7 +1,8 @@
 """What becomes of each attribute: PS3.15 table E.1-1, held as `table.csv` beside this file.
 
 Of the actions that an attribute may have, the one is taken that keeps every object valid without a look at its IOD:
-X/Z is Z, and whatever may be D is D; a sequence that may go goes. X/Z/U* keeps the sequence and maps its UIDs.
+X/Z is Z, and whatever may be D is D: of a sequence, its items with dummies and mapped UIDs. X/D of a sequence is X.
+X/Z/U* keeps the sequence and maps its UIDs.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ class Action(StrEnum):
 
 #: what may be done -> what is done, of a sequence and of anything else
 RESOLVED = {
-    "X/Z": (Action.REMOVE, Action.EMPTY),
+    "X/Z": (Action.EMPTY, Action.EMPTY),
     "X/D": (Action.REMOVE, Action.DUMMY),
     "Z/D": (Action.EMPTY, Action.DUMMY),
-    "X/Z/D": (Action.REMOVE, Action.DUMMY),
+    "X/Z/D": (Action.DUMMY, Action.DUMMY),
     "X/Z/U*": (Action.UID, Action.UID),
 }
 #: in this order: what is retained is not cleaned
