@@ -300,6 +300,18 @@ def test_a_uid_becomes_the_same_uid_everywhere_with_one_key_and_another_with_ano
     assert KEYS.uid(CTImageStorage) == CTImageStorage
 
 
+def test_a_key_that_is_none_and_options_that_exclude_one_another_are_refused(tmp_path: Path) -> None:
+    (file := tmp_path / "key").write_bytes(b"short")
+    with pytest.raises(Refused, match="must be 32"):
+        Keys.read(file)
+    file.write_bytes(b"k" * 32)
+    assert Keys.read(file) == KEYS
+    with pytest.raises(Refused, match="exclude one another"):
+        chosen([Option.FULL_DATES, Option.MODIFIED_DATES])
+    with pytest.raises(Refused, match="is no option"):
+        chosen(["retain-everything"])
+
+
 @given(st.text(min_size=1))
 def test_pseudonyms_and_days_are_of_the_key(identity: str) -> None:
     assert re.fullmatch("P[0-9A-F]{16}", KEYS.pseudonym(identity))
