@@ -222,6 +222,12 @@ def keep(options: argparse.Namespace) -> int:
     return storage_commands.call(options)
 
 
+def export(options: argparse.Namespace) -> int:
+    from . import exporting
+
+    return exporting.call(options)
+
+
 def users(options: argparse.Namespace) -> int:
     from . import users as user_commands
 
@@ -270,6 +276,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "purge": keep,
     "backup": keep,
     "erase": keep,
+    "export": export,
     "resend": keep,
     "restore": keep,
     "watch": learn,

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from db import doomed, erasure, events, people, remnants
+from db import doomed, erasure, events, exports, people, remnants
 from db.database import Database, Row
 from db.erasure import Rows
 
@@ -42,6 +43,7 @@ class Found:
         rows: table -> number.
         holders: destination -> objects that it was given.
         networks: sentences on what was learnt from the patient.
+        exports: name, day and subject of each export that the patient is in.
     """
 
     names: tuple[str, ...]
@@ -50,6 +52,7 @@ class Found:
     files: int
     holders: dict[str, int]
     networks: tuple[str, ...]
+    exports: tuple[str, ...]
 
 
 def look(database: Database, patient_id: str, issuer: str | None, key: Key) -> Found:
@@ -85,7 +88,18 @@ def _found(tx: Any, persons: Sequence[Row], rows: Rows, key: Key) -> Found:
         files=len(erasure.paths(tx, rows)),
         holders=erasure.holders(tx, rows),
         networks=_networks(tx, erasure.learnt_from(tx, ids)),
+        exports=_exports(tx, {row["pseudonym"] or key.pseudonym(row["issuer"], row["patient_id"]) for row in persons}),
     )
+
+
+def _exports(tx: Any, pseudonyms: set[str]) -> tuple[str, ...]:
+    said = []
+    for row in exports.recorded(tx):
+        details = json.loads(row["details"])
+        if pseudonyms & set(details["patients"]):
+            day = datetime.fromtimestamp(row["at"]).astimezone().date().isoformat()
+            said.append(f"export {details['export']} of {day} by {row['who']} ({row['subject']})")
+    return tuple(said)
 
 
 def _networks(tx: Any, runs: Sequence[Row]) -> tuple[str, ...]:
@@ -136,6 +150,7 @@ def erase(
             _give_up(tx, archive.home, persons, rows)
             details = {"pseudonym": found.pseudonym, "rows": found.rows, "files": found.files, "why": why.strip()}
             details |= {"holders": found.holders, "networks": list(found.networks)}
+            details |= {"exports": list(found.exports)}
             events.append(tx, who, RECORDED, "patients", details)
         finish(archive, database)
         remnants.scrub(database)
@@ -205,6 +220,8 @@ def print_found(found: Found, *, erased: bool) -> None:
         console.print(
             f"[yellow]{plain(destination)} has {count} objects of this person:[/] ask for them to be deleted there"
         )
+    for name in found.exports:
+        console.print(f"[yellow]{plain(name)} has this person:[/] ask whoever has it to delete what is of the person")
     for sentence in found.networks:
         console.print(f"[yellow]{plain(sentence)}[/]")
     if found.networks:

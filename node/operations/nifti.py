@@ -74,10 +74,10 @@ def _export(database: Database, networks: Networks, home: Path, read: Read, to: 
     try:
         affine = built.first.geometry.affine
         name = f"{cleaned(patient['patient_id'])}_{cleaned(row['network'])}_{row['id']}"
-        done = [_write(to / f"{name}_mask.nii.gz", masks.read(home, row["mask_path"]), affine)]
+        done = [write(to / f"{name}_mask.nii.gz", masks.read(home, row["mask_path"]), affine)]
         for n, (rule, array) in enumerate(zip(bundle.card.input, built.arrays, strict=True)):
             channel = f"_{cleaned(rule.channel)}" if n else ""
-            done.append(_write(to / f"{name}{channel}_image.nii.gz", array.array, affine))
+            done.append(write(to / f"{name}{channel}_image.nii.gz", array.array, affine))
     finally:
         built.close()
     return done
@@ -88,7 +88,7 @@ def cleaned(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip(".-_")[:LONGEST_NAME] or "unnamed"
 
 
-def _write(file: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> bool:
+def write(file: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> bool:
     """Write (slices, rows, columns), or (slices, rows, columns, 3), unless the file is there; it appears whole."""
     if file.exists():
         return False

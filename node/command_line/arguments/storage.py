@@ -41,6 +41,34 @@ def add(commands: Commands, node: ArgumentParser) -> None:
     again.add_argument("--network", metavar="N", help="only of this network")
     again.add_argument("--originals", action="store_true", help="also the images of these studies, here and now")
     again.add_argument("--dry-run", action="store_true", help="only tell how much it would be")
+    _export(_command(commands, node, "export", "studies or a data set, de-identified and proven, for somebody else"))
+
+
+def _export(export: ArgumentParser) -> None:
+    export.add_argument("studies", nargs="*", metavar="STUDY", help="Study Instance UIDs")
+    export.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="that is not there yet")
+    for option, name, text in (
+        ("--since", "DAY", "studies that came from this day on"),
+        ("--until", "DAY", "to this one"),
+        ("--modality", "M", "only studies that have this modality"),
+        ("--networks", "N,N", "results of these networks alone"),
+        (
+            "--data-set",
+            "NETWORK[:N]",
+            "instead of studies: the images and labels that a network is trained on, as NIfTI",
+        ),
+    ):
+        export.add_argument(option, metavar=name, help=text)
+    export.add_argument("--no-results", action="store_true", help="only what came, nothing that was made of it")
+    export.add_argument("--with-test", action="store_true", help="with --data-set: also the locked patients")
+    export.add_argument(
+        "--option", action="append", default=[], metavar="NAME", help="of PS3.15 E.3, such as retain-modified-dates"
+    )
+    export.add_argument("--basic", action="store_true", help="none of the options that are usual")
+    export.add_argument(
+        "--with-burned-in", action="store_true", help="also what may have names in its pixels: somebody has looked"
+    )
+    export.add_argument("--key-file", type=Path, metavar="FILE", help="32 random bytes: a key of this export's own")
 
 
 def _command(commands: Commands, node: ArgumentParser, name: str, text: str) -> ArgumentParser:

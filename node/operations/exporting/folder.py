@@ -1,0 +1,128 @@
+"""The folder of an export: it appears whole under its name, with its record written before it, or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from db import events
+from db.database import Database
+from db.exports import EXPORTED
+
+from ...errors import Refused
+from ...failpoints import reach
+from ...learning.durable import sync_folder, write
+
+MAKING = ".making-"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An object that stayed in the house; by the UID that it would have had."""
+
+    uid: str
+    code: str
+    sentence: str
+
+
+@dataclass
+class Made:
+    """An export while it is made.
+
+    Attributes:
+        name: of this export, for ever: 16 hexadecimal digits.
+        root: where it is made; its name is given at the end.
+        patients: how the record names those who are in it.
+        files: of each file that leaves, what the manifest says.
+        kept: what stayed, and why.
+    """
+
+    name: str
+    root: Path
+    patients: set[str] = field(default_factory=set)
+    files: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def write(self, path: str, data: bytes, **said: Any) -> None:
+        """A file, durable; `path` is relative."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write(file, data)
+        self.note(path, **said)
+
+    def note(self, path: str, **said: Any) -> None:
+        """A file that was written."""
+        self.files.append({"file": path, **said})
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Code -> how many objects stayed."""
+        return dict(sorted(Counter(one.code for one in self.kept).items()))
+
+
+@contextmanager
+def made(to: Path) -> Iterator[Made]:
+    """An export that is to be at a place; what was made of it goes where it is not published.
+
+    Raises:
+        Refused: `export-exists`.
+    """
+    if to.exists() or to.is_symlink():
+        raise Refused("export-exists", f"{to} is there already; an export goes into a folder that is not")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    root = to.parent / f"{MAKING}{secrets.token_hex(8)}"
+    root.mkdir(mode=0o700)
+    try:
+        yield Made(secrets.token_hex(8), root)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)  # nothing is there any more where it was published
+
+
+def publish(export: Made, to: Path, database: Database, who: str, subject: str, said: dict[str, Any]) -> None:
+    """Write the manifest and the record, then give the folder its name: what is out there is always in the record.
+
+    Args:
+        said: how the objects were changed, for the manifest and for the record.
+
+    Raises:
+        Refused: `nothing-to-export`, `export-exists`.
+    """
+    if not export.files:
+        codes = ", ".join(f"{count} {code}" for code, count in export.refused.items())
+        raise Refused("nothing-to-export", f"nothing of it may leave: {codes or 'there is nothing'}")
+    about = {"export": export.name, **said, "notes": sorted(set(export.notes))}
+    manifest = about | {"files": export.files, "refused": [asdict(one) for one in export.kept]}
+    write(export.root / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    _table(export.root / "manifest.csv", export.files)
+    _table(export.root / "refused.csv", [asdict(one) for one in export.kept])
+    sync_folder(export.root)
+    reach("export-made")
+    details = about | {"patients": sorted(export.patients), "files": len(export.files), "refused": export.refused}
+    with database.write() as tx:
+        events.append(tx, who, EXPORTED, subject, details)
+    reach("export-recorded")
+    try:
+        export.root.rename(to)
+    except OSError:
+        if to.exists():
+            raise Refused("export-exists", f"{to} came to be meanwhile") from None
+        raise
+    sync_folder(to.parent)
+
+
+def _table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        with file.open("x", encoding="utf-8", newline="") as stream:
+            table = csv.DictWriter(stream, list(rows[0]), restval="", lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
