@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from datetime import time
 from functools import partial
 
@@ -14,6 +15,9 @@ from config.routes import Route as RouteSettings
 from config.settings import Settings
 from db import reviews
 
+from .audit.messages import Us
+from .audit.syslog import Collector
+from .audit.xml import Source
 from .inbound.peers import Doorkeeper, KnownPeer
 from .networks import Networks
 from .operations import conditions
@@ -128,6 +132,7 @@ def alarms_of(settings: Settings) -> AlarmPolicy:
         certificates=(settings.web.certificate,) if settings.web.certificate else (),
         certificate_seconds=section.certificate_days * hours.DAY_SECONDS,
         backup_seconds=section.backup_days * hours.DAY_SECONDS,
+        audit_seconds=section.audit_minutes * 60,
         clear_seconds=section.over_minutes * 60,
         reminder_seconds=section.reminder_hours * 3600,
         quiet=partial(hours.left_seconds, section.quiet_hours),
@@ -137,6 +142,18 @@ def alarms_of(settings: Settings) -> AlarmPolicy:
         reviews=reviews.open_reviews,
         recipients=tuple(Recipient(**one.model_dump() | {"kinds": frozenset(one.kinds)}) for one in settings.recipient),
     )
+
+
+def collector_of(settings: Settings) -> Collector | None:
+    """Who is told of what happens to patients' data; None: nobody."""
+    said = settings.audit.model_dump(exclude={"insecure", "source_id", "site"})
+    return Collector(**said) if said["host"] else None
+
+
+def audited_as(settings: Settings) -> Us:
+    """Who tells of it."""
+    named = settings.audit.source_id or settings.node.ae_title
+    return Us(settings.node.ae_title, socket.gethostname(), Source(named, settings.audit.site))
 
 
 def readers_of(settings: Settings) -> Readers:

@@ -36,6 +36,8 @@ LEARNING_NAMES = (
 )
 #: of what removes files
 REMOVING_NAMES = ("given-up", "unlinked")
+#: of the audit trail
+AUDIT_NAMES = ("audit-sent-before-row",)
 
 
 def reach(name: str) -> None:
@@ -43,7 +45,7 @@ def reach(name: str) -> None:
     wanted = os.environ.get("PLANIMETER_FAILPOINT", "")
     if not wanted:
         return
-    assert name in (*NAMES, *LABEL_NAMES, *LEARNING_NAMES, *REMOVING_NAMES)
+    assert name in (*NAMES, *LABEL_NAMES, *LEARNING_NAMES, *REMOVING_NAMES, *AUDIT_NAMES)
     place, _, once = wanted.partition(":")
     if place != name:
         return

@@ -19,6 +19,8 @@ from db import pauses
 from db.arrivals import Seen
 from db.database import Database, DatabaseUnreachable
 
+from .audit.trail import SILENT, Trail
+from .audit.transfer import Transfer, receiver_name
 from .errors import Refused
 from .inbound import first_bytes, syntaxes
 from .inbound.inbox import Inbox, Source
@@ -58,11 +60,15 @@ class Door:
 class Receiver:
     """The SCP. `start` returns once it listens; `stop` lets running associations end their current message."""
 
-    def __init__(self, door: Door, doorkeeper: Doorkeeper, inbox: Inbox, database: Database) -> None:
+    def __init__(
+        self, door: Door, doorkeeper: Doorkeeper, inbox: Inbox, database: Database, trail: Trail = SILENT
+    ) -> None:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
         self.ledger = Ledger(database, doorkeeper.ae_titles)
         self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
+        self._trail = trail
+        self._transfers: dict[Any, Transfer] = {}
         self._paused = False
         self._stopping = threading.Event()
         self._housekeeper = threading.Thread(target=self._keep_house, name="receiver housekeeping", daemon=True)
@@ -86,6 +92,7 @@ class Receiver:
         _config.LOG_HANDLER_LEVEL = "none"  # the standard handlers write identifiers into the log
         _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
         tempfile.tempdir = str(self._inbox.archive.spool)  # where pynetdicom streams what it receives
+        self._trail.end_left(receiver_name())
         self._server = self._ae.make_server(
             (self._door.address, self._door.port),
             server_class=_Server,
@@ -95,6 +102,7 @@ class Receiver:
                 (evt.EVT_ACCEPTED, self._accepted),
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_N_EVENT_REPORT, self._report),
+                (evt.EVT_CONN_CLOSE, self._closed),
             ],
             request_handler=first_bytes.checked(self.ledger),
         )
@@ -112,6 +120,8 @@ class Receiver:
         self._ae.shutdown()
         if self._housekeeper.is_alive():
             self._housekeeper.join(10)
+        for assoc in list(self._transfers):
+            self._told(assoc)
         self.ledger.flush()
 
     def _keep_house(self) -> None:
@@ -185,18 +195,34 @@ class Receiver:
         if self._paused:
             return self._not_now(source, "paused", "receiving is paused")
         size = event.dataset_path.stat().st_size
+        transfer = self._transfers.setdefault(
+            assoc, Transfer(self._trail, source.calling_ae, source.address, open_by=receiver_name())
+        )
         try:
-            seen = self._inbox.take(event.dataset_path, event.context.transfer_syntax, source, command)
+            seen = self._inbox.take(event.dataset_path, event.context.transfer_syntax, source, command, transfer)
         except Refused as refusal:
+            transfer.failed += 1
             logger.info("instance refused: %s %s: %s", source.address, source.calling_ae, refusal.code)
             self._keep_refusal(source, printable(command[1]), refusal)
             return _status(STATUS_OF.get(refusal.code, CANNOT_UNDERSTAND), refusal.sentence)
         except (DatabaseUnreachable, OSError) as error:
             return self._not_now(source, "not-stored", f"{type(error).__name__}: {error}".split("\n")[0])
+        finally:
+            if not assoc.is_established:  # it broke meanwhile, and may have been told of without this
+                self._told(assoc)
         self.ledger.tally(ae_title, instances=1, bytes=size)
         if seen is not Seen.NEW:
             logger.info("instance came again (%s) from %s", seen, source.calling_ae)
         return _status(SUCCESS)
+
+    def _closed(self, event: evt.Event) -> None:
+        """Tell the audit trail of what an association brought."""
+        self._told(event.assoc)
+
+    def _told(self, assoc: Any) -> None:
+        transfer = self._transfers.pop(assoc, None)
+        if transfer is not None:
+            transfer.end()
 
     def _report(self, event: evt.Event) -> tuple[int, None]:
         """The N-EVENT-REPORT handler: a destination says whether it keeps what it was sent."""

@@ -15,6 +15,7 @@ from config.settings import Settings
 from . import schedule as scheduling
 from .admission import Limits
 from .app import Node, open_node
+from .audit.codes import What
 from .beating import Beating
 from .child import Child
 from .receiver import Door, Receiver
@@ -40,14 +41,16 @@ def receive(settings: Settings, child: Child) -> None:
         reserve_bytes=settings.receive.reserve_bytes,
         refuse_bytes=settings.receive.refuse_bytes,
     )
-    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database)
+    receiver = Receiver(door, live.doorkeeper, node.inbox, node.database, node.trail)
     receiver.renewed = lambda: node.configuration.live().doorkeeper
     port = receiver.start()
     logger.info("%s listens on %s:%s", door.ae_title, door.address, port)
     child.ready(address=door.address, port=port)
+    node.trail.note(What.ATTACHED)
     with Beating(node.database, child.role):
         child.stopping.wait()
         receiver.stop()
+        node.trail.note(What.DETACHED)
     node.close()
 
 

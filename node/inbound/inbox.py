@@ -25,6 +25,7 @@ from db import arrivals, labels, refusals, results
 from db.arrivals import Arrival, Kind, Seen
 from db.database import Conflict, Database
 
+from ..audit.transfer import Transfer, unheard
 from ..errors import Refused
 from ..failpoints import reach
 from ..study.archive import Archive
@@ -84,7 +85,14 @@ class Inbox:
     database: Database
     attempts: int = 3
 
-    def take(self, spooled: Path, transfer_syntax: UID, source: Source, command: tuple[str, str] | None = None) -> Seen:
+    def take(
+        self,
+        spooled: Path,
+        transfer_syntax: UID,
+        source: Source,
+        command: tuple[str, str] | None = None,
+        transfer: Transfer | None = None,
+    ) -> Seen:
         """Take in one Part 10 file that lies in the spool; it is gone from there afterwards, however this ends.
 
         Args:
@@ -92,12 +100,14 @@ class Inbox:
             transfer_syntax: of its data set.
             source: who sent it.
             command: SOP class and instance UID of the C-STORE request, which the data set must agree with.
+            transfer: what it belongs to, for the audit trail.
 
         Raises:
             Refused: it cannot be stored; the code and sentence say why.
             DatabaseUnreachable, OSError: it could not be stored now; nothing was acknowledged.
         """
         try:
+            transfer = transfer or unheard()
             with spooled.open("rb") as stream, _mapped(stream.fileno()) as data:
                 start = data_set_start(data)
                 header = read_header(data, start, transfer_syntax, WANTED)
@@ -108,11 +118,13 @@ class Inbox:
                 if known is not None:
                     there = self._still_here(known, spooled, stream.fileno())
                     self._teach_again(header.SOPClassUID, there, source)
+                    transfer.took(header.StudyInstanceUID, header.SOPClassUID)
                     return Seen.SAME
                 path = self.archive.keep(spooled, stream.fileno())
                 size = len(data)
             reach("stored-before-row")
-            seen = self._record(self._arrival(header, transfer_syntax, digest, path, size, source), source)
+            arrival = self._arrival(header, transfer_syntax, digest, path, size, source)
+            seen = self._record(arrival, source, transfer)
         finally:
             with suppress(FileNotFoundError):
                 spooled.unlink()
@@ -192,12 +204,15 @@ class Inbox:
         with self.database.read() as tx:
             return results.is_ours(tx, header.SOPInstanceUID, devices)
 
-    def _record(self, arrival: Arrival, source: Source) -> Seen:
+    def _record(self, arrival: Arrival, source: Source, transfer: Transfer) -> Seen:
         for _ in range(20):  # two revisions of one instance that come at once: one of them goes again
-            with suppress(Conflict), self.database.write() as tx:
-                seen = arrivals.record(tx, arrival)
-                if seen is not Seen.SAME and arrival.sop_class in LABELS:
-                    self._teach(tx, arrival, source)
+            with suppress(Conflict):
+                with self.database.write() as tx:
+                    seen = arrivals.record(tx, arrival)
+                    if seen is not Seen.SAME and arrival.sop_class in LABELS:
+                        self._teach(tx, arrival, source)
+                    transfer.opens(tx, arrival.study_uid)
+                transfer.took(arrival.study_uid, arrival.sop_class)
                 return seen
         raise OSError("the database kept refusing the row")
 

@@ -93,6 +93,7 @@ class AlarmPolicy:
     certificates: tuple[Path, ...] = ()
     certificate_seconds: float = 30 * DAY_SECONDS
     backup_seconds: float = 0.0
+    audit_seconds: float = 900.0
     database_seconds: float = 30.0
     messages_seconds: float = 900.0
     clear_seconds: float = 120.0
