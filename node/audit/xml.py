@@ -161,7 +161,9 @@ def _coded(parent: ET.Element, name: str, code: Code) -> None:
 
 
 def _under(parent: ET.Element, name: str, /, **attributes: str) -> ET.Element:
-    return ET.SubElement(parent, name, {key: _clean(value) for key, value in attributes.items()})
+    # an xsd:token has no white space but single blanks
+    tokens = {key: " ".join(_clean(value).split()) for key, value in attributes.items()}
+    return ET.SubElement(parent, name, tokens)
 
 
 def _clean(text: str) -> str:
