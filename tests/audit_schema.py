@@ -159,6 +159,10 @@ def _grammar(at: ET.Element) -> list[str]:
     known = ELEMENTS.get(at.tag)
     if known is None:
         return [f"there is no element {at.tag}"]
+    return [*_of_itself(at, known), *_inside(at, known), *(fault for one in at for fault in _grammar(one))]
+
+
+def _of_itself(at: ET.Element, known: Element) -> list[str]:
     found = [f"{at.tag} lacks {name}" for name in known.must if name not in at.attrib]
     for name, value in at.attrib.items():
         allowed = (known.must | known.may).get(name)
@@ -171,6 +175,11 @@ def _grammar(at: ET.Element) -> list[str]:
         found.append(f"{at.tag} has text")
     elif known.text is not None and not known.text(text):
         found.append(f"{at.tag} is {text!r}")
+    return found
+
+
+def _inside(at: ET.Element, known: Element) -> list[str]:
+    found = []
     names = [one.tag for one in at]
     for choice, least, most in known.inside:
         count = 0
@@ -181,7 +190,7 @@ def _grammar(at: ET.Element) -> list[str]:
             found.append(f"{at.tag} has {count} {' or '.join(choice)}")
     if names:
         found.append(f"{at.tag}: {names[0]} is not expected there")
-    return found + [fault for one in at for fault in _grammar(one)]
+    return found
 
 
 def _table(root: ET.Element) -> list[str]:

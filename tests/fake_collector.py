@@ -1,4 +1,4 @@
-"""A collector of audit messages that misbehaves on demand: a small real syslog server (RFC 5425, RFC 6587, RFC 5426)."""
+"""A collector of audit messages that misbehaves on demand: a small real syslog server (RFC 5425, 6587, 5426)."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -95,6 +96,10 @@ def whos(server: FakeCollector) -> list[str]:
     return [root.findall("ActiveParticipant")[1].get("UserID", "") for root in server.xml]
 
 
+def more_than(server: FakeCollector, count: int) -> bool:
+    return len(server.messages) > count
+
+
 # ---------------------------------------------------------------- the spool
 
 
@@ -163,7 +168,7 @@ def test_a_trail_that_is_switched_off_and_on_again_tells_nothing_of_between(data
         events.append(tx, "anna", "sign-in", "pages")
         assert audit_trail.switch(tx, on=True)
         assert not audit_trail.switch(tx, on=True)
-        audit_trail.take_over(tx, lambda what: True)
+        audit_trail.take_over(tx, lambda _what: True)
     assert waiting(database) == []
 
 
@@ -356,7 +361,8 @@ def test_a_forwarder_that_is_killed_loses_nothing(
         command = [*PLANIMETER, "schedule", "--home", str(home), "--config", str(config)]
         for _ in range(2):
             with subprocess.Popen(command, env=os.environ | environ, stderr=subprocess.DEVNULL) as process:
-                wait_until("it sends", lambda before=len(server.messages): len(server.messages) > before)
+                before = len(server.messages)
+                wait_until("it sends", partial(more_than, server, before))
                 if place == "anywhere" or (tmp_path / "once").exists():
                     wait_until("or is done", lambda: process.poll() is not None or not waiting(database))
                 process.kill()
@@ -386,7 +392,7 @@ def test_a_test_message_and_check_say_whether_the_collector_takes_it(tmp_path: P
         refused = planimeter("audit", "test", *options, check=False)
         assert refused.returncode == 1
         assert "does not take messages" in refused.stderr
-        with pytest.raises(Unavailable, match="certificate|refused|reset"):
+        with pytest.raises(Unavailable, match=r"certificate|refused|reset"):
             try_once(to(server, ca_file=ours[0]), US)
 
 
