@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import sqlalchemy as sa
@@ -31,15 +32,18 @@ from node.audit.xml import Source
 from node.errors import Unavailable
 from node.inbound.ledger import Ledger
 from node.inbound.peers import Doorkeeper
-from node.operations import erase, send
+from node.operations import erase, metrics, send
 from node.operations.alarms.findings import World, look
 from node.operations.alarms.kinds import Kind
 from node.operations.alarms.rules import AlarmPolicy
+from node.operations.status import overview
 from node.receiver import Door, Receiver
 from tests.audit_schema import faults
+from tests.conftest import find_program
 from tests.driving import take_in, work_off
 from tests.fake_collector import FakeCollector, parts
 from tests.fake_pacs import FakePacs
+from tests.orthanc import free_port
 from tests.pages import serving
 from tests.running import PLANIMETER, planimeter
 from tests.strange_peers import certificate
@@ -396,6 +400,43 @@ def test_a_test_message_and_check_say_whether_the_collector_takes_it(tmp_path: P
             try_once(to(server, ca_file=ours[0]), US)
 
 
+RSYSLOG = """
+global(workDirectory="{folder}" maxMessageSize="64k" DefaultNetstreamDriver="gtls"
+       DefaultNetstreamDriverCAFile="{cert}" DefaultNetstreamDriverCertFile="{cert}"
+       DefaultNetstreamDriverKeyFile="{key}")
+module(load="imtcp" StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon")
+input(type="imtcp" address="127.0.0.1" port="{port}")
+template(name="parts" type="string"
+         string="%pri%|%protocol-version%|%app-name%|%msgid%|%structured-data%|%msg%\\n")
+action(type="omfile" file="{folder}/taken" template="parts")
+"""
+
+
+def test_rsyslog_reads_what_we_send(embedded: Database, ours: tuple[Path, Path], tmp_path: Path) -> None:
+    """Somebody else's collector, with somebody else's TLS."""
+    program = find_program("rsyslogd", "apt-get install rsyslog rsyslog-gnutls")
+    port, config = free_port(), tmp_path / "rsyslog.conf"
+    config.write_text(RSYSLOG.format(folder=tmp_path, cert=ours[0], key=ours[1], port=port))
+    keep(embedded)
+    note(embedded, *(f"{number}" for number in range(25)))
+    command = [program, "-n", "-f", str(config), "-i", str(tmp_path / "pid")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        sending = forwarder(embedded, Collector(host="127.0.0.1", port=port, ca_file=ours[0]))
+        try:
+            wait_until("all are sent", lambda: sending.step() >= 0 and not waiting(embedded))
+            file = tmp_path / "taken"
+            wait_until("all are written", lambda: file.exists() and len(file.read_text().splitlines()) == 25)
+        finally:
+            sending.close()
+            process.terminate()
+    for number, one in enumerate(file.read_text(encoding="utf-8-sig").splitlines()):
+        priority, version, name, kind, data, xml = one.split("|", 5)
+        assert (priority, version, name, kind, data) == ("85", "1", "Planimeter", "DICOM+RFC3881", "-")
+        root = ET.fromstring(xml.lstrip("\ufeff").strip())
+        assert faults(root) == []
+        assert root.findall("ActiveParticipant")[1].get("UserID") == f"{number}"
+
+
 # --------------------------------------------------------- what is told of
 
 
@@ -500,6 +541,23 @@ def test_a_study_on_a_page_is_told_of_once_in_a_while(node: Node) -> None:
     shown = [facts for what, facts in told(node) if what == What.SHOWN]
     assert len(shown) == 1
     assert shown[0]["study_uid"] == images[0].StudyInstanceUID
+
+
+def test_what_waits_is_seen_in_the_status_the_metrics_and_on_the_page(node: Node) -> None:
+    assert overview(node.database)["audit"] == []
+    keep(node.database)
+    note(node.database, "a", "b")
+    with node.database.write() as tx:
+        audit_trail.failing(tx, "the audit collector siem:6514 (TLS) does not take messages: it did not answer in time")
+    (state,) = overview(node.database)["audit"]
+    assert (state["waiting"], state["lost"]) == (2, 0)
+    seen = metrics.exposition(metrics.snapshot(node.database, node.archive.home, "1", []))
+    assert b"planimeter_audit_waiting 2.0" in seen
+    assert b"planimeter_audit_lost_total 0.0" in seen
+    with serving(node) as site, site.client(Role.APPROVER) as client:
+        page = client.get("/audit").text
+    assert "2 wait" in page
+    assert "does not take messages" in page
 
 
 # ------------------------------------------------------------ configuration
