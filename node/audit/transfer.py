@@ -54,7 +54,9 @@ class Transfer:
     def opens(self, tx: Any, study_uid: str) -> None:
         """An instance is written down, in this transaction; `took` says that it was committed."""
         self._opening = None
-        if self.open_by is None or study_uid in self._studies:
+        if self.open_by is None or study_uid in self._studies or self.trail.database is None:
+            return
+        if not audit_trail.is_on(tx):
             return
         made = audit_trail.put(tx, self.what, audit_trail.about(tx, study_uid) | self._facts(), self.open_by)
         if made is not None:
