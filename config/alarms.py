@@ -1,4 +1,4 @@
-"""The settings of the operations room: alarms and who is told, the mail server, metrics, and the log."""
+"""The settings of the operations room: alarms and who is told, mail, metrics, the audit trail, and the log."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ AlarmKind = Literal[
     "quota",
     "backup-late",
     "messages-stuck",
+    "audit-stuck",
+    "audit-lost",
 ]
 Address = Annotated[str, StringConstraints(pattern=r"^[^@\s<>,;]+@[^@\s<>,;]+$", max_length=254)]
 Minutes = Annotated[float, Field(ge=0)]
@@ -53,6 +55,7 @@ class AlarmsSection(Section):
     disk_gb: Annotated[float, Field(ge=0)] = 20
     certificate_days: Annotated[float, Field(ge=0)] = 30
     backup_days: Annotated[float, Field(ge=0)] = 0
+    audit_minutes: Minutes = 15
     over_minutes: Minutes = 2
     reminder_hours: Annotated[float, Field(ge=0)] = 24
     quiet_hours: Hours = ""
@@ -146,6 +149,44 @@ class MetricsSection(Section):
             except ValueError:
                 raise ValueError(f"{one!r} is not an IP address or network such as 10.20.30.0/24") from None
         return value
+
+
+class AuditSection(Section):
+    """The collector of audit messages; none without a host."""
+
+    host: str = ""
+    port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    transport: Literal["tls", "tcp", "udp"] = "tls"
+    insecure: bool = False
+    ca_file: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    facility: Annotated[int, Field(ge=0, le=23)] = 10
+    source_id: Annotated[str, StringConstraints(strip_whitespace=True, max_length=64)] = ""
+    site: Annotated[str, StringConstraints(strip_whitespace=True, max_length=64)] = ""
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 10
+
+    _files = field_validator("ca_file", "certificate", "key", mode="before")(_no_file)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> AuditSection:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key belong together")
+        if self.transport != "tls":
+            if self.certificate or self.ca_file:
+                raise ValueError('ca_file, certificate and key are for transport = "tls"')
+            if self.host and not (self.insecure or _is_this_machine(self.host)):
+                raise ValueError(
+                    f'{self.transport} sends what names patients in the clear: use "tls", or say insecure = true'
+                )
+        return self
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class LogSection(Section):

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from . import mistakes
-from .alarms import AlarmsSection, LogSection, MailSection, MetricsSection, Recipient
+from .alarms import AlarmsSection, AuditSection, LogSection, MailSection, MetricsSection, Recipient
 from .hours import Hours
 from .learning import LearningSection
 from .peers import Peer
@@ -103,6 +103,7 @@ class Settings(Section):
     alarms: AlarmsSection = AlarmsSection()
     mail: MailSection = MailSection()
     metrics: MetricsSection = MetricsSection()
+    audit: AuditSection = AuditSection()
     log: LogSection = LogSection()
     peer: tuple[Peer, ...] = ()
     route: tuple[Route, ...] = ()
@@ -127,9 +128,8 @@ class Settings(Section):
         for route in self.route:
             for name in route.destinations:
                 if name not in known:
-                    raise ValueError(
-                        f"[[route]] {route.name}: {name!r} is no [[peer]] that has `destination = {{ host, port }}`"
-                    )
+                    said = f"{name!r} is no [[peer]] that has `destination = {{ host, port }}`"
+                    raise ValueError(f"[[route]] {route.name}: {said}")
         return self
 
     _said: Said = PrivateAttr(default_factory=Said)

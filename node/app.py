@@ -17,13 +17,17 @@ import pydicom
 
 from config import hours
 from config.settings import Settings
-from db import identity, schema
+from db import audit_trail, identity, schema
 from db.database import Database, open_database, sqlite_url
 from db.job_states import Backoff
 from models.card import SHIPPED
 
 from . import __version__
-from .configured import alarms_of, readers_of, retention_of, watching_of
+from .audit.codes import What
+from .audit.messages import Us
+from .audit.syslog import Collector
+from .audit.trail import Trail
+from .configured import alarms_of, audited_as, collector_of, readers_of, retention_of, watching_of
 from .inbound.inbox import Inbox
 from .learning.buckets import Key, Shares
 from .networks import Networks
@@ -120,6 +124,10 @@ class Node:
     watch: WatchPolicy
     alarms: AlarmPolicy
     readers: Readers
+    trail: Trail
+    collector: Collector | None
+    """who is told what happens to patients' data"""
+    audited_as: Us
     quiet_seconds: float
     device: str
     """where networks run and are trained: "auto", "cpu", "cuda", ..."""
@@ -179,6 +187,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         serial = identity.serial(tx, secrets.token_hex(8))
     if started_by:
         note_file(database, settings, started_by)
+        _keep_trail(database, on=bool(settings.audit.host))
     live = configuration.live()
     work, send = settings.work, settings.send
     return Node(
@@ -205,6 +214,9 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         watch=watching_of(settings),
         alarms=_alarms(live),
         readers=readers_of(settings),
+        trail=Trail(database),
+        collector=collector_of(settings),
+        audited_as=audited_as(settings),
         quiet_seconds=live.settings.receive.quiet_seconds,
         device=work.device,
         decoders=Decoders(work.decode_processes),
@@ -247,6 +259,13 @@ def _work(settings: Settings) -> WorkPolicy:
         backoff=Backoff(5, 900),
         night_wait=partial(hours.wait_seconds, section.night),
     )
+
+
+def _keep_trail(database: Database, *, on: bool) -> None:
+    """From now on what happens to patients' data is written down for the collector; or not any more."""
+    with database.write() as tx:
+        if audit_trail.switch(tx, on=on) and on:
+            audit_trail.put(tx, What.TRAIL_STARTED, {})
 
 
 def _learning(settings: Settings) -> LearningPolicy:

@@ -15,6 +15,7 @@ from .command_line.arguments import routes as route_arguments
 from .command_line.arguments import storage as storage_arguments
 from .command_line.arguments import studies as study_arguments
 from .command_line.arguments import users as user_arguments
+from .command_line.arguments.named import named
 from .command_line.subcommands import group
 
 EXIT_USAGE = 2
@@ -122,8 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     add("conformance", "print the DICOM conformance statement of this version, as Markdown")
     fetch = add("fetch", "fetch studies from a PACS: those that you name now, those of many days at night")
     for option, name, text in (
-        ("--accession", "N", "the study with this accession number"),
-        ("--patient", "ID", "all studies of this patient"),
+        ("--accession", "N", 'the study with this accession number; "-": it is read from standard input'),
+        ("--patient", "ID", 'all studies of this patient; "-": likewise'),
         ("--study", "UID", "this study"),
         ("--series", "UID", "with --study: this series of it alone"),
         (
@@ -136,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
         ("--modality", "M", "only studies that have this modality"),
         ("--from", "PEER", "the [[peer]] with a `query`, where there are several"),
     ):
-        fetch.add_argument(option, metavar=name, help=text, dest="peer" if option == "--from" else None)
+        kind = named if option in ("--accession", "--patient") else str
+        fetch.add_argument(option, type=kind, metavar=name, help=text, dest="peer" if option == "--from" else None)
     fetch.add_argument("--priors", type=int, default=0, metavar="N", help="also so many earlier studies of the patient")
     fetch.add_argument("--list", action="store_true", help="only show what would come")
     fetch.add_argument("--now", action="store_true", help="with days: here and now, not as jobs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from datetime import time
 from functools import partial
 
@@ -14,6 +15,9 @@ from config.routes import Route as RouteSettings
 from config.settings import Settings
 from db import reviews
 
+from .audit.messages import Us
+from .audit.syslog import Collector
+from .audit.xml import Source
 from .errors import Refused
 from .inbound.peers import Doorkeeper, KnownPeer
 from .inbound.quotas import Quota
@@ -167,6 +171,7 @@ def alarms_of(settings: Settings) -> AlarmPolicy:
         unusable=partial(_unusable, accepting_of(settings)),
         certificate_seconds=section.certificate_days * hours.DAY_SECONDS,
         backup_seconds=section.backup_days * hours.DAY_SECONDS,
+        audit_seconds=section.audit_minutes * 60,
         clear_seconds=section.over_minutes * 60,
         reminder_seconds=section.reminder_hours * 3600,
         quiet=partial(hours.left_seconds, section.quiet_hours),
@@ -185,6 +190,18 @@ def _unusable(how: Accepting | None) -> str:
     except Refused as refusal:
         return refusal.sentence
     return ""
+
+
+def collector_of(settings: Settings) -> Collector | None:
+    """Who is told of what happens to patients' data; None: nobody."""
+    said = settings.audit.model_dump(exclude={"insecure", "source_id", "site"})
+    return Collector(**said) if said["host"] else None
+
+
+def audited_as(settings: Settings) -> Us:
+    """Who tells of it."""
+    named = settings.audit.source_id or settings.node.ae_title
+    return Us(settings.node.ae_title, socket.gethostname(), Source(named, settings.audit.site))
 
 
 def readers_of(settings: Settings) -> Readers:

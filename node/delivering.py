@@ -8,7 +8,8 @@ negotiated, or by a status that says so.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from db import deliveries, input_sets, jobs, results, studies
@@ -17,6 +18,7 @@ from db.job_states import Claim, JobState
 from . import commitment, rejections
 from .app import Node
 from .attempt import Stages
+from .audit.codes import What
 from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
 from .objects import forms
@@ -55,8 +57,7 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
     reach("before-send")
     if rows:
         try:
-            with stages("send"), _connected(node, target, [_parcel(node, row) for row in rows]) as sender:
-                _send_all(node, job.input_set_id, destination, sender)
+            _send(node, job, stages, target, rows)
         except Unavailable as error:
             with node.database.write() as tx:
                 deliveries.unreachable(tx, destination, error.sentence, node.send.unreachable_retry_seconds)
@@ -76,6 +77,22 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
         else:
             jobs.finish(tx, job, JobState.DONE, stages.report())
     reach("after-delivery-commit")
+
+
+def _send(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence[Any]) -> None:
+    """Send what waits; the audit trail is told before and after."""
+    assert job.input_set_id is not None
+    sent: Counter[str] = Counter()
+    told = {"destination": target.name, "ae": target.ae_title, "address": target.machine}
+    with stages("send"), _connected(node, target, [_parcel(node, row) for row in rows]) as sender:
+        with node.database.read() as tx:
+            study_uid = input_sets.find(tx, job.input_set_id)["study_uid"]
+        node.trail.note(What.SENDING, study_uid, **told, classes=dict(Counter(row["sop_class"] for row in rows)))
+        try:
+            _send_all(node, job.input_set_id, target.name, sender, sent)
+        finally:
+            failed = sent.pop("", 0)
+            node.trail.note(What.TRANSFER_OUT, study_uid, **told, classes=dict(sent), failed=failed)
 
 
 def not_held(study: Any) -> None:
@@ -103,8 +120,12 @@ def _connected(node: Node, target: Target, parcels: list[Parcel]) -> Iterator[An
         yield sender
 
 
-def _send_all(node: Node, input_set_id: int, destination: str, sender: Any) -> None:
-    """Send what waits, each row once; a row whose form is refused comes once more in the form that takes its place."""
+def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent: Counter[str]) -> None:
+    """Send what waits, each row once; a row whose form is refused comes once more in the form that takes its place.
+
+    Args:
+        sent: SOP class -> how many were taken; "" for those that were not.
+    """
     tried: set[tuple[int, int]] = set()
     while True:
         with node.database.read() as tx:
@@ -117,6 +138,7 @@ def _send_all(node: Node, input_set_id: int, destination: str, sender: Any) -> N
             if not deliveries.is_wanted(tx, row["id"]):
                 continue
         receipt = sender.send(_parcel(node, row))
+        sent[row["sop_class"] if receipt.answer is Answer.DELIVERED else ""] += 1
         reach("sent-before-row")
         with node.database.write() as tx:
             if not (_class_refused(receipt) and _fell_back(tx, row, waiting, receipt)):

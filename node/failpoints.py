@@ -38,6 +38,8 @@ LEARNING_NAMES = (
 REMOVING_NAMES = ("given-up", "unlinked")
 #: of what leaves the house
 EXPORTING_NAMES = ("export-made", "export-recorded")
+#: of the audit trail
+AUDIT_NAMES = ("audit-sent-before-row",)
 
 
 def reach(name: str) -> None:
@@ -45,7 +47,7 @@ def reach(name: str) -> None:
     wanted = os.environ.get("PLANIMETER_FAILPOINT", "")
     if not wanted:
         return
-    assert name in (*NAMES, *LABEL_NAMES, *LEARNING_NAMES, *REMOVING_NAMES, *EXPORTING_NAMES)
+    assert name in (*NAMES, *LABEL_NAMES, *LEARNING_NAMES, *REMOVING_NAMES, *EXPORTING_NAMES, *AUDIT_NAMES)
     place, _, once = wanted.partition(":")
     if place != name:
         return

@@ -38,7 +38,7 @@ def _fetch(node: Node, job: Claim, stages: Stages, peer: str, study_uid: str) ->
     if wait_seconds := node.fetch.wait_seconds(datetime.now().astimezone().time()):
         raise Unavailable("outside-window", "it is fetched when the window of [fetch] opens", wait_seconds)
     limits, us = node.fetch.limits, us_of(node)
-    with stages("query"), search.asking(pacs, node.ae_title, limits) as finder:
+    with stages("query"), search.asking(pacs, node.ae_title, limits, node.trail) as finder:
         expected = search.images(finder, study_uid)
     here = us.here(study_uid, "")
     if expected is not None and here >= expected:
@@ -57,7 +57,7 @@ def us_of(node: Node) -> Us:
         with node.database.read() as tx:
             return fetches.here(tx, study_uid, series_uid)
 
-    return Us(node.ae_title, node.fetch.port, node.inbox, here)
+    return Us(node.ae_title, node.fetch.port, node.inbox, here, node.trail)
 
 
 def priority(tx: Any, node: Node, study_id: int) -> int:

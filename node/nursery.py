@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import selectors
 import signal
@@ -15,11 +16,14 @@ from dataclasses import dataclass, field
 
 from .errors import Failed
 
+logger = logging.getLogger(__name__)
+
 #: for loading the libraries, from a slow disk on a busy machine
 START_SECONDS = 180.0
 #: of a host whose nursery has gone before it, nobody knows how it ended
 UNKNOWN = -1
-STANDARD_ERROR = 2
+#: of what a host writes on its standard error; the rest of a longer line is a line of its own
+LONGEST_LINE = 1000
 
 
 class Forked:
@@ -84,6 +88,7 @@ class Nursery:
 
     _process: subprocess.Popen[bytes] | None = None
     _orders: socket.socket | None = None
+    _errors: int = -1
     _stopped: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -101,7 +106,7 @@ class Nursery:
             news, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 try:
-                    self._order(words, [lifeline, theirs.fileno(), STANDARD_ERROR])
+                    self._order(words, [lifeline, theirs.fileno()])
                 except BaseException:
                     news.close()
                     raise
@@ -121,16 +126,19 @@ class Nursery:
                 self._begin()
             assert self._orders is not None
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then nothing is told either
-                socket.send_fds(self._orders, [json.dumps(words).encode()], descriptors)
+                socket.send_fds(self._orders, [json.dumps(words).encode()], [*descriptors, self._errors])
 
     def _begin(self) -> None:
         self._end()
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        said, self._errors = os.pipe()
+        threading.Thread(target=_relay, args=(said,), name="what hosts say", daemon=True).start()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "models.nursery", "--orders", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=self._errors,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -141,10 +149,20 @@ class Nursery:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        self._process = self._orders = None
+        if self._errors >= 0:
+            os.close(self._errors)
+        self._process, self._orders, self._errors = None, None, -1
 
     def stop(self) -> None:
         """End it, for good; the hosts that it has forked go on. An order that waits is answered with a failure."""
         with self._lock:
             self._stopped = True
             self._end()
+
+
+def _relay(descriptor: int) -> None:
+    """Write what hosts say on standard error into the log, line by line: libraries and bundles know no form of it."""
+    with open(descriptor, encoding="utf-8", errors="replace") as stream:
+        while line := stream.readline(LONGEST_LINE):
+            if line.strip():
+                logger.warning("model host: %s", line.rstrip())

@@ -88,7 +88,7 @@ def _fetched(node: Node, study_id: int, study_uid: str, stages: Stages) -> str:
     if pacs is None:
         raise Refused("no-such-peer", "the PACS that was to be asked is no peer with a `query` any more")
     limits = replace(node.fetch.limits, study_seconds=min(node.fetch.prior_seconds, node.fetch.limits.study_seconds))
-    with stages("query"), search.asking(pacs, node.ae_title, limits) as finder:
+    with stages("query"), search.asking(pacs, node.ae_title, limits, node.trail) as finder:
         found = search.priors(finder, _described(node, study_uid, rows), 1)
     if not found:
         return f"{pacs.name} has no earlier study of the patient with the same modality"

@@ -16,6 +16,8 @@ from pynetdicom.presentation import PresentationContext
 from db import pauses
 from db.database import Database, DatabaseUnreachable
 
+from .audit.trail import SILENT, Trail
+from .audit.transfer import Transfer, process_name
 from .errors import Refused, Unavailable
 from .inbound import syntaxes
 from .inbound.association.connection import PATIENCE, Patience
@@ -80,6 +82,8 @@ class Receiver:
         tls: shakes hands with callers; None: nobody calls over TLS.
         listener, tls_listener: sockets that listen already; None: its own.
         shared: other processes accept from these too.
+        trail: is told of what callers bring.
+        role: of this process, among those of this machine.
 
     Attributes:
         tls_port: where it listens for TLS, once it listens; None: nowhere.
@@ -96,12 +100,15 @@ class Receiver:
         listener: socket.socket | None = None,
         tls_listener: socket.socket | None = None,
         shared: bool = True,
+        trail: Trail = SILENT,
+        role: str = "receive",
     ) -> None:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
         self.marks = lambda: (door.refuse_bytes, door.reserve_bytes)  # of the disk; likewise
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
         self.ledger, self._quotas = Ledger(database, doorkeeper.ae_titles), Quotas(database)
         self._tls, self.tls_port = tls, None if tls is None else door.tls_port
+        self._trail, self._name = trail, process_name(role)
         self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
         self._paused = False
         self._stopping, self._ending = threading.Event(), threading.Event()
@@ -126,6 +133,7 @@ class Receiver:
         if self._door.loop != "own":
             _config.STORE_RECV_CHUNKED_DATASET = True
             tempfile.tempdir = str(self._inbox.archive.spool)  # where pynetdicom streams what it receives
+        self._trail.end_left(self._name)
         ports = self._ports()
         reception = Reception(
             self._entity(),
@@ -254,6 +262,7 @@ class Receiver:
             partial(self._require_left, caller),
             partial(self._took, caller),
             partial(self._report, caller),
+            Transfer(self._trail, caller.shown, caller.address, open_by=self._name),
         )
 
     def _source(self, caller: Caller) -> Source:

@@ -16,6 +16,7 @@ from config.settings import Settings
 from . import schedule as scheduling
 from .admission import Limits
 from .app import Node, open_node
+from .audit.codes import What
 from .beating import Beating
 from .child import Child
 from .configured import accepting_of
@@ -62,6 +63,8 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
         listener=_socket(listener),
         tls_listener=_socket(tls_listener),
         shared=settings.receive.receivers > 1,
+        trail=node.trail,
+        role=child.role,
     )
     receiver.renewed = lambda: node.configuration.live().doorkeeper
     receiver.marks = lambda: marks(node)
@@ -70,9 +73,11 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
         "%s listens on %s:%s, over TLS on %s", door.ae_title, door.address, door.port and port, receiver.tls_port
     )
     child.ready(address=door.address, port=port, tls_port=receiver.tls_port)
+    node.trail.note(What.ATTACHED)
     with Beating(node.database, child.role):
         child.stopping.wait()
         receiver.stop()
+        node.trail.note(What.DETACHED)
     node.close()
 
 

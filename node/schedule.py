@@ -18,6 +18,7 @@ from db.job_states import JobKind
 
 from . import reconciling
 from .app import Node
+from .audit.forward import Forwarder
 from .operations import completeness, retrain
 from .operations.alarms.watch import Watch
 from .operations.retrain import Terms
@@ -36,6 +37,7 @@ DISK_SECONDS = 30.0
 ALARM_SECONDS = 5.0
 MESSAGE_SECONDS = 3.0
 TALLY_SECONDS = 5.0
+AUDIT_STOP_SECONDS = 5.0
 #: of attempts that are counted at a time: an old database has many that were never counted
 TALLY_PAGES = 5
 SWEEP_ATTEMPTS = 3
@@ -64,8 +66,22 @@ def run(node: Node, stopping: threading.Event) -> None:
     scheduler.add_job(ask_for_watch, "cron", minute=41, args=[node], misfire_grace_time=600)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.start()
+    telling = _tell_the_collector(node, stopping)
     _keep_settling(node, stopping)
     scheduler.shutdown(wait=True)
+    telling.join(AUDIT_STOP_SECONDS)
+
+
+def _tell_the_collector(node: Node, stopping: threading.Event) -> threading.Thread:
+    """In a thread of its own: the collector may take its time."""
+
+    def forward() -> None:
+        if node.collector is not None:
+            Forwarder(node.database, node.collector, node.audited_as, node.random).run(stopping)
+
+    thread = threading.Thread(target=forward, name="audit", daemon=True)
+    thread.start()
+    return thread
 
 
 def _keep_settling(node: Node, stopping: threading.Event) -> None:
@@ -119,7 +135,7 @@ def ask_counts(node: Node) -> None:
     """How many images the PACS has of what is arriving."""
     node = node.fresh()
     try:
-        completeness.ask(node.database, node.fetch.pacs, node.ae_title, node.fetch.limits)
+        completeness.ask(node.database, node.fetch.pacs, node.ae_title, node.fetch.limits, node.trail)
     except DatabaseUnreachable as error:
         logger.warning("%s", error)
 

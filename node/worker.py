@@ -158,13 +158,14 @@ class Worker:
     def _note(self, tx: Any, node: Node, claim: Claim, stages: Stages, error: Exception) -> None:
         backoff = self.node.send.backoff if claim.kind in LOOPS["send"] else self.node.work.backoff
         if isinstance(error, Refused):
-            logger.info("%s refused: job %s: %s", claim.kind, claim.id, error)
+            # of what went wrong the code alone: a sentence may quote what a PACS said, and that may name anybody
+            logger.info("%s refused: job %s: %s", claim.kind, claim.id, error.code)
             state = jobs.finish(tx, claim, JobState.REFUSED, stages.report(error.code, error.sentence))
             if state is JobState.REFUSED:
                 gave_up(tx, node, claim, error.sentence)
         elif isinstance(error, (Unavailable, DatabaseUnreachable)):
             code, sentence, wait = _away(error)
-            logger.info("%s waits: job %s: %s", claim.kind, claim.id, sentence)
+            logger.info("%s waits: job %s: %s", claim.kind, claim.id, code)
             jobs.postpone(tx, claim, stages.report(code, sentence), wait)
         else:
             code, sentence = _failure(error)
@@ -173,7 +174,7 @@ class Worker:
             state = jobs.fail(
                 tx, claim, stages.report(code, sentence), backoff.seconds(claim.attempts, self.node.random)
             )
-            logger.warning("%s failed: job %s, now %s: %s", claim.kind, claim.id, state, sentence)
+            logger.warning("%s failed: job %s, now %s: %s", claim.kind, claim.id, state, code)
             if state is JobState.DEAD:
                 gave_up(tx, node, claim, sentence)
 

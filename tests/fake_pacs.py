@@ -58,6 +58,7 @@ class FakePacs:
     def __init__(self, ae_title: str = "FAKEPACS") -> None:
         self.ae_title = ae_title
         self.statuses: list[int] = []
+        self.comment = ""
         self.abort_next = 0
         self.reject = False
         self.refuse: set[str] = set()
@@ -115,7 +116,15 @@ class FakePacs:
             context for context in contexts if context.abstract_syntax not in self.refuse
         ]
 
-    def _store(self, event: Any) -> int:
+    def _store(self, event: Any) -> int | Dataset:
+        status = self._taken(event)
+        if status == 0x0000 or not self.comment:
+            return status
+        answer = Dataset()
+        answer.Status, answer.ErrorComment = status, self.comment
+        return answer
+
+    def _taken(self, event: Any) -> int:
         with self._lock:
             if self.abort_next:
                 self.abort_next -= 1

@@ -39,9 +39,13 @@ KEYS = {
     "aside": {"network", "reason"},
     "due": {"state", "study_uid", "network", "deadline", "minutes", "waits_for"},
     "lacking": {"peer", "study_uid", "day", "modalities", "images", "here"},
+    "audit": {
+        *("waiting", "oldest_seconds", "open", "unsendable", "sent", "lost", "lost_seconds"),
+        *("failing_seconds", "reason"),
+    },
 }
 #: without a supervisor, a result to look at, a network that lost its golden cases, deadlines and a PACS to go through
-EMPTY = {"held", "networks", "aside", "due", "lacking"}
+EMPTY = {"audit", "held", "networks", "aside", "due", "lacking"}
 
 
 @pytest.fixture

@@ -435,7 +435,7 @@ class Door(Inbox):
     def _known(self, sop_uid: str, digest: str, data: memoryview) -> tuple[str | None, str]:  # noqa: ARG002
         return None, digest
 
-    def _record(self, arrival: Arrival, source: Source) -> Seen:  # noqa: ARG002
+    def _record(self, arrival: Arrival, source: Source, transfer: object) -> Seen:  # noqa: ARG002
         self.taken.append(arrival)
         return Seen.NEW
 

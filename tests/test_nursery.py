@@ -109,7 +109,7 @@ def test_a_host_has_nothing_of_the_others_and_a_name_of_its_own(hosts: Hosts, nu
     told = Path(f"/proc/{second.pid}/cmdline").read_bytes()
     assert told.startswith(b"planimeter model host: plain")
     assert os.getsid(second.pid) == second.pid
-    said = Path("/proc/self/fd/2").readlink()
+    said = Path(f"/proc/{second.pid}/fd/2").readlink()
     held = [one.readlink() for one in Path(f"/proc/{second.pid}/fd").iterdir() if one.exists() or one.is_symlink()]
     assert sum(one.name.startswith("pipe:") for one in held if one != said) == 1
     os.close(ours)

@@ -217,7 +217,7 @@ def test_an_image_that_comes_again_before_its_old_file_is_unlinked_is_not_lost(h
     images = small_series((6, 5, 3))
     uid = house.study(images, days=40)
     (one,) = retention.plan(house.database, MONTH).going
-    assert purge._give_up(house.database, MONTH, one)[0] == 3  # and here it was killed
+    assert purge._give_up(house.database, MONTH, one, "tests")[0] == 3  # and here it was killed
     assert len(house.files("store")) == 3
     house.take_in(images)
     purge.finish(house.archive, house.database)
@@ -229,11 +229,11 @@ def test_what_was_planned_does_not_go_when_something_came_meanwhile(house: House
     uid = house.study(days=40)
     (one,) = retention.plan(house.database, MONTH).going
     house.job(uid, JobKind.CHOOSE, "waiting")
-    assert purge._give_up(house.database, MONTH, one) == (0, 0)
+    assert purge._give_up(house.database, MONTH, one, "tests") == (0, 0)
     with house.database.write() as tx:
         tx.execute(sa.update(job).values(state="done"))
         tx.execute(sa.update(instance).where(instance.c.revision == 1).values(arrived=Clock()))
-    assert purge._give_up(house.database, MONTH, one) == (0, 0)
+    assert purge._give_up(house.database, MONTH, one, "tests") == (0, 0)
     assert house.images_on_disk(uid) == 3
 
 

@@ -5,6 +5,7 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 
 from .accounts import account, session, sign_in_delay
 from .alarms import alarm_message, incident, process, tally
+from .audit import audit_message, audit_trail
 from .base import metadata
 from .by_hand import asked_network, destination, sent_by_hand
 from .configuration import config_version
@@ -46,6 +47,8 @@ __all__ = [
     "appearance",
     "asked_network",
     "attempt",
+    "audit_message",
+    "audit_trail",
     "caller",
     "commitment",
     "config_version",

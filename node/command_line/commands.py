@@ -11,7 +11,8 @@ from db.database import DatabaseError
 from models.card import CardError
 
 from ..app import Node, database_url, open_node
-from ..configured import accepting_of, fetching_of, targets_of
+from ..audit.transfer import imported
+from ..configured import accepting_of, collector_of, fetching_of, targets_of
 from ..errors import NodeError
 from ..operations.terminal import print_json
 from .options import peer_of, settings_of, who
@@ -128,7 +129,8 @@ def withdraw(options: argparse.Namespace) -> int:
 def submit(options: argparse.Namespace) -> int:
     from ..operations import submit as door
 
-    return door.submit(_node(options).inbox, options.path)
+    node = _node(options)
+    return door.submit(node.inbox, options.path, imported(node.trail, who()))
 
 
 def send(options: argparse.Namespace) -> int:
@@ -168,6 +170,7 @@ def check(options: argparse.Namespace) -> int:
         targets=list(targets_of(settings).values()),
         pacs=[one.target for one in fetching_of(settings).pacs.values()],
         ae_title=settings.node.ae_title,
+        collector=collector_of(settings),
         routes={route.name: route.networks for route in settings.route},
         live=live.said,
     )

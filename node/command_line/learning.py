@@ -10,6 +10,8 @@ from functools import partial
 from db.database import Row
 from models.card import Bundle
 
+from ..audit.codes import What
+from ..audit.transfer import imported
 from . import networks as network_commands
 from .answers import node_of, say, show
 from .options import who
@@ -61,7 +63,8 @@ def reject_label(options: argparse.Namespace) -> int:
 def add_labels(options: argparse.Namespace) -> int:
     from ..operations import labels
 
-    return labels.add(node_of(options).inbox, options.paths)
+    node = node_of(options)
+    return labels.add(node.inbox, options.paths, imported(node.trail, who()))
 
 
 def export_labels(options: argparse.Namespace) -> int:
@@ -76,7 +79,10 @@ def export_labels(options: argparse.Namespace) -> int:
         upstreams = upstream.of(node.database, node.networks, bundle.card, input_set_id)
         return read(node.archive, node.decoders, bundle, members, upstreams)
 
-    return nifti.export(node.database, node.networks, node.archive.home, of_bundle, options.to)
+    def told(study_uid: str) -> None:
+        node.trail.note(What.EXPORTED, study_uid, who=who())
+
+    return nifti.export(node.database, node.networks, node.archive.home, of_bundle, options.to, told)
 
 
 # ----------------------------------------------------------------- patients
@@ -156,6 +162,17 @@ def show_head(options: argparse.Namespace) -> int:
     return say(audit.head(node_of(options).database))
 
 
+def try_collector(options: argparse.Namespace) -> int:
+    from ..audit import forward
+    from ..errors import Refused
+
+    node = node_of(options)
+    if node.collector is None:
+        raise Refused("no-collector", "[audit] names no host: there is no collector of audit messages")
+    forward.try_once(node.collector, node.audited_as)
+    return say(f"{node.collector.name} took a test message")
+
+
 COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("labels", "list"): list_labels,
     ("labels", "worklist"): work_list,
@@ -170,6 +187,7 @@ COMMANDS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
     ("audit", "list"): list_events,
     ("audit", "verify"): verify_record,
     ("audit", "head"): show_head,
+    ("audit", "test"): try_collector,
     ("retrain", ""): retrain,
     ("watch", ""): watch,
 }

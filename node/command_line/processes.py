@@ -11,6 +11,7 @@ from config.settings import Settings
 
 from .. import logs
 from ..app import Node, open_node, remember
+from ..audit.codes import What
 from .options import same_options, settings_of, who
 
 EXIT_FAILED = 1
@@ -140,6 +141,7 @@ def _log(settings: Settings, process: str) -> None:
 def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
     node = open_node(settings, started_by=who())
     remember(settings.home, options.config, options.database)
+    node.trail.note(What.STARTED, who=who())
     return node
 
 
@@ -170,6 +172,7 @@ def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]
     )
     for listener in listeners.values():
         listener.close()
+    node.trail.note(What.STOPPED, who=who())
     node.close()
     return 0
 

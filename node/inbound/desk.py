@@ -14,6 +14,7 @@ from pydicom.uid import UID
 from db.arrivals import Seen
 from db.database import DatabaseUnreachable
 
+from ..audit.transfer import Transfer
 from ..errors import NodeError, Refused, Unavailable
 from .association.serving import CLASS_NOT_SUPPORTED, SUCCESS, Answer, Incoming, Report
 from .inbox import Inbox, Source
@@ -40,6 +41,7 @@ class Desk:
         require_left: raises Unavailable where the sender has sent as much as it may for now.
         took: told of each instance that was stored, with its bytes.
         reported: takes in a report on storage commitment.
+        transfer: what the association brings, for the audit trail.
     """
 
     inbox: Inbox
@@ -51,6 +53,7 @@ class Desk:
     require_left: Callable[[], None]
     took: Callable[[int], None]
     reported: Callable[[Report], Answer]
+    transfer: Transfer
 
     # ------------------------------------------------------------------ for the own loop
 
@@ -88,6 +91,7 @@ class Desk:
                 incoming.command,
                 digest=incoming.digest,
                 descriptor=incoming.descriptor,
+                transfer=self.transfer,
             )
         except (Refused, OSError) as error:
             return self.decline(incoming.command[1], error)
@@ -106,6 +110,7 @@ class Desk:
 
     def _refused(self, sop_instance: str, refusal: Refused) -> Answer:
         source = self.sender()
+        self.transfer.failed += 1
         logger.info("instance refused: %s %s: %s", source.address, source.calling_ae, refusal.code)
         try:
             self.inbox.refuse(source, printable(sop_instance), refusal)

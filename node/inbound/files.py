@@ -12,6 +12,7 @@ from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
 
 from db.arrivals import Seen
 
+from ..audit.transfer import Transfer
 from ..errors import Refused
 from ..study.facts import UNREADABLE
 from .inbox import LOCAL, Inbox, Source
@@ -20,17 +21,18 @@ from .syntaxes import ACCEPTED
 SUBMITTED = Source("SUBMIT", LOCAL)
 
 
-def take_file(inbox: Inbox, file: Path, source: Source = SUBMITTED) -> Seen:
+def take_file(inbox: Inbox, file: Path, source: Source = SUBMITTED, transfer: Transfer | None = None) -> Seen:
     """Take in one Part 10 file. Its preamble and file meta information are not kept: ours are written instead.
 
     Args:
         source: whom it is taken in for.
+        transfer: what it belongs to, for the audit trail.
 
     Raises:
         Refused: it is no Part 10 file, its transfer syntax is not taken, or `Inbox.take` refuses it.
     """
     spooled, syntax = spool_file(inbox, file)
-    return inbox.take(spooled, syntax, source)
+    return inbox.take(spooled, syntax, source, transfer=transfer)
 
 
 def spool_file(inbox: Inbox, file: Path) -> tuple[Path, UID]:

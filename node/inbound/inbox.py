@@ -22,6 +22,7 @@ from db import arrivals, labels, refusals, results
 from db.arrivals import Arrival, Kind, Seen
 from db.database import Database
 
+from ..audit.transfer import Transfer, unheard
 from ..errors import Refused
 from ..study.archive import Archive
 from .filing import Coming, Filing
@@ -71,6 +72,7 @@ class Inbox:
         *,
         digest: str | None = None,
         descriptor: int | None = None,
+        transfer: Transfer | None = None,
     ) -> Seen:
         """Take in one Part 10 file that lies in the spool; it is gone from there afterwards, however this ends.
 
@@ -81,11 +83,13 @@ class Inbox:
             command: SOP class and instance UID of the C-STORE request, which the data set must agree with.
             digest: `header.digest_of` it, where that was made while it came.
             descriptor: of the same file, where it is open for reading; it stays open.
+            transfer: what it belongs to, for the audit trail.
 
         Raises:
             Refused: it cannot be stored; the code and sentence say why.
             DatabaseUnreachable, OSError: it could not be stored now; nothing was acknowledged.
         """
+        transfer = transfer or unheard()
         try:
             with _open(spooled, descriptor) as held, mapped(held) as data:
                 start = data_set_start(data)
@@ -98,15 +102,17 @@ class Inbox:
                     os.fdatasync(held)
                 came = None
                 while known is None:
-                    came = came or self._coming(spooled, header, transfer_syntax, len(data), source)
+                    came = came or self._coming(spooled, header, transfer_syntax, len(data), source, transfer)
                     came.arrival = replace(came.arrival, digest=free)
                     seen = self._filing.file(came)
                     if seen is not Seen.SAME:
+                        transfer.took(header.StudyInstanceUID, header.SOPClassUID)
                         return seen
                     with data[start:] as body:  # another sender was quicker; whether it is the same, the bytes say
                         known, free = self._known(header.SOPInstanceUID, digest, body)
                 path = self._still_here(known, came, partial(self.archive.keep, spooled, held))
                 self._teach_again(header.SOPClassUID, path, source)
+                transfer.took(header.StudyInstanceUID, header.SOPClassUID)
                 return Seen.SAME
         finally:
             with suppress(FileNotFoundError):
@@ -154,7 +160,9 @@ class Inbox:
         except FileNotFoundError:
             return True
 
-    def _coming(self, spooled: Path, header: Dataset, transfer_syntax: UID, size: int, source: Source) -> Coming:
+    def _coming(
+        self, spooled: Path, header: Dataset, transfer_syntax: UID, size: int, source: Source, transfer: Transfer
+    ) -> Coming:
         kind = kind_of(header.SOPClassUID)
         if kind is not Kind.IMAGE and self._is_ours(header):
             kind = Kind.OURS
@@ -177,8 +185,7 @@ class Inbox:
             address=source.address,
             announced=announced(header),
         )
-        teach = partial(self._teach, arrival=arrival, source=source) if arrival.sop_class in LABELS else None
-        return Coming(spooled, arrival, teach)
+        return Coming(spooled, arrival, partial(self._also, arrival=arrival, source=source, transfer=transfer))
 
     def _is_ours(self, header: Dataset) -> bool:
         devices = [
@@ -189,6 +196,12 @@ class Inbox:
         ]
         with self.database.read() as tx:
             return results.is_ours(tx, header.SOPInstanceUID, devices)
+
+    def _also(self, tx: Any, arrival: Arrival, source: Source, transfer: Transfer) -> None:
+        """What is written with the row of an instance that is new."""
+        if arrival.sop_class in LABELS:
+            self._teach(tx, arrival, source)
+        transfer.opens(tx, arrival.study_uid)
 
     def _teach(self, tx: Any, arrival: Arrival, source: Source) -> None:
         """An outline is a label from those who may teach; from others it is kept, and counted."""

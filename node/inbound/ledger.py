@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection
+from typing import Any
 
-from db import refusals, tallies
+from db import audit_trail, refusals, tallies
 from db.database import Database, DatabaseUnreachable
+
+from ..audit.codes import What
 
 logger = logging.getLogger(__name__)
 
 MAX_ROWS = 1000
+#: for these a person looks who called; what has its reason in the node itself (`paused`, `disk-reserve`) is no alert
+ALERTS = frozenset({"unknown-caller", "not-dicom", "request-too-long", "too-many-callers"})
+#: of one caller and code there is one alert in so long
+ALERT_SECONDS = 60.0
 
 
 #: who is no peer of the configuration has no line of his own in the metrics: he might call himself anything
@@ -31,6 +39,8 @@ class Ledger:
         self._tallies: Counter[tallies.Key] = Counter()
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._sentences: dict[tuple[str, str, str], str] = {}
+        self._alerted: dict[tuple[str, str, str], float] = {}
+        self._quiet: Counter[tuple[str, str, str]] = Counter()
         self._lock = threading.Lock()
 
     def count(self, address: str, ae_title: str, code: str, sentence: str) -> None:
@@ -66,9 +76,21 @@ class Ledger:
                 for (address, ae_title, code), times in sorted(counts.items()):
                     refusals.count_caller(tx, address, ae_title, code, sentences[address, ae_title, code], times)
                 tallies.add(tx, counted)
+                self._alert(tx, counts)
         except DatabaseUnreachable:
             logger.warning("callers that were turned away are not written yet: the database does not answer")
             with self._lock:
                 self._counts.update(counts)
                 self._tallies.update(counted)
                 self._sentences = sentences | self._sentences
+
+    def _alert(self, tx: Any, counts: Counter[tuple[str, str, str]]) -> None:
+        """Tell the audit trail: of each caller and code once in a while, with how often it was."""
+        now = time.monotonic()
+        self._alerted = {key: until for key, until in self._alerted.items() if until > now}
+        self._quiet.update({key: times for key, times in counts.items() if key[2] in ALERTS})
+        for key in [key for key in self._quiet if key not in self._alerted]:
+            address, ae_title, code = key
+            facts = {"address": address, "ae": ae_title, "code": code, "times": self._quiet.pop(key)}
+            audit_trail.put(tx, What.TURNED_AWAY, facts)
+            self._alerted[key] = now + ALERT_SECONDS

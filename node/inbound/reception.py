@@ -96,16 +96,18 @@ class Reception:
         """One connection, to its end."""
         connection = Connection(connected, self._patience)
         shown, last = "", b""
+        desk: Desk | None = None
         try:
             asked = request.parse(connection.request())
             caller = Caller(guest.address, asked.calling, asked.called, asked.proposed, shown_by(connected))
             shown = caller.shown
             offered = self._admit(caller)
             self._sit(guest)
+            desk = self._desk(caller)
             if self._loop == "own":
-                last = self._own(connection, asked, offered, caller)
+                last = self._own(connection, asked, offered, caller, desk)
             else:
-                self._stock(guest, connection, asked, offered, caller)
+                self._stock(guest, connection, asked, offered, caller, desk)
         except Rejected as rejected:
             last = pdu.reject(*rejected.reason)
             self._count(guest, shown, rejected.code, rejected.sentence)
@@ -121,6 +123,8 @@ class Reception:
             self._count(guest, shown, *(GAVE_WAY if guest.gave_way else _left(str(error))))
         finally:
             connection.finish(last)
+            if desk is not None:
+                desk.transfer.end()
 
     def _sit(self, guest: Guest) -> None:
         seat = self._guests.sit(guest)
@@ -136,14 +140,14 @@ class Reception:
     # ------------------------------------------------------------------ the loops
 
     def _own(
-        self, connection: Connection, asked: Request, offered: Sequence[PresentationContext], caller: Caller
+        self, connection: Connection, asked: Request, offered: Sequence[PresentationContext], caller: Caller, desk: Desk
     ) -> bytes:
         """Serve it; the last word that is owed to the caller."""
         agreed = negotiate(self._ae, asked, offered)
         served = {context.abstract_syntax for context in agreed.contexts.values()}
         self._note(caller, served, agreed.declined)
         connection.send(agreed.answer)
-        serving = Serving(connection, agreed, self._desk(caller), self._terms)
+        serving = Serving(connection, agreed, desk, self._terms)
         try:
             return serving.run()
         except TooSlow:
@@ -168,9 +172,8 @@ class Reception:
         asked: Request,
         offered: Sequence[PresentationContext],
         caller: Caller,
+        desk: Desk,
     ) -> None:
-        desk = self._desk(caller)
-
         def accepted(event: Any) -> None:
             served = {str(context.abstract_syntax) for context in event.assoc.accepted_contexts}
             self._note(caller, served, event.assoc.rejected_contexts)

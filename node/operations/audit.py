@@ -10,7 +10,8 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from db import events, networks, training_runs
+from db import audit_trail, events, networks, training_runs
+from db.audit_trail import Backlog
 from db.database import Database, Row
 from db.events import Head
 
@@ -141,6 +142,7 @@ class Page:
         older: number of the last one shown, where there are older ones; else None.
         verified: whether it is whole, as a sentence; "" where it is too long to be read with every look.
         broken: that it is not.
+        backlog: what the collector of audit messages is still to be told; None: there is none.
     """
 
     events: list[Shown]
@@ -150,6 +152,7 @@ class Page:
     older: int | None
     verified: str
     broken: bool
+    backlog: Backlog | None
 
 
 def page(database: Database, before: int | None, limit: int, **which: str) -> Page:
@@ -157,6 +160,7 @@ def page(database: Database, before: int | None, limit: int, **which: str) -> Pa
     with database.read() as tx:
         found = events.page(tx, before=before, limit=limit + 1, **which)
         newest, choices = events.head(tx), events.kinds(tx)
+        backlog = audit_trail.backlog(tx)
     shown = [_shown(row) for row in found[:limit]]
     count = newest.number if newest else 0
     verified, broken = _verified(database) if 0 < count <= READ_AT_ONCE else ("", False)
@@ -168,6 +172,7 @@ def page(database: Database, before: int | None, limit: int, **which: str) -> Pa
         older=shown[-1].number if len(found) > limit else None,
         verified=verified,
         broken=broken,
+        backlog=backlog,
     )
 
 

@@ -20,6 +20,7 @@ from db.database import DatabaseError, open_database, why_journal
 from models import card, chain, membership
 from models.card import CardError
 
+from ..audit.syslog import Collector, Connection
 from ..errors import NodeError
 from ..inbound import syntaxes
 from ..outbound import scu, stow
@@ -58,6 +59,7 @@ def check(
     targets: Sequence[Target],
     pacs: Sequence[Target],
     ae_title: str,
+    collector: Collector | None,
     routes: Mapping[str, Sequence[str]],
     live: str,
 ) -> int:
@@ -79,6 +81,7 @@ def check(
         _decoders,
         lambda: _answering("destination", targets, ae_title),
         lambda: _answering("PACS to ask", pacs, ae_title),
+        lambda: _collector(collector),
     ]
     for part in parts:
         with console.status("checking"):
@@ -191,3 +194,15 @@ def _answering(what: str, targets: Sequence[Target], ae_title: str) -> Iterator[
             yield Finding(what, False, error.sentence)
         else:
             yield Finding(what, True, f"{target.name} answers {'QIDO-RS' if target.web else 'C-ECHO'}")
+
+
+def _collector(collector: Collector | None) -> Iterator[Finding]:
+    """Whether it can be reached; nothing is sent."""
+    if collector is None:
+        return
+    try:
+        Connection(collector).close()
+    except NodeError as error:
+        yield Finding("audit", False, error.sentence)
+    else:
+        yield Finding("audit", True, f"{collector.name} can be reached; `planimeter audit test` sends a message")

@@ -10,6 +10,7 @@ from typing import Any
 from db import completeness
 from db.database import Database
 
+from ..audit.trail import SILENT, Trail
 from ..errors import NodeError
 from ..pull import search
 from ..pull.pacs import Limits, Pacs
@@ -27,7 +28,7 @@ NO_IMAGES = frozenset(
 )
 
 
-def ask(database: Database, pacs: Mapping[str, Pacs], ae_title: str, limits: Limits) -> int:
+def ask(database: Database, pacs: Mapping[str, Pacs], ae_title: str, limits: Limits, trail: Trail = SILENT) -> int:
     """Ask about every study whose turn it is, and note the answers; how many studies that were.
 
     A study is asked of the PACS that sent its last image, else of the first that counts. One that does not answer is
@@ -48,7 +49,7 @@ def ask(database: Database, pacs: Mapping[str, Pacs], ae_title: str, limits: Lim
         asked.setdefault(by_sender.get(row["calling_ae"], first), []).append(row)
     quick = replace(limits, timeout_seconds=min(limits.timeout_seconds, ANSWER_SECONDS))
     for name, studies in asked.items():
-        with search.asking(counting[name], ae_title, quick) as finder:
+        with search.asking(counting[name], ae_title, quick, trail) as finder:
             _ask_one(database, finder, name, studies)
     return len(rows)
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
-from db import doomed, erasure, events, exports, people, remnants
+from db import audit_trail, doomed, erasure, events, exports, people, remnants
 from db.database import Database, Row
 from db.erasure import Rows
 
+from ..audit.codes import What
 from ..errors import NodeError, Refused
 from ..learning import cases
 from ..learning.buckets import TEST, TRAIN, Key
@@ -147,6 +148,8 @@ def erase(
             rows = erasure.follow(tx, [row["id"] for row in persons])
             found = _found(tx, persons, rows, key)
             _may(tx, persons, rows)
+            for study_uid in audit_trail.study_uids(tx, rows.get("study", set())):
+                audit_trail.put(tx, What.DELETED, audit_trail.about(tx, study_uid) | {"who": who, "said": "erased"})
             _give_up(tx, archive.home, persons, rows)
             details = {"pseudonym": found.pseudonym, "rows": found.rows, "files": found.files, "why": why.strip()}
             details |= {"holders": found.holders, "networks": list(found.networks)}

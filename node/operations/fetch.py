@@ -49,7 +49,7 @@ class Fetcher:
         Raises:
             Refused, Unavailable, Failed: nothing was found, or the PACS does not answer.
         """
-        with search.asking(self.pacs, self.us.ae_title, self.policy.limits) as finder:
+        with search.asking(self.pacs, self.us.ae_title, self.policy.limits, self.us.trail) as finder:
             found = search.studies(finder, wish)
             _must_be_some(self.pacs, found)
             earlier = {one.study_uid: one for each in found.studies for one in search.priors(finder, each, priors)}
@@ -100,7 +100,7 @@ class Fetcher:
     def _one(self, study: StudyFound, series_uid: str, shown: Callable[[int, int | None], None]) -> str:
         here, expected = self.us.here(study.study_uid, series_uid), study.images
         if series_uid:
-            with search.asking(self.pacs, self.us.ae_title, self.policy.limits) as finder:
+            with search.asking(self.pacs, self.us.ae_title, self.policy.limits, self.us.trail) as finder:
                 listed = search.series(finder, study.study_uid)
             expected = next((one.images for one in listed if one.series_uid == series_uid), None)
         if expected is not None and here >= expected > 0:
@@ -123,7 +123,7 @@ class Fetcher:
         left_out = 0
         console = Console(stderr=True)
         with (
-            search.asking(self.pacs, self.us.ae_title, self.policy.limits) as finder,
+            search.asking(self.pacs, self.us.ae_title, self.policy.limits, self.us.trail) as finder,
             Progress(console=console, transient=not console.is_terminal) as progress,
         ):
             for day in progress.track(list(_days(wish)), description=f"asking {self.pacs.name}"):

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from db import events, labels
 from db.database import Database, Row
 
+from ..audit.transfer import Transfer, unheard
 from ..errors import Refused
 from ..inbound.inbox import LOCAL, Inbox, Source
 from ..inbound.kinds import LABELS
@@ -212,10 +213,13 @@ def _find(tx: Any, label_id: int) -> Row:
 # ---------------------------------------------------------------------- add
 
 
-def add(inbox: Inbox, paths: Sequence[Path]) -> int:
+def add(inbox: Inbox, paths: Sequence[Path], transfer: Transfer | None = None) -> int:
     """Take in images and outlines in any order, with a progress bar; the exit status.
 
     Images go the way of every study; outlines wait until a network has read theirs.
+
+    Args:
+        transfer: for the audit trail; it is ended here.
     """
     for path in paths:
         if not path.exists():
@@ -223,16 +227,18 @@ def add(inbox: Inbox, paths: Sequence[Path]) -> int:
     files = [file for path in paths for file in files_below(path)]
     counts: Counter[str] = Counter()
     refused: list[tuple[Path, Refused]] = []
-    console = Console(stderr=True)
+    console, transfer = Console(stderr=True), transfer or unheard()
     with Progress(console=console, transient=not console.is_terminal) as progress:
         ordered = sorted((_is_outline(file), file) for file in files)  # images first: fewer outlines have to wait
         for is_outline, file in progress.track(ordered, description="taking in"):
             what = "outlines" if is_outline else "images"
             try:
-                counts[f"{what} {take_file(inbox, file, ADDED)}"] += 1
+                counts[f"{what} {take_file(inbox, file, ADDED, transfer)}"] += 1
             except Refused as refusal:
                 refused.append((file, refusal))
                 inbox.refuse(ADDED, file.name, refusal)
+                transfer.failed += 1
+    transfer.end()
     said = ", ".join(f"{count} {seen}" for seen, count in sorted(counts.items())) or "nothing taken in"
     sys.stdout.write(f"{said}; {len(refused)} refused; `planimeter labels list` shows what becomes of the outlines\n")
     for file, why in refused[:SHOWN]:

@@ -23,7 +23,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from db import alarm_messages, gauges, incidents, processes, tallies
+from db import alarm_messages, audit_trail, gauges, incidents, processes, tallies
+from db.audit_trail import Backlog
 from db.database import Database, Row
 from db.tallies import BUCKETS, INFINITE
 from models.gpus import Gpu
@@ -63,6 +64,7 @@ class Snapshot:
     processes: Sequence[Row]
     alarms: Mapping[tuple[str, bool], int]
     messages: Mapping[tuple[str, str], int]
+    audit: Backlog | None
     studies_open: int
     disk_total: int
     disk_free: int
@@ -91,6 +93,7 @@ def snapshot(
             processes=processes.listing(tx),
             alarms=incidents.open_by_kind(tx),
             messages=alarm_messages.by_state(tx),
+            audit=audit_trail.backlog(tx),
             studies_open=gauges.studies_open(tx),
             disk_total=disk.total,
             disk_free=disk.free,
@@ -123,6 +126,7 @@ class _Collector:
         yield from _queue(of)
         yield from _machine(of)
         yield from _people(of)
+        yield from _audit(of.audit)
 
 
 def _counters(of: Snapshot) -> Iterator[Metric]:
@@ -207,3 +211,18 @@ def _people(of: Snapshot) -> Iterator[Metric]:
     alarms = [((kind, "yes" if seen else "no"), n) for (kind, seen), n in sorted(of.alarms.items())]
     yield _gauge("alarms_open", said, ("kind", "acknowledged"), alarms)
     yield _gauge("alarm_messages", "Messages about alarms.", ("recipient", "state"), sorted(of.messages.items()))
+
+
+def _audit(behind: Backlog | None) -> Iterator[Metric]:
+    if behind is None:
+        return
+    waiting, oldest = [((), float(behind.waiting))], [((), behind.oldest_seconds)]
+    yield _gauge("audit_waiting", "Audit messages that the collector has not taken yet.", (), waiting)
+    yield _gauge("audit_oldest_seconds", "How long the oldest of them has waited.", (), oldest)
+    for name, said, count in (
+        ("audit_sent", "Audit messages that the collector took.", behind.sent),
+        ("audit_lost", "Audit messages that could not be written down.", behind.lost),
+    ):
+        family = CounterMetricFamily(f"{PREFIX}_{name}", said)
+        family.add_metric([], count)
+        yield family

@@ -33,7 +33,14 @@ TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LONGEST_NAME = 64
 
 
-def export(database: Database, networks: Networks, home: Path, read: Read, to: Path) -> int:
+def export(
+    database: Database,
+    networks: Networks,
+    home: Path,
+    read: Read,
+    to: Path,
+    told: Callable[[str], None] = lambda _study_uid: None,
+) -> int:
     """Write image and mask of every label that is learnt from, with a progress bar; the exit status.
 
     `<PatientID>_<network>_<label>_image.nii.gz`, `..._mask.nii.gz`, and `..._<channel>_image.nii.gz` for the second
@@ -43,6 +50,7 @@ def export(database: Database, networks: Networks, home: Path, read: Read, to: P
         home: below which the masks lie.
         read: what a network reads.
         to: a folder; made where it is not there.
+        told: is called with the Study Instance UID of each, for the audit trail.
     """
     with database.read() as tx:
         rows = [row for network in networks.names() for row in labels.usable(tx, network)]
@@ -53,6 +61,10 @@ def export(database: Database, networks: Networks, home: Path, read: Read, to: P
         for row in progress.track(rows, description="exporting"):
             try:
                 files = _export(database, networks, home, read, to, row)
+                if any(files):
+                    with database.read() as tx:
+                        study_uid = input_sets.find(tx, row["input_set_id"])["study_uid"]
+                    told(study_uid)
             except NodeError as error:
                 failed.append((row["id"], error.sentence))
                 continue

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import track
 
-from db import doomed, events, retention
+from db import audit_trail, doomed, events, retention
 from db.database import Database
 
+from ..audit import codes
 from ..failpoints import reach
 from ..study.archive import Archive
 from .at_rest import undisturbed
@@ -52,11 +53,11 @@ def purge(archive: Archive, database: Database, policy: Policy, who: str, *, con
     with undisturbed(archive.home):
         finish(archive, database)
         planned = plan(database, policy)
-        files, size, studies = _give_up_all(archive, database, policy, planned.going, console)
+        files, size, studies = _give_up_all(archive, database, policy, planned.going, who, console)
         if policy.when_full and policy.removes_anything:
             while not _has_room(archive, policy):
                 more = plan(database, policy, full=True).going[:AT_ONCE]
-                some, freed, of = _give_up_all(archive, database, policy, more, console)
+                some, freed, of = _give_up_all(archive, database, policy, more, who, console)
                 if not of:
                     break
                 files, size, studies = files + some, size + freed, studies | of
@@ -78,13 +79,13 @@ def _has_room(archive: Archive, policy: Policy) -> bool:
 
 
 def _give_up_all(
-    archive: Archive, database: Database, policy: Policy, going: Sequence[Going], console: Console | None
+    archive: Archive, database: Database, policy: Policy, going: Sequence[Going], who: str, console: Console | None
 ) -> tuple[Counter[str], int, set[int]]:
     files: Counter[str] = Counter()
     size, studies = 0, set[int]()
     shown = console or Console(quiet=True)
     for one in track(going, "removing", console=shown, transient=True):
-        count, freed = _give_up(database, policy, one)
+        count, freed = _give_up(database, policy, one, who)
         reach("given-up")
         finish(archive, database)
         if count:
@@ -94,17 +95,23 @@ def _give_up_all(
     return files, size, studies
 
 
-def _give_up(database: Database, policy: Policy, one: Going) -> tuple[int, int]:
+def _give_up(database: Database, policy: Policy, one: Going, who: str) -> tuple[int, int]:
     """Under the lock of the study, after a second look: something may have come since it was planned."""
     with database.write() as tx:
         retention.lock(tx, one.study_id)
         if one.study_id in retention.blocked(tx, policy.committing, one.study_id):
             return 0, 0
         if one.what is What.ORIGINALS:
-            return retention.give_up_originals(tx, one.study_id, one.older_seconds)
-        if one.what is What.RESULTS:
-            return retention.give_up_results(tx, one.study_id)
-        return retention.give_up_instances(tx, one.study_id, one.what, one.older_seconds)
+            gone = retention.give_up_originals(tx, one.study_id, one.older_seconds)
+        elif one.what is What.RESULTS:
+            gone = retention.give_up_results(tx, one.study_id)
+        else:
+            gone = retention.give_up_instances(tx, one.study_id, one.what, one.older_seconds)
+        if gone[0]:
+            (study_uid,) = audit_trail.study_uids(tx, [one.study_id])
+            said = {"who": who, "said": f"by retention: {gone[0]} files of {one.what}"}
+            audit_trail.put(tx, codes.What.DELETED, audit_trail.about(tx, study_uid) | said)
+        return gone
 
 
 def finish(archive: Archive, database: Database) -> int:

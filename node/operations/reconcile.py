@@ -13,6 +13,7 @@ from db import fetches, reconciliations
 from db.database import Database
 from db.reconciliations import Lacking
 
+from ..audit.trail import Trail
 from ..errors import Refused
 from ..pull import search
 from ..pull.pacs import FetchPolicy, Limits, Pacs
@@ -83,7 +84,7 @@ def reconcile(
         Refused, Unavailable, Failed: the PACS does not answer; the days until then are kept.
     """
     total = Reconciled()
-    with search.asking(pacs, ae_title, limits) as finder:
+    with search.asking(pacs, ae_title, limits, Trail(database)) as finder:
         for day in days:
             of_day = _day(database, finder, pacs.name, day, modalities)
             with database.write() as tx:

@@ -9,7 +9,7 @@ from typing import Any
 from pydicom.uid import UID
 from rich.console import Console
 
-from db import deadlines, deliveries, pauses, reconciliations, refusals, results
+from db import audit_trail, deadlines, deliveries, pauses, reconciliations, refusals, results
 from db import overview as rows
 from db.database import Database
 from db.deadlines import Due
@@ -61,6 +61,7 @@ def overview(database: Database, promise: Promise = nothing) -> dict[str, list[d
         aside = proofs.set_aside(tx)
         due = [*promises.unchosen(tx, promise, SOON_SECONDS), *deadlines.due(tx, SOON_SECONDS)]
         lacking = reconciliations.lacking(tx)
+        behind = audit_trail.backlog(tx)
     return {
         "studies": [_study(study, no_images.get(study.row["id"], set())) for study in studies],
         "jobs": [
@@ -106,6 +107,7 @@ def overview(database: Database, promise: Promise = nothing) -> dict[str, list[d
         "aside": aside,
         "due": [_due(one) for one in sorted(due, key=lambda one: one.deadline)],
         "lacking": [asdict(one) for one in lacking],
+        "audit": [asdict(behind)] if behind else [],
         "held": [{"result": one["id"], "study_uid": one["study_uid"], "reason": one["reason"]} for one in held],
     }
 
@@ -204,6 +206,10 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
     for outage in outages:
         since = datetime.fromtimestamp(outage["since"]).astimezone().strftime("%H:%M:%S")
         console.print(f"[bold red]{outage['destination']} does not answer since {since}:[/] {plain(outage['reason'])}")
+    for one in everything["audit"]:
+        if one["failing_seconds"] is not None:
+            said = f"{one['waiting']} audit messages wait, the oldest for {one['oldest_seconds'] / 60:.0f} min"
+            console.print(f"[bold red]{said}:[/] {plain(one['reason'])}")
     for one in everything["aside"]:
         console.print(f"[bold red]{plain(one['network'])} is off:[/] {plain(one['reason'])}")
     columns = {

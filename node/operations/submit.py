@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from ..audit.transfer import Transfer, unheard
 from ..errors import Refused
 from ..inbound.files import SUBMITTED, submitted_meta, take_file
 from ..inbound.inbox import Inbox
@@ -17,21 +18,27 @@ from ..inbound.inbox import Inbox
 __all__ = ["files_below", "submit", "submitted_meta", "take_file"]
 
 
-def submit(inbox: Inbox, path: Path) -> int:
-    """Take in a file, or everything below a folder, with a progress bar; the exit status."""
+def submit(inbox: Inbox, path: Path, transfer: Transfer | None = None) -> int:
+    """Take in a file, or everything below a folder, with a progress bar; the exit status.
+
+    Args:
+        transfer: for the audit trail; it is ended here.
+    """
     if not path.exists():
         raise Refused("no-such-file", f"{path}: there is no such file or folder")
     files = list(files_below(path))
     counts: Counter[str] = Counter()
     refused: list[tuple[Path, Refused]] = []
-    console = Console(stderr=True)
+    console, transfer = Console(stderr=True), transfer or unheard()
     with Progress(console=console, transient=not console.is_terminal) as progress:
         for file in progress.track(files, description="submitting"):
             try:
-                counts[take_file(inbox, file)] += 1
+                counts[take_file(inbox, file, transfer=transfer)] += 1
             except Refused as refusal:
                 refused.append((file, refusal))
                 inbox.refuse(SUBMITTED, file.name, refusal)
+                transfer.failed += 1
+    transfer.end()
     said = ", ".join(f"{count} {seen}" for seen, count in sorted(counts.items())) or "nothing taken in"
     sys.stdout.write(f"{said}; {len(refused)} refused\n")
     for file, why in refused[:20]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from ..tls.calling import Calling
 
@@ -59,3 +60,8 @@ class Target:
     commitment: bool = False
     rejection_notes: bool = False
     refusals: bool = False
+
+    @property
+    def machine(self) -> str:
+        """Its host, whichever way it is reached."""
+        return (urlsplit(self.web.url).hostname or "") if self.web else self.host

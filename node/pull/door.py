@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydicom.uid import UID
 
+from ..audit.transfer import Transfer, unheard
 from ..errors import Refused, Unavailable
 from ..inbound.files import take_file
 from ..inbound.inbox import Inbox, Source
@@ -22,14 +23,16 @@ class Door:
         inbox: where it goes.
         source: whom it comes from.
         reserve_bytes: that stay free on the disk.
+        transfer: what it belongs to, for the audit trail.
 
     Attributes:
         taken: objects that are here now, also those that were before.
         refused: why objects were kept out.
     """
 
-    def __init__(self, inbox: Inbox, source: Source, reserve_bytes: int) -> None:
+    def __init__(self, inbox: Inbox, source: Source, reserve_bytes: int, transfer: Transfer | None = None) -> None:
         self._inbox, self._source, self._reserve = inbox, source, reserve_bytes
+        self._transfer = transfer or unheard()
         self.taken = 0
         self.refused: list[Refused] = []
 
@@ -56,7 +59,7 @@ class Door:
         """
         try:
             self.must_have_room()
-            self._inbox.take(spooled, transfer_syntax, self._source, command)
+            self._inbox.take(spooled, transfer_syntax, self._source, command, transfer=self._transfer)
         except Refused as refusal:
             self._note(command[1], refusal)
             raise
@@ -73,7 +76,7 @@ class Door:
         """
         try:
             self.must_have_room()
-            take_file(self._inbox, file, self._source)
+            take_file(self._inbox, file, self._source, self._transfer)
             self.taken += 1
         except Refused as refusal:
             self._note(file.stem, refusal)
@@ -84,4 +87,5 @@ class Door:
     def _note(self, subject: str, refusal: Refused) -> None:
         logger.info("instance refused: %s: %s", self._source.calling_ae, refusal.code)
         self.refused.append(refusal)
+        self._transfer.failed += 1
         self._inbox.refuse(self._source, subject, refusal)

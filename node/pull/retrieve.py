@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from ..audit.trail import SILENT, Trail
+from ..audit.transfer import Transfer
 from ..errors import Failed, Refused, Unavailable
 from ..inbound.inbox import Inbox, Source
 from . import get, move, search, web
@@ -24,12 +26,14 @@ class Us:
         port: of our receiver.
         inbox: where it goes.
         here: Study and Series Instance UID (or "") -> how many objects of that are here.
+        trail: is told of it.
     """
 
     ae_title: str
     port: int
     inbox: Inbox
     here: Callable[[str, str], int]
+    trail: Trail = SILENT
 
     @property
     def register(self) -> str:
@@ -56,7 +60,9 @@ def study(
     if expected is not None and expected > limits.most_images:
         said = f"it has {expected} objects, and more than {limits.most_images} of one study are not fetched"
         raise Refused("too-many-images", said)
-    door = Door(us.inbox, Source(pacs.target.ae_title, _address(pacs), pacs.teaches), limits.reserve_bytes)
+    transfer = Transfer(us.trail, pacs.target.ae_title, _address(pacs), asked=True)
+    source = Source(pacs.target.ae_title, _address(pacs), pacs.teaches)
+    door = Door(us.inbox, source, limits.reserve_bytes, transfer)
     door.must_have_room()
     before = us.here(study_uid, series_uid)
     which = {"StudyInstanceUID": study_uid} | ({"SeriesInstanceUID": series_uid} if series_uid else {})
@@ -64,16 +70,25 @@ def study(
     def shown(done: int, of: int | None) -> None:
         progress(done, of if of is not None else expected)
 
-    if pacs.way == "wado":
-        retrieved = web.retrieve(pacs, us.ae_title, which, expected, door, limits, shown)
-    elif pacs.way == "get":
-        with search.asking(pacs, us.ae_title, limits) as finder:
-            classes = search.sop_classes(finder, study_uid)
-        retrieved = get.retrieve(pacs, us.ae_title, _identifier(which), classes, door, limits, shown)
-    else:
-        retrieved = move.retrieve(
-            pacs, us.ae_title, _identifier(which), us.register, lambda: us.here(study_uid, series_uid), limits, shown
-        )
+    try:
+        if pacs.way == "wado":
+            retrieved = web.retrieve(pacs, us.ae_title, which, expected, door, limits, shown)
+        elif pacs.way == "get":
+            with search.asking(pacs, us.ae_title, limits, us.trail) as finder:
+                classes = search.sop_classes(finder, study_uid)
+            retrieved = get.retrieve(pacs, us.ae_title, _identifier(which), classes, door, limits, shown)
+        else:
+            retrieved = move.retrieve(
+                pacs,
+                us.ae_title,
+                _identifier(which),
+                us.register,
+                lambda: us.here(study_uid, series_uid),
+                limits,
+                shown,
+            )
+    finally:
+        transfer.end()
     return _judged(us, pacs, door, retrieved, before, us.here(study_uid, series_uid), expected)
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
+from pynetdicom.dsutils import encode
+
+from ..audit.codes import What
+from ..audit.trail import SILENT, Trail
 from ..errors import Refused
 from ..objects.characters import texts
-from .find import Finder
+from .find import FIND, Finder
 from .pacs import Limits, Pacs
 from .query import SERIES_KEYS, STUDY_KEYS, Answers, Query, Search, SeriesFound, StudyFound, Wish, series_of, study_of
 from .web import WebFinder
@@ -24,10 +31,36 @@ class Asks(Protocol):
         """No more questions."""
 
 
+#: the same question is told of once in so long: some are asked every few seconds
+AGAIN_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class _Audited:
+    """The audit trail is told of every question."""
+
+    finder: Asks
+    pacs: Pacs
+    trail: Trail
+
+    def ask(self, query: Query) -> Answers:
+        target = self.pacs.target
+        asked = encode(query.identifier(), is_implicit_vr=True, is_little_endian=True) or b""
+        key = (self.pacs.name, hashlib.sha256(asked).hexdigest())
+        facts = {"peer": self.pacs.name, "ae": target.ae_title, "address": target.machine}
+        facts |= {"sop_class": FIND, "query": base64.b64encode(asked).decode()}
+        self.trail.note_once(AGAIN_SECONDS, key, What.QUERY, **facts)
+        return self.finder.ask(query)
+
+    def close(self) -> None:
+        self.finder.close()
+
+
 @contextmanager
-def asking(pacs: Pacs, ae_title: str, limits: Limits) -> Iterator[Asks]:
+def asking(pacs: Pacs, ae_title: str, limits: Limits, trail: Trail = SILENT) -> Iterator[Asks]:
     """Something that asks this PACS; nothing is sent before the first question."""
     finder: Asks = WebFinder(pacs, ae_title, limits) if pacs.target.web else Finder(pacs, ae_title, limits)
+    finder = _Audited(finder, pacs, trail)
     try:
         yield finder
     finally:

@@ -86,3 +86,4 @@ def _audit(audit: Commands, node: ArgumentParser) -> None:
         "--head", metavar="HEAD", help="that `audit head` printed: nothing was cut off since then either"
     )
     command(audit, node, "head", "the hash of the newest entry, to be noted elsewhere")
+    command(audit, node, "test", "send a test message to the collector of [audit], and say whether it took it")

@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from ..subcommands import Commands, command
+from .named import named
 
 
 def add(commands: Commands, node: ArgumentParser) -> None:
@@ -27,7 +28,7 @@ def add(commands: Commands, node: ArgumentParser) -> None:
     restored.add_argument("file", type=Path, metavar="FILE")
     restored.add_argument("--check", action="store_true", help="only verify the file, to the last byte")
     erase = _command(commands, node, "erase", "erase a patient: all objects, results, masks and rows")
-    erase.add_argument("patient_id", metavar="PATIENT_ID")
+    erase.add_argument("patient_id", type=named, metavar="PATIENT_ID", help='"-": it is read from standard input')
     erase.add_argument("--issuer", metavar="I", help="of the PatientID, where several have it")
     erase.add_argument("--reason", default="", metavar="TEXT", help="kept in the record: do not name the patient")
     erase.add_argument("--notes", action="store_true", help="first tell the destinations not to use the results")

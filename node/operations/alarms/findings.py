@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from db import alarm_messages, deadlines, deliveries, gauges, pauses, processes, refusals
+from db import alarm_messages, audit_trail, deadlines, deliveries, gauges, pauses, processes, refusals
 from db.database import Row, clock
 from db.job_states import JobKind, JobState, Outcome
 
@@ -33,6 +33,8 @@ CRASHES = 3
 ENOUGH_TIMES = 1.1
 #: in the record, of `planimeter backup`
 BACKUP_EVENT = "backup"
+#: audit messages that were lost are told of for so long
+LOST_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def look(tx: Any, policy: AlarmPolicy, world: World) -> list[Finding]:
         *_quotas(tx, policy),
         *_backup(tx, policy),
         *_messages(tx, policy),
+        *_audit(tx, policy),
     ]
 
 
@@ -252,3 +255,18 @@ def _messages(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:g} min" if seconds < 2 * 3600 else f"{seconds / 3600:g} h"
+
+
+def _audit(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
+    behind = audit_trail.backlog(tx)
+    if behind is None or not policy.audit_seconds:
+        return
+    if behind.waiting and behind.oldest_seconds > policy.audit_seconds:
+        why = f": {behind.reason}" if behind.reason else "; no schedule process sends them"
+        said = f"audit messages have waited for more than {_minutes(policy.audit_seconds)}{why}"
+        yield Finding(Kind.AUDIT_STUCK, "", said, behind.waiting)
+    elif behind.unsendable:
+        said = "audit messages cannot be written, and were set aside; the log says which"
+        yield Finding(Kind.AUDIT_STUCK, "", said, behind.unsendable)
+    if behind.lost_seconds is not None and behind.lost_seconds < LOST_SECONDS:
+        yield Finding(Kind.AUDIT_LOST, "", "audit messages could not be written down", behind.lost)

@@ -23,6 +23,8 @@ class Kind(StrEnum):
     QUOTA = "quota"
     BACKUP_LATE = "backup-late"
     MESSAGES_STUCK = "messages-stuck"
+    AUDIT_STUCK = "audit-stuck"
+    AUDIT_LOST = "audit-lost"
 
 
 @dataclass(frozen=True)
@@ -106,5 +108,15 @@ EXPLAINED: dict[Kind, Explained] = {
         "Messages about alarms do not arrive",
         "Look at [mail] and [[recipient]] of the configuration; `planimeter alarms test` sends one to everybody.",
         "/alarms",
+    ),
+    Kind.AUDIT_STUCK: Explained(
+        "The audit collector takes nothing",
+        "`planimeter audit test` says why. Nothing is lost: messages wait in the database, and all work goes on.",
+        "/audit",
+    ),
+    Kind.AUDIT_LOST: Explained(
+        "Audit messages could not be written down",
+        "Look at the log for what kept the database from writing at that time; the work itself went on.",
+        "/audit",
     ),
 }

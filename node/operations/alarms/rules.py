@@ -104,6 +104,7 @@ class AlarmPolicy:
     unusable: Callable[[], str] = nothing_wrong
     certificate_seconds: float = 30 * DAY_SECONDS
     backup_seconds: float = 0.0
+    audit_seconds: float = 900.0
     database_seconds: float = 30.0
     messages_seconds: float = 900.0
     clear_seconds: float = 120.0

@@ -19,6 +19,7 @@ from ...operations.viewing.desk import Desk
 from ...operations.viewing.picture import picture
 from ...operations.viewing.view import View, of_level
 from ..guard import FRAGMENT
+from ..looks import looked_at
 from ..page import needs, node_of, render
 
 #: of level and width
@@ -80,6 +81,7 @@ def _view(request: Request, input_set_id: int) -> View:
     Raises:
         Refused: `patients-hidden`: the pixels may name the patient, and nobody has asked for names in this session.
     """
+    looked_at(request, request.path_params["study_uid"])
     view = _desk(request).view(input_set_id, request.query_params.get("channel", ""))
     if view.burned_in and not request.state.shows:
         why = "text is burned into these images, which may name the patient; `Show patients` shows them"

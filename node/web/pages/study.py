@@ -18,6 +18,7 @@ from ...operations.one_study import gather
 from ...operations.one_study.chart import chart
 from ...operations.one_study.heading import heading
 from ...operations.one_study.values import StudyView
+from ..looks import looked_at
 from ..page import Form, done, fragment, needs, node_of, render, text, user_of, whole
 
 
@@ -26,6 +27,7 @@ def show(request: Request) -> Response:
     """The page."""
     node = node_of(request)
     study = _study(request)
+    looked_at(request, study.study_uid)
     return render(
         request,
         "study.html",

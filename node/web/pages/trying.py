@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from db.accounts import Role
 
+from ...audit.codes import What
 from ...errors import NodeError, Refused
 from ...operations import trying_out
 from ..page import Form, Navigation, needs, node_of, render, text, user_of
@@ -76,7 +77,9 @@ def end(request: Request, form: Form) -> Response:
     who, outcome, attempts = user_of(request).name, text(form, "outcome"), node.work.attempts
 
     def ended() -> dict[str, Any]:
-        return {"said": trying_out.end(node.database, study_uid, who, outcome, attempts), "go": f"/studies/{study_uid}"}
+        said = trying_out.end(node.database, study_uid, who, outcome, attempts)
+        node.trail.note(What.IMPORTED, study_uid, who=who, address=request.client.host if request.client else "")
+        return {"said": said, "go": f"/studies/{study_uid}"}
 
     return _said(ended)
 

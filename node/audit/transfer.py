@@ -1,0 +1,106 @@
+"""What comes in on one association, or of one retrieval: a message per study, not per instance.
+
+The message is written with the first instance of a study, in its transaction, and left open; so also an association
+that ends with its process has been told of. Its numbers come when the association ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from db import audit_trail
+from db.database import Conflict, DatabaseUnreachable
+
+from .codes import What
+from .trail import SILENT, Trail
+
+logger = logging.getLogger(__name__)
+
+
+def process_name(role: str) -> str:
+    """Of a process that receives: no two of a machine have the same role."""
+    return f"{socket.gethostname()}/{role}"
+
+
+@dataclass
+class Transfer:
+    """One association.
+
+    Attributes:
+        ae, address: of whom it comes from.
+        asked: by us.
+        open_by: the process; None: nothing is written before the end.
+        what: TRANSFER_IN, or IMPORTED with `who` in `more`.
+    """
+
+    trail: Trail
+    ae: str = ""
+    address: str = ""
+    asked: bool = False
+    open_by: str | None = None
+    what: What = What.TRANSFER_IN
+    more: dict[str, Any] = field(default_factory=dict)
+    failed: int = 0
+    _open: dict[str, int] = field(default_factory=dict)
+    _opening: tuple[str, int] | None = None
+    _studies: dict[str, Counter[str]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def opens(self, tx: Any, study_uid: str) -> None:
+        """An instance is written down, in this transaction; `took` says that it was committed."""
+        self._opening = None
+        if self.open_by is None or study_uid in self._studies or self.trail.database is None:
+            return
+        if not audit_trail.is_on(tx):
+            return
+        made = audit_trail.put(tx, self.what, audit_trail.about(tx, study_uid) | self._facts(), self.open_by)
+        if made is not None:
+            self._opening = (study_uid, made)
+
+    def took(self, study_uid: str, sop_class: str) -> None:
+        """An instance is here."""
+        with self._lock:
+            if self._opening is not None:
+                self._open[self._opening[0]] = self._opening[1]
+                self._opening = None
+            self._studies.setdefault(study_uid, Counter())[sop_class] += 1
+
+    def end(self) -> None:
+        """It is over. Called again, it tells of what came since."""
+        with self._lock:
+            studies, self._studies = self._studies, {}
+            began, self._open = self._open, {}
+        for study_uid, classes in studies.items():
+            facts = self._facts() | {"classes": dict(classes), "failed": self.failed}
+            if study_uid in began:
+                self._end(began[study_uid], study_uid, facts)
+            else:
+                self.trail.note(self.what, study_uid, **facts)
+
+    def _end(self, message_id: int, study_uid: str, facts: dict[str, Any]) -> None:
+        database = self.trail.database
+        assert database is not None
+        try:
+            with database.write() as tx:
+                audit_trail.end(tx, message_id, audit_trail.about(tx, study_uid) | facts)
+        except (DatabaseUnreachable, Conflict) as error:
+            # it stays open, and is told of without its numbers when the process starts again
+            logger.warning("an audit message stays open: %s", type(error).__name__)
+
+    def _facts(self) -> dict[str, Any]:
+        return {"ae": self.ae, "address": self.address, "asked": self.asked} | self.more
+
+
+def imported(trail: Trail, who: str, address: str = "") -> Transfer:
+    """Of files that a person brings."""
+    return Transfer(trail, what=What.IMPORTED, more={"who": who, "address": address})
+
+
+def unheard() -> Transfer:
+    """Of which nobody is told."""
+    return Transfer(SILENT)
