@@ -39,6 +39,7 @@ from node.operations.alarms.rules import AlarmPolicy
 from node.operations.status import overview
 from node.receiver import Door, Receiver
 from tests.audit_schema import faults
+from tests.certificates import self_signed
 from tests.conftest import find_program
 from tests.driving import take_in, work_off
 from tests.fake_collector import FakeCollector, parts
@@ -46,7 +47,6 @@ from tests.fake_pacs import FakePacs
 from tests.orthanc import free_port
 from tests.pages import serving
 from tests.running import PLANIMETER, planimeter
-from tests.strange_peers import certificate
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
 
@@ -56,13 +56,15 @@ US = Us("PLANIMETER", "gpu1", Source("PLANIMETER"))
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The collector's certificate and key."""
-    return certificate(tmp_path_factory.mktemp("collector"), "collector")
+    shown = self_signed(tmp_path_factory.mktemp("collector"), "collector")
+    return shown.certificate, shown.key
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The node's certificate and key."""
-    return certificate(tmp_path_factory.mktemp("node"), "node")
+    shown = self_signed(tmp_path_factory.mktemp("node"), "node")
+    return shown.certificate, shown.key
 
 
 def to(server: FakeCollector, **changes: Any) -> Collector:

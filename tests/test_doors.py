@@ -17,8 +17,8 @@ from node.inbound.listener import Port, bound
 from node.inbound.peers import Doorkeeper
 from node.receiver import Receiver
 from tests import wire
+from tests.certificates import self_signed
 from tests.doors import Tried, door, new_uid, trying
-from tests.strange_peers import certificate
 from tests.waiting import wait_until
 
 HANDSHAKE_SECONDS = 2
@@ -26,7 +26,8 @@ HANDSHAKE_SECONDS = 2
 
 def secured(folder: Path) -> Any:
     """What puts TLS on a connection, as a node does; and what a caller has to trust."""
-    cert, key = certificate(folder, "node")
+    shown = self_signed(folder, "node")
+    cert, key = shown.certificate, shown.key
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
 

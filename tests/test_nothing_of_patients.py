@@ -24,6 +24,7 @@ from pydicom.dataset import Dataset
 
 from node.errors import NodeError
 from node.operations import send
+from tests.certificates import self_signed
 from tests.fake_collector import FakeCollector
 from tests.fake_hook import FakeHook
 from tests.fake_mail import FakeMail
@@ -31,7 +32,6 @@ from tests.fake_pacs import FakePacs
 from tests.orthanc import Orthanc, free_port
 from tests.pages import PASSWORD, Client
 from tests.running import PLANIMETER, RunningNode
-from tests.strange_peers import certificate
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
 
@@ -103,7 +103,8 @@ def test_nothing_outside_names_a_patient(
     processes, scratch = Processes(), Path(tempfile.mkdtemp(prefix="pl-"))  # sockets in it have short names
     for name in ("good", "bad", "there"):
         (tmp_path / name).mkdir()
-    cert, key = certificate(tmp_path, "collector")
+    shown = self_signed(tmp_path, "collector")
+    cert, key = shown.certificate, shown.key
     with FakeHook() as hook, FakeMail() as mail, FakeCollector((cert, key)) as collector, processes.watched():
         config = tmp_path / "node.toml"
         config.write_text(configuration(pacs, orthanc, hook, mail, collector, cert))
