@@ -37,6 +37,7 @@ from node.operations.alarms.findings import World, look
 from node.operations.alarms.kinds import Kind
 from node.operations.alarms.rules import AlarmPolicy
 from node.operations.status import overview
+from node.outbound.target import Target
 from node.receiver import Door, Receiver
 from tests.audit_schema import faults
 from tests.certificates import self_signed
@@ -471,7 +472,7 @@ def test_an_association_is_one_message_per_study(receiver: int, node: Node, tmp_
     (tmp_path / "sent").mkdir()
     as_files([*first, *second], tmp_path / "sent")
     for _ in range(2):
-        send.send(tmp_path / "sent", "PLANIMETER", "127.0.0.1", receiver, "CT_1")
+        send.send(tmp_path / "sent", Target("node", "PLANIMETER", "127.0.0.1", receiver), "CT_1")
     found = wait_until("all are told of", lambda: [*told(node)] if len(told(node)) == 4 else [])
     facts = {one["study_uid"]: one for _, one in found}
     assert {what for what, _ in found} == {What.TRANSFER_IN}

@@ -24,6 +24,7 @@ from pydicom.dataset import Dataset
 
 from node.errors import NodeError
 from node.operations import send
+from node.outbound.target import Target
 from tests.certificates import self_signed
 from tests.fake_collector import FakeCollector
 from tests.fake_hook import FakeHook
@@ -215,7 +216,7 @@ def everything(
     as_files(good, tmp_path / "good")
     pacs.comment = "no room for OKAPI^TAPIR (PLNT-8815)"  # a PACS may say anything
     pacs.statuses = [0xA700, 0xC000]
-    send.send(tmp_path / "good", "PLANIMETER", "127.0.0.1", node.port, "SCANNER")
+    send.send(tmp_path / "good", Target("node", "PLANIMETER", "127.0.0.1", node.port), "SCANNER")
     bad_ones(tmp_path / "bad", node.port)
     wait_until("results were sent", lambda: pacs.objects, 120)
     for ds in there:
@@ -252,12 +253,12 @@ def bad_ones(folder: Path, port: int) -> None:
     images[1].StudyInstanceUID = "not a uid PLNT-8815"
     files = as_files(images, folder)
     whole = files[2].read_bytes()
-    send.send(folder, "PLANIMETER", "127.0.0.1", port, "SCANNER")
+    send.send(folder, Target("node", "PLANIMETER", "127.0.0.1", port), "SCANNER")
     files[2].write_bytes(whole[:-700])
-    send.send(folder, "PLANIMETER", "127.0.0.1", port, "SCANNER")
+    send.send(folder, Target("node", "PLANIMETER", "127.0.0.1", port), "SCANNER")
     for who in ("STRANGER", "OTHER"):
         with pytest.raises(NodeError) as turned_away:
-            send.send(folder, "PLANIMETER", "127.0.0.1", port, who)
+            send.send(folder, Target("node", "PLANIMETER", "127.0.0.1", port), who)
         assert found(turned_away.value.sentence) == []
 
 
