@@ -13,6 +13,8 @@ import sys
 import threading
 from dataclasses import dataclass, field
 
+from models.confine.environment import cleaned
+
 from .errors import Failed
 
 #: for loading the libraries, from a slow disk on a busy machine
@@ -132,6 +134,7 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                env=cleaned(os.environ),  # what is forked has it all in its memory
                 start_new_session=True,
             )
 

@@ -20,6 +20,8 @@ from typing import Any
 from models import membership
 from models.augmentation import Augmentation
 from models.card import Bundle, Card
+from models.confine.environment import cleaned
+from models.confine.rights import Demand
 
 from ..errors import Failed, Refused, Unavailable
 from .sides import exchanged
@@ -29,6 +31,8 @@ DONE, IMPOSSIBLE, NOT_FINITE, MADE_WAY = 0, 3, 4, 75
 #: a step is done and saved within this; then the process is killed, and its last checkpoint holds
 LEAVE_SECONDS = 45.0
 LOOK_SECONDS = 0.5
+#: what a training needs to tell MLflow, where the site has one
+TRACKED = ("MLFLOW_*",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +99,20 @@ def must_be_trainable(card: Card) -> None:
         )
 
 
-def train(folder: Path, make_way: Callable[[], str], limit_seconds: float, processes: int = 1) -> dict[str, Any]:
+def train(
+    folder: Path,
+    make_way: Callable[[], str],
+    limit_seconds: float,
+    processes: int = 1,
+    confine: Demand = Demand.BEST,
+) -> dict[str, Any]:
     """Start the process on a run's folder, or start it again where it left off, and wait for its end.
 
     Args:
         make_way: asked about twice a second; what it answers is why the process has to leave the device, or "".
         limit_seconds: on the wall clock, of this attempt.
         processes: more than one: torchrun starts so many, one per GPU, and they train together.
+        confine: what is wanted of the kernel, so that the bundle can do no harm.
 
     Returns:
         What it said at its end (done.json).
@@ -114,11 +125,12 @@ def train(folder: Path, make_way: Callable[[], str], limit_seconds: float, proce
     with (folder / "log.txt").open("ab") as log:
         lifeline, held = os.pipe()  # the process ends when its end of the pipe is closed: when this worker dies
         process = subprocess.Popen(
-            [*_program(processes), str(folder), "--lifeline", str(lifeline)],
+            [*_program(processes), str(folder), "--lifeline", str(lifeline), "--confine", confine],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
             pass_fds=(lifeline,),
+            env=cleaned(os.environ, TRACKED),
             start_new_session=True,
         )
         os.close(lifeline)
