@@ -61,7 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--instead", action="store_true", help="this is not the device that was wanted: too little memory"
     )
-    parser.add_argument("--confine", type=Demand, choices=Demand, help="what is wanted of the kernel; else nothing is done")
+    parser.add_argument(
+        "--confine", type=Demand, choices=Demand, help="what is wanted of the kernel; else nothing is done"
+    )
     parser.add_argument("--lifeline", type=int, help="a pipe; the host ends when its other end is closed")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
@@ -102,6 +104,7 @@ def _load(bundle: card.Bundle, device: str, known: Path | None) -> Network:
 
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        host_rights.tell_of_unused_gpu(device)
     return Network(bundle, device, known)
 
 

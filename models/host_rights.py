@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from pathlib import Path
 
 from . import memory
+from .confine import locks
 from .confine.environment import live_in
 from .confine.process import confine
 from .confine.rights import Demand, Rights
+
+NVIDIA = Path("/dev/nvidiactl")
 
 
 def bound(address: Path) -> socket.socket:
@@ -39,6 +43,7 @@ def keep(bundle: Path, own: Path, known: Path | None, device: str, demand: Deman
         Unconfined: the kernel cannot do what is required.
     """
     live_in(own.absolute())
+    locks.of_threads()
     write = [own]
     if known is not None:
         known.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,3 +51,12 @@ def keep(bundle: Path, own: Path, known: Path | None, device: str, demand: Deman
     total, _ = memory.of_machine()
     data_bytes = total if device == "cpu" else 0  # what a driver maps for a GPU is not memory of the machine
     confine(Rights(read=(bundle,), write=tuple(write), data_bytes=data_bytes), demand)
+
+
+def tell_of_unused_gpu(device: str) -> None:
+    """A GPU that is there and cannot be used from within would otherwise be seen by nothing but slowness."""
+    if device == "cpu" and NVIDIA.exists():
+        sys.stderr.write(
+            "model host: there is an NVIDIA device here that PyTorch cannot use; it runs on the CPU. Where `planimeter "
+            'check` finds the GPU, its driver needs what confinement takes away: try `confine = "off"` in [work]\n'
+        )

@@ -79,9 +79,12 @@ class SharedArray:
 
 
 def send(
-    connection: socket.socket, message: dict[str, Any], arrays: tuple[SharedArray, ...] = (), files: tuple[int, ...] = ()
+    connection: socket.socket,
+    message: dict[str, Any],
+    arrays: tuple[SharedArray, ...] = (),
+    files: tuple[int, ...] = (),
 ) -> None:
-    """Send a message, the arrays that go with it, and descriptors of open files, which the other side gets as `files`."""
+    """Send a message, the arrays that go with it, and open files, which the other side gets as `files`."""
     header = message | {"arrays": [{"shape": list(one.array.shape), "dtype": one.array.dtype.str} for one in arrays]}
     header |= {"files": len(files)} if files else {}
     line = json.dumps(header).encode() + b"\n"

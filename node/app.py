@@ -21,6 +21,7 @@ from db import identity, schema
 from db.database import Database, open_database, sqlite_url
 from db.job_states import Backoff
 from models.card import SHIPPED
+from models.confine.rights import Demand
 
 from . import __version__
 from .configured import alarms_of, readers_of, retention_of, watching_of
@@ -122,6 +123,8 @@ class Node:
     quiet_seconds: float
     device: str
     """where networks run and are trained: "auto", "cpu", "cuda", ..."""
+    confine: Demand
+    """what is wanted of the kernel, so that networks and decoders can do no harm"""
     decoders: Decoders
     random: Random
     hosts: Path | None
@@ -210,7 +213,8 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         readers=readers_of(settings),
         quiet_seconds=settings.receive.quiet_seconds,
         device=work.device,
-        decoders=Decoders(work.decode_processes),
+        confine=Demand(work.confine),
+        decoders=Decoders(work.decode_processes, Demand(work.confine)),
         random=Random(),  # noqa: S311 - jitter, not secrets
         hosts=hosts,
         expected=live.expected,

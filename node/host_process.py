@@ -127,7 +127,9 @@ class HostProcess:
                         "network-unusable", "the bundle is not what its card says; see the log, `planimeter check`"
                     )
                 if status == EXIT_UNCONFINED:
-                    raise Failed("not-confined", "the network cannot be confined as `work.confine` requires; see the log")
+                    raise Failed(
+                        "not-confined", "the network cannot be confined as `work.confine` requires; see the log"
+                    )
                 if status == EXIT_FULL:
                     raise Failed(OUT_OF_MEMORY, "there is too little memory to load the network")
                 raise Failed("host-not-started", f"the model host ended with exit status {status} while it started")

@@ -17,6 +17,7 @@ from .admission import Limits
 from .app import Node, open_node
 from .beating import Beating
 from .child import Child
+from .operations import confinement
 from .receiver import Door, Receiver
 from .supervisor import Supervisor
 from .worker import Worker
@@ -121,7 +122,11 @@ def supervise(settings: Settings, node: Node, roles: dict[str, list[str]], say: 
         say: called once with what each process said of itself when it was ready.
 
     Raises:
+        Refused: `not-confined`.
         NotStarted: one of them could not be started.
     """
+    confinement.require(node.confine)
+    if said := confinement.sentence(node.confine):
+        logger.warning("%s", said)
     limits = Limits(int(settings.hosts.memory_gb * 1e9), settings.hosts.warm)
     Supervisor(node, roles, settings.work.device, limits, settings.hosts.at_start).run(say)

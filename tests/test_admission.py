@@ -170,9 +170,7 @@ def test_the_idle_one_makes_room_and_the_one_at_work_is_waited_for(tmp_path: Pat
     assert (answers[0].labels == 1).all()
     wait_until("the second has gone", lambda: pid(hosts, second) is None)
     assert (run(hosts, first).labels == 1).all()
-    kept = {
-        file.parent: json.loads(file.read_text()) for file in (tmp_path / "home" / warm.FOLDER).glob(f"*/{KNOWN}")
-    }
+    kept = {file.parent: json.loads(file.read_text()) for file in (tmp_path / "home" / warm.FOLDER).glob(f"*/{KNOWN}")}
     assert len(kept) == 2, "the peak of each"
     wait_until("it is told", lambda: any(one["memory_mb"] > 50 for one in warm.read(tmp_path / "home")))
     hosts.stop()

@@ -25,9 +25,7 @@ def cleaned(environment: Mapping[str, str], also: tuple[str, ...] = ()) -> dict[
         also: further names, as patterns.
     """
     kept = (*KEPT, *also)
-    return {
-        name: value for name, value in environment.items() if any(fnmatch.fnmatchcase(name, one) for one in kept)
-    }
+    return {name: value for name, value in environment.items() if any(fnmatch.fnmatchcase(name, one) for one in kept)}
 
 
 def live_in(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Which files a process may open: Landlock, which a process without privileges lays on itself.
 
-See the kernel's Documentation/userspace-api/landlock.rst. What is open already stays usable; what is forked inherits it.
+See the kernel's Documentation/userspace-api/landlock.rst. What is open already stays usable.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which system calls a process may make: a filter of seccomp, put together as the kernel's old packet filters are.
 
-See the kernel's Documentation/userspace-api/seccomp_filter.rst. What is forbidden answers EPERM, as for anybody who lacks
-a privilege: libraries know that, and Python raises PermissionError.
+See the kernel's Documentation/userspace-api/seccomp_filter.rst. What is forbidden answers EPERM, as
+for anybody who lacks a privilege: libraries know that, and Python raises PermissionError.
 """
 
 from __future__ import annotations

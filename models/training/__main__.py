@@ -33,17 +33,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import card
+from ..confine import locks
 from ..confine.environment import live_in
 from ..confine.process import Unconfined, confine
 from ..confine.rights import Demand, Rights
-from .run import DONE, Diverged, Run, Stopped, Untrainable, read
+from .run import DONE, SCRATCH, Diverged, Run, Stopped, Untrainable, read
 
 EXIT_UNTRAINABLE = 3
 EXIT_DIVERGED = 4
 EXIT_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 EXIT_UNCONFINED = 7
-#: of the run's folder: where libraries put what they need for a while
-SCRATCH = "scratch"
+#: where the processes of NCCL meet
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no file of ours
 
 
 class _Leave:
@@ -71,7 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="the run")
     parser.add_argument("--lifeline", type=int, help="a pipe; training leaves when its other end is closed")
-    parser.add_argument("--confine", type=Demand, choices=Demand, help="what is wanted of the kernel; else nothing is done")
+    parser.add_argument(
+        "--confine", type=Demand, choices=Demand, help="what is wanted of the kernel; else nothing is done"
+    )
     options = parser.parse_args(arguments)
     # what libraries think of a bundle's configuration is for whoever makes bundles
     logging.disable(logging.CRITICAL)
@@ -95,15 +98,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _confine(folder: Path, run: Run, demand: Demand) -> None:
     """Take every right away that this training does not need.
 
-    Several processes meet over the network, and MLflow is told over it: then it stays.
+    Several processes meet over the network and in shared memory, and MLflow is told over the network: then these stay.
 
     Raises:
         Unconfined: the kernel cannot do what is required.
     """
     live_in(folder / SCRATCH)
     given = (run.bundle, *([run.start] if run.start else ()), *run.train, *run.validation)
-    sockets = int(os.environ.get("WORLD_SIZE", "1")) > 1 or bool(os.environ.get("MLFLOW_TRACKING_URI"))
-    confine(Rights(read=given, write=(folder,), sockets=sockets, descriptors=4096), demand)
+    write, together = [folder], int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if together:
+        write.append(SHARED_MEMORY)
+    else:
+        locks.of_threads()
+    sockets = together or bool(os.environ.get("MLFLOW_TRACKING_URI"))
+    confine(Rights(read=given, write=tuple(write), sockets=sockets, descriptors=4096), demand)
 
 
 def _train(run: Run, folder: Path, leave: _Leave) -> None:

@@ -53,7 +53,7 @@ def print_metrics(options: argparse.Namespace) -> int:
     from ..operations import metrics
 
     node = node_of(options)
-    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm.read(node.archive.home))
+    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm.read(node.archive.home), node.confine)
     sys.stdout.write(metrics.exposition(seen).decode())
     return 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +23,13 @@ from models.augmentation import Augmentation
 from models.card import Bundle, Card
 from models.confine.environment import cleaned
 from models.confine.rights import Demand
+from models.training.run import SCRATCH
 
 from ..errors import Failed, Refused, Unavailable
 from .sides import exchanged
 
 #: how the process says how it ended
-DONE, IMPOSSIBLE, NOT_FINITE, MADE_WAY = 0, 3, 4, 75
+DONE, IMPOSSIBLE, NOT_FINITE, UNCONFINED, MADE_WAY = 0, 3, 4, 7, 75
 #: a step is done and saved within this; then the process is killed, and its last checkpoint holds
 LEAVE_SECONDS = 45.0
 LOOK_SECONDS = 0.5
@@ -120,7 +122,7 @@ def train(
     Raises:
         Unavailable: `made-way`: it left, or another process trains this run.
         Refused: `training-impossible`: the bundle or the data cannot be trained.
-        Failed: `training-failed`: it died, hung, or its loss is no number.
+        Failed: `training-failed`: it died, hung, or its loss is no number; `not-confined`.
     """
     with (folder / "log.txt").open("ab") as log:
         lifeline, held = os.pipe()  # the process ends when its end of the pipe is closed: when this worker dies
@@ -139,6 +141,7 @@ def train(
         finally:
             _end(process)
             os.close(held)
+            shutil.rmtree(folder / SCRATCH, ignore_errors=True)
     return _outcome(folder, process.returncode, why)
 
 
@@ -182,6 +185,8 @@ def _outcome(folder: Path, code: int, why: str) -> dict[str, Any]:
     said = _last_line(folder / "log.txt")
     if why or code in (DONE, MADE_WAY):  # under torchrun, leaving is 0 too
         raise Unavailable("made-way", why or "the training was asked to stop, and goes on later")
+    if code == UNCONFINED:
+        raise Failed("not-confined", "the training cannot be confined as `work.confine` requires; see its log")
     if code == IMPOSSIBLE:
         raise Refused("training-impossible", said or "the bundle cannot be trained")
     raise Failed("training-failed", f"the training ended with {code}: {said}")

@@ -18,11 +18,14 @@ from db import config_versions, schema
 from db.database import Database, DatabaseError, open_database, why_journal
 from models import card, chain, membership
 from models.card import CardError
+from models.confine.process import STILL
+from models.confine.rights import Demand
 
 from ..errors import NodeError
 from ..inbound import syntaxes
 from ..outbound import scu, stow
 from ..outbound.target import Target
+from . import confinement
 
 ECHO_SECONDS = 10.0
 CODECS = {
@@ -47,6 +50,7 @@ def check(
     home: Path,
     database_url: str,
     device: str,
+    confine: Demand,
     reserve_gb: float,
     listen: str,
     senders: Sequence[str],
@@ -71,6 +75,7 @@ def check(
         lambda: _networks(home, routes, targets),
         lambda: _device(device),
         _decoders,
+        lambda: confined(confine),
         lambda: _answering("destination", targets, ae_title),
         lambda: _answering("PACS to ask", pacs, ae_title),
     ]
@@ -180,6 +185,18 @@ def _decoders() -> Iterator[Finding]:
     lacking = [name for name, module in CODECS.items() if find_spec(module) is None]
     said = f"{len(syntaxes.ACCEPTED)} transfer syntaxes are taken"
     yield Finding("decoders", not lacking, f"no decoder for {', '.join(lacking)}" if lacking else said)
+
+
+def confined(demand: Demand) -> Iterator[Finding]:
+    """Whether networks and decoders are confined on this machine."""
+    lacking = confinement.lacking(demand)
+    if not lacking:
+        yield Finding(
+            "confinement", True, "networks, trainings and decoders: no network, no program, no file but their own"
+        )
+    for part, why in lacking.items():
+        wrong = demand is Demand.REQUIRE
+        yield Finding("confinement", False if wrong else None, f"networks and decoders can {STILL[part]}: {why}")
 
 
 def _answering(what: str, targets: Sequence[Target], ae_title: str) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ def numbers(request: Request) -> Response:
         if node.readers.token_file is not None:
             return Response("A token is needed.\n", 401, {"www-authenticate": "Bearer"}, media_type="text/plain")
         raise HTTPException(404)
-    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm.read(node.archive.home))
+    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm.read(node.archive.home), node.confine)
     return Response(metrics.exposition(seen), media_type=metrics.CONTENT_TYPE)
 
 
