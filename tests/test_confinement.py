@@ -264,6 +264,42 @@ def test_a_training_reaches_no_more_than_its_cases_and_its_run(surroundings: Sur
     surroundings.assert_untouched()
 
 
+@CONFINED
+@pytest.mark.slow
+def test_a_training_of_two_processes_keeps_the_network_and_nothing_else(tmp_path: Path) -> None:
+    cases = [tiny.case(tmp_path, number) for number in range(4)]
+    run = tiny.run(tmp_path / "run", tiny.make(tmp_path / "balls"), cases[:2], cases[2:], max_epochs=2)
+    assert trainer.train(run, lambda: "", 600, 2, Demand.REQUIRE)["processes"] == 2
+
+
+POOLS = """
+import multiprocessing, pathlib, sys
+from multiprocessing.pool import ThreadPool
+from models.confine import locks
+from models.confine.process import confine
+from models.confine.rights import Demand, Rights
+locks.of_threads()
+confine(Rights(), Demand.BEST)
+with ThreadPool(3) as pool:
+    assert pool.map(lambda n: n * n, range(100)) == [n * n for n in range(100)]
+again = multiprocessing.RLock()
+with again, again:
+    assert ThreadPool(1).apply(again.acquire, (False,)) is False
+assert ThreadPool(1).apply(again.acquire, (True, 5)) is True
+once = multiprocessing.Lock()
+assert once.acquire() and not once.acquire(timeout=0.01)
+once.release()
+try: once.release()
+except ValueError: print("done")
+"""
+
+
+def test_pools_of_threads_work_without_shared_memory() -> None:
+    """MONAI's CacheDataset has one, and its locks would be files in /dev/shm."""
+    done = subprocess.run([sys.executable, "-P", "-c", POOLS], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
 # ------------------------------------------------------------------ codecs
 
 CODEC = """

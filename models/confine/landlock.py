@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .kernel import LANDLOCK_ADD_RULE, LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF, call
-from .rights import PROC, PROC_WRITTEN, Rights, devices, programs
+from .rights import NAMES, PROC, PROC_WRITTEN, Rights, devices, programs
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << n for n in range(6))
 MAKE_DIR, MAKE_REG, REFER, TRUNCATE, IOCTL_DEV = 1 << 7, 1 << 8, 1 << 13, 1 << 14, 1 << 15
@@ -54,6 +54,7 @@ def restrict(rights: Rights, version: int) -> None:
     ruleset = call(LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
     try:
         _allow(ruleset, (*programs(), *rights.read), READ & handled)
+        _allow(ruleset, (Path(one) for one in NAMES if rights.sockets), READ & handled)
         _allow(ruleset, rights.write, WRITE & handled)
         _allow(ruleset, devices(), USE & handled)
         _allow(ruleset, (Path(one) for one in PROC), READ & handled, keep=True)

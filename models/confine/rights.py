@@ -48,6 +48,16 @@ SYSTEM = (
     *("/usr", "/lib", "/lib64", "/sys", "/opt/rocm", "/opt/nvidia", "/etc/ld.so.cache", "/etc/ld.so.conf"),
     *("/etc/ld.so.conf.d", "/etc/localtime", "/etc/nvidia", "/etc/OpenCL", "/etc/vulkan", "/etc/glvnd"),
 )
+#: how names of machines are looked up, for whoever may open sockets
+NAMES = (
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/ssl",
+)
 #: read anew at any time, so they are kept in sight: the kernel may forget which entry was meant
 PROC = (
     *("/proc/self", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/version", "/proc/filesystems"),
