@@ -709,6 +709,7 @@ BROKEN: dict[str, tuple[str, Callable[[], list[bytes]]]] = {
         lambda: [spoiled(rle(ramp("u1")), 4, struct.pack("<L", 0x0FFFFFFF))],
     ),
     "RLE with segments in its header": (RLELossless, lambda: [spoiled(rle(ramp("u1")), 4, struct.pack("<L", 3))]),
+    "RLE that decodes to more than the frame": (RLELossless, lambda: [rle(np.tile(ramp("u1"), (2, 2)))]),
     "RLE with too many segments": (RLELossless, lambda: [spoiled(rle(ramp("u1")), 0, struct.pack("<L", 0xFFFFFFFF))]),
     "two frames": (JPEGLSLossless, lambda: [jpeg_ls(ramp("u1")), jpeg_ls(ramp("u1"))]),
     "two frames of RLE": (RLELossless, lambda: [rle(ramp("u1")), rle(ramp("u1"))]),

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
+from rle.rle import decode_segment
 
 from models.confine.process import Unconfined, confine
 from models.confine.rights import Demand, Rights
@@ -184,12 +185,28 @@ def by_frame(descriptor: int, items: list[Fragment], frames: int, syntax: str) -
     return begun
 
 
+def _no_longer_than(codestream: bytes, segments: int, values: int, spare: int) -> None:
+    """Each segment of RLE is one byte of each value (PS3.5 G.2); what is too long is of another image.
+
+    Args:
+        spare: so many more are what an encoder has padded.
+
+    Raises:
+        ValueError: a segment has more.
+    """
+    begins = struct.unpack_from(f"<{segments}L", codestream, 4)
+    for begin, end in zip(begins, (*begins[1:], len(codestream)), strict=True):
+        if (there := len(decode_segment(codestream[begin:end]))) > values + spare:
+            raise ValueError(f"a segment of RLE has {there} values, the header says {values}")
+
+
 def _frame(codestream: bytes, stored: pixels.Stored) -> NDArray[np.integer]:
     header, syntax = stored.header, stored.header.file_meta.TransferSyntaxUID
     if syntax == uid.RLELossless:
         segments = int.from_bytes(codestream[:4], "little")
         if segments != header.SamplesPerPixel * header.BitsAllocated // 8:  # PS3.5 G.2
             raise ValueError(f"a frame has {segments} segments of RLE")
+        _no_longer_than(codestream, segments, header.Rows * header.Columns, header.Columns)
     else:
         said = jpeg.declared(codestream)
         if (said.rows, said.columns, said.samples) != (header.Rows, header.Columns, header.SamplesPerPixel):
