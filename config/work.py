@@ -1,8 +1,8 @@
-"""The settings of the workers and of the model hosts."""
+"""[work] and [hosts]: the workers, and the processes that run networks and decode images for them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -21,6 +21,7 @@ class WorkSection(Section):
     lease_seconds: Annotated[float, Field(gt=0)] = 10
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 3
     decode_processes: Annotated[int, Field(ge=0, le=64)] = 0
+    confine: Literal["best", "require", "off"] = "best"
     night: Hours = ""
 
     @model_validator(mode="after")

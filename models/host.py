@@ -5,6 +5,9 @@
 It listens once the network is loaded, and serves one request at a time. When the GPU is in an unusable state it ends,
 and whoever started it starts another. It tells at any time what it holds of its device's memory, and ends when it is
 asked to and idle.
+
+A bundle is a program. Before the first line of one is read, the process takes every right from itself that no network
+needs (`models.confine`): what it may open are the bundle, the libraries, and a folder of its own that goes with it.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import card, experience, memory
+from . import card, experience, host_rights, memory
 from .causes import first_cause, is_full
+from .confine.process import Unconfined
+from .confine.rights import Demand
 from .finding_rules import Result
 from .rungs import Rung
 from .wire import Disconnected, Receiver, SharedArray, send
@@ -38,6 +43,7 @@ EXIT_UNUSABLE_BUNDLE = 3
 EXIT_DEVICE_LOST = 4
 EXIT_HUNG = 5
 EXIT_FULL = 6
+EXIT_UNCONFINED = 7
 #: for a request that says nothing else
 LONGEST_SECONDS = 3600.0
 #: whoever waits hears no more often how far the network is
@@ -55,10 +61,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--instead", action="store_true", help="this is not the device that was wanted: too little memory"
     )
+    parser.add_argument(
+        "--confine", type=Demand, choices=Demand, help="what is wanted of the kernel; else nothing is done"
+    )
     parser.add_argument("--lifeline", type=int, help="a pipe; the host ends when its other end is closed")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
     warnings.simplefilter("ignore")  # what libraries think of a bundle's configuration is for whoever makes bundles
+    listener = host_rights.bound(options.socket)  # no socket can be had later
+    if options.confine is not None:
+        try:
+            host_rights.keep(
+                options.folder, host_rights.scratch(options.socket), options.known, options.device, options.confine
+            )
+        except Unconfined as error:
+            sys.stderr.write(f"model host: {error}\n")
+            return EXIT_UNCONFINED
     if options.lifeline is not None:
         threading.Thread(target=_end_with, args=(options.lifeline,), daemon=True).start()
     try:
@@ -75,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         sys.stderr.write(f"model host: {error}\n")
         return EXIT_FULL
-    Desk(network, options.known, options.most_bytes, options.instead).serve(options.socket)
+    Desk(network, options.known, options.most_bytes, options.instead).serve(listener)
     return 0
 
 
@@ -86,6 +104,7 @@ def _load(bundle: card.Bundle, device: str, known: Path | None) -> Network:
 
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        host_rights.tell_of_unused_gpu(device)
     return Network(bundle, device, known)
 
 
@@ -112,13 +131,9 @@ class Desk:
     _free_since: float = field(default_factory=time.monotonic)
     _closing: threading.Event = field(default_factory=threading.Event)
 
-    def serve(self, address: Path) -> None:
+    def serve(self, listener: socket.socket) -> None:
         """Listen and answer, until the process is ended."""
-        with contextlib.suppress(FileNotFoundError):
-            address.unlink()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(address))
-            address.chmod(0o600)
+        with listener:
             listener.listen(64)
             while True:
                 connection, _ = listener.accept()

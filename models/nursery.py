@@ -151,6 +151,7 @@ def _host(words: list[str], lifeline: int) -> int:
     from . import host
 
     if torch.cuda._is_in_bad_fork():
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a thread that runs before a host is confined would not be
         os.set_inheritable(lifeline, True)  # somebody's import has touched the GPU: a fresh process can use it
         os.execv(sys.executable, [sys.executable, "-P", "-m", "models.host", *words])  # noqa: S606 - there is no shell
     setproctitle(f"planimeter model host: {Path(words[0]).name}")

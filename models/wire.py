@@ -1,11 +1,13 @@
 """How a worker and a model host speak: JSON lines over a Unix socket, arrays as sealed memory, by descriptor.
 
 Never pickle, never a file that others can open. The arrays lie in memfd, or, where the system has none, in an unlinked
-file of the home folder.
+file of the home folder. Memory that comes from another process is sealed against shrinking: a process that maps what
+another one cuts off is ended by the kernel.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
@@ -18,6 +20,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 MAX_HEADER = 1 << 20
+#: nobody who has the descriptor can make the memory smaller or larger, or take these seals off
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL if hasattr(fcntl, "F_SEAL_SHRINK") else 0
 
 
 class Disconnected(Exception):
@@ -40,11 +44,24 @@ class SharedArray:
         """A new array of zeros."""
         size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
         if hasattr(os, "memfd_create"):
-            descriptor = os.memfd_create("planimeter", os.MFD_CLOEXEC)
+            descriptor = os.memfd_create("planimeter", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            os.ftruncate(descriptor, size)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
         else:
             descriptor, name = tempfile.mkstemp(dir=spare_folder)
             Path(name).unlink()
-        os.ftruncate(descriptor, size)
+            os.ftruncate(descriptor, size)
+        return cls(descriptor, shape, dtype)
+
+    @classmethod
+    def received(cls, descriptor: int, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
+        """What another process has sent.
+
+        Raises:
+            ValueError: it is not as large as is said, or could be made smaller while it is read.
+        """
+        if hasattr(os, "memfd_create") and fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & SEALS != SEALS:
+            raise ValueError("the memory is not sealed")
         return cls(descriptor, shape, dtype)
 
     @classmethod
@@ -61,14 +78,20 @@ class SharedArray:
             self.descriptor = -1
 
 
-def send(connection: socket.socket, message: dict[str, Any], arrays: tuple[SharedArray, ...] = ()) -> None:
-    """Send a message and the arrays that go with it."""
+def send(
+    connection: socket.socket,
+    message: dict[str, Any],
+    arrays: tuple[SharedArray, ...] = (),
+    files: tuple[int, ...] = (),
+) -> None:
+    """Send a message, the arrays that go with it, and open files, which the other side gets as `files`."""
     header = message | {"arrays": [{"shape": list(one.array.shape), "dtype": one.array.dtype.str} for one in arrays]}
+    header |= {"files": len(files)} if files else {}
     line = json.dumps(header).encode() + b"\n"
     if len(line) > MAX_HEADER:
         raise ValueError("the message is too long")
     try:
-        sent = socket.send_fds(connection, [line], [one.descriptor for one in arrays])
+        sent = socket.send_fds(connection, [line], [*(one.descriptor for one in arrays), *files])
         if sent < len(line):
             connection.sendall(line[sent:])
     except OSError as error:
@@ -76,15 +99,19 @@ def send(connection: socket.socket, message: dict[str, Any], arrays: tuple[Share
 
 
 class Receiver:
-    """The receiving end of a connection."""
+    """The receiving end of a connection.
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
+    Args:
+        takes_files: whether descriptors of open files are taken; else a message with any is none.
+    """
+
+    def __init__(self, connection: socket.socket, *, takes_files: bool = False) -> None:
+        self._connection, self._takes_files = connection, takes_files
         self._buffer = b""
         self._descriptors: list[int] = []
 
     def receive(self) -> tuple[dict[str, Any], list[SharedArray]]:
-        """The next message.
+        """The next message; its `files` are the numbers of descriptors that belong to whoever receives it.
 
         Raises:
             Disconnected: the other side closed, or sent something else.
@@ -107,9 +134,11 @@ class Receiver:
             specs = message.pop("arrays")
             taken, self._descriptors = self._descriptors[: len(specs)], self._descriptors[len(specs) :]
             arrays = [
-                SharedArray(descriptor, tuple(spec["shape"]), spec["dtype"])
+                SharedArray.received(descriptor, tuple(spec["shape"]), spec["dtype"])
                 for descriptor, spec in zip(taken, specs, strict=True)
             ]
-        except (ValueError, KeyError, TypeError) as error:
+            if count := int(message.pop("files", 0)) if self._takes_files else 0:
+                message["files"], self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise Disconnected(f"not a message: {error}") from None
         return message, arrays

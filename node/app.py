@@ -21,6 +21,7 @@ from db import audit_trail, identity, schema
 from db.database import Database, open_database, sqlite_url
 from db.job_states import Backoff
 from models.card import SHIPPED
+from models.confine.rights import Demand
 
 from . import __version__
 from .audit.codes import What
@@ -131,6 +132,8 @@ class Node:
     quiet_seconds: float
     device: str
     """where networks run and are trained: "auto", "cpu", "cuda", ..."""
+    confine: Demand
+    """what is wanted of the kernel, so that networks and decoders can do no harm"""
     decoders: Decoders
     random: Random
     hosts: Path | None
@@ -219,7 +222,8 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
         audited_as=audited_as(settings),
         quiet_seconds=live.settings.receive.quiet_seconds,
         device=work.device,
-        decoders=Decoders(work.decode_processes),
+        confine=Demand(work.confine),
+        decoders=Decoders(work.decode_processes, Demand(work.confine)),
         random=Random(),  # noqa: S311 - jitter, not secrets
         hosts=hosts,
         expected=live.expected,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from models import card, client
-from models.host import EXIT_FULL, EXIT_UNUSABLE_BUNDLE
+from models.confine.rights import Demand
+from models.host import EXIT_FULL, EXIT_UNCONFINED, EXIT_UNUSABLE_BUNDLE
+from models.host_rights import scratch
 
 from .admission import Tenant
 from .errors import Failed
@@ -37,6 +40,7 @@ class Order:
         most_bytes: what it may hold on the CPU; 0: what is free.
         needs: bytes that it is expected to hold at its peak.
         instead: whether it runs on the CPU because the network does not fit on the device.
+        confine: what is wanted of the kernel, so that the bundle can do no harm.
     """
 
     folder: Path
@@ -47,11 +51,12 @@ class Order:
     most_bytes: int = 0
     needs: int = 0
     instead: bool = False
+    confine: Demand = Demand.BEST
 
     def words(self) -> list[str]:
         """Its command line."""
         words = [str(self.folder), "--card", self.card_sha256, "--socket", str(self.address), "--device", self.device]
-        words += ["--most-bytes", str(self.most_bytes)]
+        words += ["--most-bytes", str(self.most_bytes), "--confine", self.confine]
         words += ["--instead"] if self.instead else []
         return words + (["--known", str(self.known)] if self.known else [])
 
@@ -121,6 +126,10 @@ class HostProcess:
                     raise Failed(
                         "network-unusable", "the bundle is not what its card says; see the log, `planimeter check`"
                     )
+                if status == EXIT_UNCONFINED:
+                    raise Failed(
+                        "not-confined", "the network cannot be confined as `work.confine` requires; see the log"
+                    )
                 if status == EXIT_FULL:
                     raise Failed(OUT_OF_MEMORY, "there is too little memory to load the network")
                 raise Failed("host-not-started", f"the model host ended with exit status {status} while it started")
@@ -155,3 +164,4 @@ class HostProcess:
             if self.lifeline >= 0:
                 os.close(self.lifeline)
                 self.lifeline = -1
+            shutil.rmtree(scratch(self.order.address), ignore_errors=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 from models import card
 from models.card import Bundle
+from models.confine.rights import Demand
 from models.wire import Disconnected, Receiver, send
 
 from . import admission, warm
@@ -36,6 +37,8 @@ WAIT_SECONDS = 3.0
 PATIENCE_SECONDS = 60.0
 #: so old may be what `planimeter status` shows
 TELL_SECONDS = 5.0
+#: what was learnt of a network's memory, in a folder that only its host may write into
+KNOWN = "memory.json"
 #: a host that has answered is busy with its own affairs for no longer
 TIDYING_SECONDS = 1.0
 
@@ -49,6 +52,7 @@ class Hosts:
         device: "auto", "cpu", "cuda", ...
         limits: what they may take together.
         home: folder where it is kept what was learnt of their memory, and who is warm; None: nowhere.
+        confine: what is wanted of the kernel, so that a bundle can do no harm.
         nursery: that forks them, where somebody else has one; it does not end with these hosts.
     """
 
@@ -56,6 +60,7 @@ class Hosts:
     device: str
     limits: Limits = field(default_factory=Limits)
     home: Path | None = None
+    confine: Demand = Demand.BEST
     nursery: Nursery | None = None
     _own: Nursery = field(default_factory=Nursery)
     _hosts: dict[str, HostProcess] = field(default_factory=dict)
@@ -117,7 +122,7 @@ class Hosts:
                 return host
 
     def _order(self, folder: Path, card_sha256: str) -> Order:
-        known = self.home / f"{card_sha256[:16]}.json" if self.home else None
+        known = self.home / card_sha256[:16] / KNOWN if self.home else None
         try:
             weights = folder / card.read(folder).card.weights
         except card.CardError as error:
@@ -130,6 +135,7 @@ class Hosts:
             known=known,
             most_bytes=self.limits.memory_bytes,
             needs=admission.needed(known, weights, self.limits),
+            confine=self.confine,
         )
 
     def _after(self, failed: Failed, order: Order) -> Order:

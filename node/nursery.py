@@ -14,6 +14,8 @@ import sys
 import threading
 from dataclasses import dataclass, field
 
+from models.confine.environment import cleaned
+
 from .errors import Failed
 
 logger = logging.getLogger(__name__)
@@ -140,6 +142,7 @@ class Nursery:
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 pass_fds=[theirs.fileno()],
+                env=cleaned(os.environ),  # what is forked has it all in its memory
                 start_new_session=True,
             )
 

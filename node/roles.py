@@ -20,6 +20,7 @@ from .audit.codes import What
 from .beating import Beating
 from .child import Child
 from .configured import accepting_of
+from .operations import confinement
 from .receiver import Door, Receiver
 from .supervisor import Supervisor
 from .tls.accepting import Acceptor
@@ -171,7 +172,11 @@ def supervise(
         listeners: that the receivers accept from.
 
     Raises:
+        Refused: `not-confined`.
         NotStarted: one of them could not be started.
     """
+    confinement.require(node.confine)
+    if said := confinement.sentence(node.confine):
+        logger.warning("%s", said)
     limits = Limits(int(settings.hosts.memory_gb * 1e9), settings.hosts.warm)
     Supervisor(node, roles, settings.work.device, limits, settings.hosts.at_start, listeners).run(say)

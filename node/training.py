@@ -60,7 +60,9 @@ def train(node: Node, job: Claim, stages: Stages) -> None:
     try:
         with stages("training"):
             limit_seconds = 60 * node.learning.max_minutes * _longer(order) + MARGIN_SECONDS
-            done = trainer.train(folder, lambda: _leave(node, run), limit_seconds, node.learning.processes)
+            done = trainer.train(
+                folder, lambda: _leave(node, run), limit_seconds, node.learning.processes, node.confine
+            )
     except Unavailable as error:
         with node.database.write() as tx:
             if training_runs.find(tx, run["id"])["state"] in training_runs.OPEN:  # nobody stopped it

@@ -55,6 +55,16 @@ EVALUATOR = {
 }
 
 
+def marks(name: str = "begun") -> str:
+    """An expression: the path of a file in the only folder that a bundle may write into, its host's own."""
+    return f"__import__('os').path.expanduser('~/{name}')"
+
+
+def marked(hosts: Path, name: str = "begun") -> Path | None:
+    """That file, of the one host in the folder of hosts that has made it."""
+    return next(hosts.glob(f"*.scratch/{name}"), None)
+
+
 def card_text(name: str, title: str, labels: tuple[str, str], more: str = "") -> str:
     """The card of a network with two classes.
 

@@ -22,7 +22,7 @@ from node import warm
 from node.admission import BASE_BYTES, Limits, Tenant, goes_first, has_grown, needed, shortage, too_many
 from node.app import Node
 from node.errors import Unavailable
-from node.hosts import Hosts, ask
+from node.hosts import KNOWN, Hosts, ask
 from node.supervisor import Supervisor
 from tests import mini_bundle
 from tests.nurseries import SHARED
@@ -125,19 +125,19 @@ def told(tmp_path: Path) -> list[tuple[str, str]]:
     return [(one["network"], one["state"]) for one in warm.read(tmp_path / "home")]
 
 
-def waits_for(begun: Path, go_on: Path) -> list[dict[str, Any]]:
+def waits_for(go_on: Path) -> list[dict[str, Any]]:
     """A transform that says that it runs, and goes on when it may."""
     there = f"lambda: __import__('os').path.exists({str(go_on)!r})"
     wait = f"[__import__('time').sleep(0.02) for _ in iter({there}, True)]"
-    code = f"$lambda x: (open({str(begun)!r}, 'a').close(), {wait}, x)[2]"
+    code = f"$lambda x: (open({mini_bundle.marks()}, 'a').close(), {wait}, x)[2]"
     return [{"_target_": "Lambdad", "keys": "image", "func": code}]
 
 
 def test_the_idle_one_makes_room_and_the_one_at_work_is_waited_for(tmp_path: Path, hosts: Hosts) -> None:
-    begun, go_on = tmp_path / "begun", tmp_path / "go on"
+    go_on = tmp_path / "go on"
     first, second = (
         mini_bundle.make(tmp_path, "first"),
-        mini_bundle.make(tmp_path, "second", before=waits_for(begun, go_on)),
+        mini_bundle.make(tmp_path, "second", before=waits_for(go_on)),
     )
     address = hosts.serve()
     assert (run(hosts, first).labels == 1).all()
@@ -152,7 +152,7 @@ def test_the_idle_one_makes_room_and_the_one_at_work_is_waited_for(tmp_path: Pat
 
     working = threading.Thread(target=lambda: wait_until("there is room", was_there_room, 240))
     working.start()
-    wait_until("the second is at work", begun.exists, 120)
+    wait_until("the second is at work", lambda: mini_bundle.marked(hosts.folder), 120)
     assert pid(hosts, first) is None, "it was idle"
     at_work = pid(hosts, second)
     with pytest.raises(Unavailable) as unavailable:
@@ -170,9 +170,7 @@ def test_the_idle_one_makes_room_and_the_one_at_work_is_waited_for(tmp_path: Pat
     assert (answers[0].labels == 1).all()
     wait_until("the second has gone", lambda: pid(hosts, second) is None)
     assert (run(hosts, first).labels == 1).all()
-    kept = {
-        file.name: json.loads(file.read_text()) for file in (tmp_path / "home" / warm.FOLDER).glob("*[0-9a-f].json")
-    }
+    kept = {file.parent: json.loads(file.read_text()) for file in (tmp_path / "home" / warm.FOLDER).glob(f"*/{KNOWN}")}
     assert len(kept) == 2, "the peak of each"
     wait_until("it is told", lambda: any(one["memory_mb"] > 50 for one in warm.read(tmp_path / "home")))
     hosts.stop()

@@ -36,6 +36,7 @@ KEYS = {
     },
     "held": {"result", "study_uid", "reason"},
     "networks": {"network", "state", "device", "memory_mb", "peak_mb", "last_used"},
+    "confinement": {"part", "state", "can", "reason"},
     "aside": {"network", "reason"},
     "due": {"state", "study_uid", "network", "deadline", "minutes", "waits_for"},
     "lacking": {"peer", "study_uid", "day", "modalities", "images", "here"},

@@ -49,6 +49,7 @@ from node.errors import Refused
 from node.inbound.syntaxes import ACCEPTED
 from node.study import decode_child, pixels
 from node.study.decode import Decoders, _Child
+from node.study.palette import coloured
 from tests.synthetic import small_series
 from tests.waiting import wait_until
 
@@ -421,11 +422,11 @@ def test_a_palette_gives_colour_where_it_is_asked_for(decode: Any, tmp_path: Pat
     stored = decode(ds)
     assert np.array_equal(stored, indices), "stored values, until colour is asked for"
     header = pixels.read(written(ds, tmp_path)).header
-    assert np.array_equal(pixels.coloured(stored, header), table[np.clip(indices.astype(int) - 50, 0, 199)])
-    assert pixels.coloured(stored, header).dtype == f"u{bits // 8}"
+    assert np.array_equal(coloured(stored, header), table[np.clip(indices.astype(int) - 50, 0, 199)])
+    assert coloured(stored, header).dtype == f"u{bits // 8}"
     del ds.GreenPaletteColorLookupTableData
     with pytest.raises(Refused, match="palette"):
-        pixels.coloured(stored, ds)
+        coloured(stored, ds)
 
 
 OF_DCMTK = [
@@ -526,7 +527,7 @@ def test_real_colour_and_palette_images(dicom_data: Path, decoders: Decoders) ->
     palette = pixels.read(Path(str(get_testdata_file("examples_palette.dcm", download=False))))
     (stored,) = pixels.decoded([palette], decoders)
     wanted = pydicom.pixels.apply_color_lut(stored, palette.header)
-    assert np.array_equal(pixels.coloured(stored, palette.header), wanted)
+    assert np.array_equal(coloured(stored, palette.header), wanted)
     (sonogram,) = (dicom_data / "odd" / "cornerstone_ct_transfer_syntaxes").rglob("US-YBR_FULL_422-EVRLE.dcm")
     stored_sonogram = pixels.read(sonogram)
     (found,) = pixels.decoded([stored_sonogram], decoders)
@@ -708,6 +709,7 @@ BROKEN: dict[str, tuple[str, Callable[[], list[bytes]]]] = {
         lambda: [spoiled(rle(ramp("u1")), 4, struct.pack("<L", 0x0FFFFFFF))],
     ),
     "RLE with segments in its header": (RLELossless, lambda: [spoiled(rle(ramp("u1")), 4, struct.pack("<L", 3))]),
+    "RLE that decodes to more than the frame": (RLELossless, lambda: [rle(np.tile(ramp("u1"), (2, 2)))]),
     "RLE with too many segments": (RLELossless, lambda: [spoiled(rle(ramp("u1")), 0, struct.pack("<L", 0xFFFFFFFF))]),
     "two frames": (JPEGLSLossless, lambda: [jpeg_ls(ramp("u1")), jpeg_ls(ramp("u1"))]),
     "two frames of RLE": (RLELossless, lambda: [rle(ramp("u1")), rle(ramp("u1"))]),
@@ -785,7 +787,8 @@ def test_a_codec_that_spins_is_ended_by_the_kernel_when_nobody_waits_for_it(tmp_
     file = written(packed(ds, JPEG2000Lossless, [jpeg_2000(values)] * frames), tmp_path)
     into = SharedArray.make((frames, *values.shape), np.uint16)
     child = _Child.start()
-    send(child.connection, {"file": str(file), "first_frame": 0, "seconds": 0}, (into,))
+    with file.open("rb") as stream:
+        send(child.connection, {"first_frame": 0, "seconds": 0}, (into,), (stream.fileno(),))
     child.connection.close()
     assert child.process.wait(60) == -signal.SIGXCPU
     into.close()

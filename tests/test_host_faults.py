@@ -13,6 +13,7 @@ import pytest
 from config.settings import load
 from db.job_states import Backoff, JobKind
 from models import card
+from models.confine.rights import Demand
 from node.app import Node, open_node
 from node.demo.study import ct_series
 from node.hosts import Hosts
@@ -114,7 +115,8 @@ OUTCOMES = [
 
 def test_every_fault_has_its_outcome_and_the_next_study_is_done(node: Node, tmp_path: Path) -> None:
     faulty(node.archive.home / "models", tmp_path)
-    hosts = Hosts(tmp_path / "h", "cpu", nursery=SHARED)
+    # what the bundle did before it died it remembers in files
+    hosts = Hosts(tmp_path / "h", "cpu", nursery=SHARED, confine=Demand.OFF)
     hosts.folder.mkdir()
     routes = (replace(node.routes[0], networks=("faulty",)),)
     policy = replace(node.work, job_seconds=20, attempts=2, backoff=Backoff(0.01, 0.01))
@@ -136,7 +138,7 @@ def test_a_running_node_outlives_them_all(start_node: Callable[..., RunningNode]
     file.write_text(
         # with less quiet than this, a busy machine settles a study before all its images have arrived
         f'[node]\nhome = "{home}"\n[receive]\nquiet_seconds = 2\nreserve_gb = 0\n'
-        "[work]\nworkers = 1\nattempts = 2\njob_minutes = 0.5\n"
+        '[work]\nworkers = 1\nattempts = 2\njob_minutes = 0.5\nconfine = "off"\n'
         '[[route]]\nname = "all"\nnetworks = ["faulty"]\n'
     )
     running = start_node("--config", str(file))

@@ -357,27 +357,25 @@ def test_one_warm_host_serves_everybody_and_starts_again_after_a_crash(plain: Pa
     assert process_of(hosts, plain) is not process
 
 
-def slow(marker: Path, seconds: float) -> list[dict[str, Any]]:
+def slow(marker: str, seconds: float) -> list[dict[str, Any]]:
     """A transform that makes a mark and then takes its time."""
-    code = f"$lambda x: (open({str(marker)!r}, 'a').close(), __import__('time').sleep({seconds}), x)[2]"
+    code = f"$lambda x: (open({mini_bundle.marks(marker)}, 'a').close(), __import__('time').sleep({seconds}), x)[2]"
     return [{"_target_": "Lambdad", "keys": "image", "func": code}]
 
 
 def test_a_network_that_hangs_is_stopped_and_the_next_one_runs(tmp_path: Path, plain: Path, hosts: Hosts) -> None:
-    marker = tmp_path / "begun"
-    hangs = mini_bundle.make(tmp_path, "hangs", before=slow(marker, 600))
+    hangs = mini_bundle.make(tmp_path, "hangs", before=slow("hangs", 600))
     begun = time.monotonic()
     hosts.address(str(hangs), card.read(hangs).card_sha256)
     with pytest.raises(client.HostGone, match="did not finish within 2 s"):
         run(hosts, hangs, limit=2)
     assert time.monotonic() - begun < 120
-    assert marker.exists()
+    assert mini_bundle.marked(hosts.folder, "hangs")
     assert run(hosts, plain).labels.any()
 
 
 def test_a_host_that_dies_at_work_costs_that_request_and_nothing_else(tmp_path: Path, hosts: Hosts) -> None:
-    marker = tmp_path / "begun"
-    bundle = mini_bundle.make(tmp_path, "dies", before=slow(marker, 600))
+    bundle = mini_bundle.make(tmp_path, "dies", before=slow("dies", 600))
     errors: list[Exception] = []
 
     def request() -> None:
@@ -388,7 +386,7 @@ def test_a_host_that_dies_at_work_costs_that_request_and_nothing_else(tmp_path: 
 
     working = threading.Thread(target=request)
     working.start()
-    wait_until("the first request runs", marker.exists)
+    wait_until("the first request runs", lambda: mini_bundle.marked(hosts.folder, "dies"))
     waiting = threading.Thread(target=request)
     waiting.start()
     wait_until("the second is connected", lambda: _connections(process_of(hosts, bundle).pid) >= 2)

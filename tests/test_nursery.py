@@ -105,7 +105,7 @@ def test_a_host_has_nothing_of_the_others_and_a_name_of_its_own(hosts: Hosts, nu
     other = [str(bundle), "--card", card.read(bundle).card_sha256, "--socket", str(hosts.folder / "other.sock")]
     second = nursery.start([*other, "--device", "cpu"], theirs)
     os.close(theirs)
-    wait_until("it listens", (hosts.folder / "other.sock").exists, 60)
+    wait_until("it listens", lambda: client.room(hosts.folder / "other.sock"), 60)
     told = Path(f"/proc/{second.pid}/cmdline").read_bytes()
     assert told.startswith(b"planimeter model host: plain")
     assert os.getsid(second.pid) == second.pid

@@ -79,11 +79,11 @@ def attempts_of(node: Node, job_id: object) -> list[tuple[str, str | None, str |
 def test_less_memory_is_not_tried_while_a_training_leaves_and_is_told_when_it_was(
     node: Node, hosts: Path, tmp_path: Path
 ) -> None:
-    tries = tmp_path / "tries"
+    tries = mini_bundle.marks("tries")
     code = (
-        f"$lambda x: (open({str(tries)!r}, 'a').write('.'), x)[1] "
-        f"if __import__('os').path.exists({str(tries)!r}) and len(open({str(tries)!r}).read()) > 1 "
-        f"else (open({str(tries)!r}, 'a').write('.'), (_ for _ in ()).throw(MemoryError()))"
+        f"$lambda x: (open({tries}, 'a').write('.'), x)[1] "
+        f"if __import__('os').path.exists({tries}) and len(open({tries}).read()) > 1 "
+        f"else (open({tries}, 'a').write('.'), (_ for _ in ()).throw(MemoryError()))"
     )
     post: list[dict[str, Any]] = [
         {"_target_": "Activationsd", "keys": "pred", "softmax": True},
@@ -98,12 +98,14 @@ def test_less_memory_is_not_tried_while_a_training_leaves_and_is_told_when_it_wa
     training(tight, JobState.RUNNING)
     found = segmented(tight)
     assert (found["state"], found["attempts"]) == ("waiting", 0)
-    assert len(tries.read_text()) == 1
+    made = mini_bundle.marked(hosts.parent, "tries")
+    assert made is not None
+    assert len(made.read_text()) == 1
     with tight.database.write() as tx:
         tx.execute(sa.update(job).where(job.c.kind == JobKind.TRAIN).values(state=JobState.CANCELLED))
         tx.execute(sa.update(job).where(job.c.kind == JobKind.SEGMENT).values(run_after=0))
     work_off(tight, JobKind.SEGMENT)
-    assert len(tries.read_text()) == 3, "plain, and one rung lower"
+    assert len(made.read_text()) == 3, "plain, and one rung lower"
     first, second = attempts_of(tight, found["id"])
     assert first[:2] == ("unavailable", "device-shared")
     assert second[:2] == ("done", None)

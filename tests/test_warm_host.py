@@ -39,7 +39,7 @@ def test_for_the_second_study_no_weights_file_is_opened(tmp_path: Path) -> None:
         process = subprocess.Popen([*traced, *host], pass_fds=[theirs])
         os.close(theirs)
         try:
-            wait_until("the host listens", lambda: address.exists() or process.poll() is not None, 300)
+            wait_until("the host listens", lambda: client.room(address) or process.poll() is not None, 300)
             assert np.unique(answered(address, seed=0)).size > 1
             first_answer = time.time()
             assert np.unique(answered(address, seed=1)).size > 1

@@ -12,6 +12,7 @@ It ends with
     3   this run cannot be trained: the sentence on stderr says why
     4   the loss is not a number any more
     75  left before the end (SIGTERM, or another process trains here): to be started again
+    7   it cannot be confined as it is required (--confine)
     1   anything else
 Under torchrun, which tells its caller only whether all was well, leaving before the end is 0 without a done.json.
 """
@@ -32,11 +33,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import card
-from .run import DONE, Diverged, Run, Stopped, Untrainable, read
+from ..confine import locks
+from ..confine.environment import live_in
+from ..confine.process import Unconfined, confine
+from ..confine.rights import Demand, Rights
+from .run import DONE, SCRATCH, Diverged, Run, Stopped, Untrainable, read
 
 EXIT_UNTRAINABLE = 3
 EXIT_DIVERGED = 4
 EXIT_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+EXIT_UNCONFINED = 7
+#: where the processes of NCCL meet
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no file of ours
 
 
 class _Leave:
@@ -64,15 +72,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="the run")
     parser.add_argument("--lifeline", type=int, help="a pipe; training leaves when its other end is closed")
+    parser.add_argument(
+        "--confine", type=Demand, choices=Demand, help="what is wanted of the kernel; else nothing is done"
+    )
     options = parser.parse_args(arguments)
     # what libraries think of a bundle's configuration is for whoever makes bundles
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    if options.lifeline is not None:
-        threading.Thread(target=_leave_with, args=(options.lifeline,), daemon=True).start()
     try:
         leave = _Leave()
         run = read(options.folder)
+        if options.confine is not None:
+            _confine(options.folder.absolute(), run, options.confine)
+        if options.lifeline is not None:
+            threading.Thread(target=_leave_with, args=(options.lifeline,), daemon=True).start()
         if _is_done(options.folder, run):
             return 0
         with _alone(options.folder):
@@ -80,6 +93,25 @@ def main(arguments: list[str] | None = None) -> int:
     except (Exception, Stopped) as error:  # noqa: BLE001 - the edge of the process: a bundle may raise anything
         return _ended(error)
     return 0
+
+
+def _confine(folder: Path, run: Run, demand: Demand) -> None:
+    """Take every right away that this training does not need.
+
+    Several processes meet over the network and in shared memory, and MLflow is told over the network: then these stay.
+
+    Raises:
+        Unconfined: the kernel cannot do what is required.
+    """
+    live_in(folder / SCRATCH)
+    given = (run.bundle, *([run.start] if run.start else ()), *run.train, *run.validation)
+    write, together = [folder], int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if together:
+        write.append(SHARED_MEMORY)
+    else:
+        locks.of_threads()
+    sockets = together or bool(os.environ.get("MLFLOW_TRACKING_URI"))
+    confine(Rights(read=given, write=tuple(write), sockets=sockets, descriptors=4096), demand)
 
 
 def _train(run: Run, folder: Path, leave: _Leave) -> None:
@@ -133,6 +165,8 @@ def _status(error: BaseException) -> int | None:
         return 0 if "TORCHELASTIC_RUN_ID" in os.environ else EXIT_AGAIN
     if isinstance(error, Diverged):
         return EXIT_DIVERGED
+    if isinstance(error, Unconfined):
+        return EXIT_UNCONFINED
     return EXIT_UNTRAINABLE if isinstance(error, Untrainable | card.CardError) else None
 
 

@@ -14,6 +14,8 @@ from ..input_rules import Part, Sha256
 FILE = "run.json"
 DONE = "done.json"
 CANDIDATE = "candidate.pt"
+#: where libraries put what they need for a while
+SCRATCH = "scratch"
 
 
 class Untrainable(Exception):

@@ -56,7 +56,7 @@ def print_metrics(options: argparse.Namespace) -> int:
 
     node = node_of(options)
     loaded = warm.read(node.archive.home)
-    seen = metrics.snapshot(node.database, node.archive.home, __version__, loaded, gpus())
+    seen = metrics.snapshot(node.database, node.archive.home, __version__, loaded, gpus(), node.confine)
     sys.stdout.write(metrics.exposition(seen).decode())
     return 0
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from config.settings import SettingsError
 from db.database import DatabaseError
 from models.card import CardError
+from models.confine.rights import Demand
 
 from ..app import Node, database_url, open_node
 from ..audit.transfer import imported
@@ -53,10 +54,12 @@ def _node(options: argparse.Namespace) -> Node:
 
 def status(options: argparse.Namespace) -> int:
     from .. import warm
+    from ..operations import confinement
     from ..operations import status as view
 
     node = _node(options)
     overview = view.overview(node.database, node.alarms.promise) | {"networks": warm.read(node.archive.home)}
+    overview["confinement"] = confinement.overview(node.confine)
     print_json(overview) if options.json else view.print_tables(overview, node.database)
     return 0
 
@@ -162,6 +165,7 @@ def check(options: argparse.Namespace) -> int:
         home=settings.home,
         database_url=database_url(settings),
         device=settings.work.device,
+        confine=Demand(settings.work.confine),
         reserve_gb=settings.receive.reserve_gb,
         listen=f"{settings.listen}:{settings.receive.port if settings.tls.plain else settings.tls.port}",
         tls=accepting_of(settings),

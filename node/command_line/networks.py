@@ -30,7 +30,7 @@ def add_model(options: argparse.Namespace) -> int:
     if brought.questions:
         return 1
     bundle = node.networks.known(brought.name)[1]
-    return rehearse.check(bundle, node.device) if golden.are_in(bundle) else 0
+    return rehearse.check(bundle, node.device, confine=node.confine) if golden.are_in(bundle) else 0
 
 
 def show_model(options: argparse.Namespace) -> int:
@@ -49,7 +49,7 @@ def check_model(options: argparse.Namespace) -> int:
     node = node_of(options)
     bundle = node.networks.known(options.network)[1]
     node.networks.prove(bundle)
-    return rehearse.check(bundle, node.device)
+    return rehearse.check(bundle, node.device, confine=node.confine)
 
 
 def accept_model(options: argparse.Namespace) -> int:
@@ -57,7 +57,9 @@ def accept_model(options: argparse.Namespace) -> int:
 
     node = node_of(options)
     bundle = node.networks.known(options.network)[1]
-    return say(acceptance.accept(bundle, options.cases, options.out, node.device, node.database, who()))
+    return say(
+        acceptance.accept(bundle, options.cases, options.out, node.device, node.database, who(), confine=node.confine)
+    )
 
 
 def switch_model(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,15 +21,20 @@ from typing import Any
 from models import membership
 from models.augmentation import Augmentation
 from models.card import Bundle, Card
+from models.confine.environment import cleaned
+from models.confine.rights import Demand
+from models.training.run import SCRATCH
 
 from ..errors import Failed, Refused, Unavailable
 from .sides import exchanged
 
 #: how the process says how it ended
-DONE, IMPOSSIBLE, NOT_FINITE, MADE_WAY = 0, 3, 4, 75
+DONE, IMPOSSIBLE, NOT_FINITE, UNCONFINED, MADE_WAY = 0, 3, 4, 7, 75
 #: a step is done and saved within this; then the process is killed, and its last checkpoint holds
 LEAVE_SECONDS = 45.0
 LOOK_SECONDS = 0.5
+#: what a training needs to tell MLflow, where the site has one
+TRACKED = ("MLFLOW_*",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +101,20 @@ def must_be_trainable(card: Card) -> None:
         )
 
 
-def train(folder: Path, make_way: Callable[[], str], limit_seconds: float, processes: int = 1) -> dict[str, Any]:
+def train(
+    folder: Path,
+    make_way: Callable[[], str],
+    limit_seconds: float,
+    processes: int = 1,
+    confine: Demand = Demand.BEST,
+) -> dict[str, Any]:
     """Start the process on a run's folder, or start it again where it left off, and wait for its end.
 
     Args:
         make_way: asked about twice a second; what it answers is why the process has to leave the device, or "".
         limit_seconds: on the wall clock, of this attempt.
         processes: more than one: torchrun starts so many, one per GPU, and they train together.
+        confine: what is wanted of the kernel, so that the bundle can do no harm.
 
     Returns:
         What it said at its end (done.json).
@@ -109,16 +122,17 @@ def train(folder: Path, make_way: Callable[[], str], limit_seconds: float, proce
     Raises:
         Unavailable: `made-way`: it left, or another process trains this run.
         Refused: `training-impossible`: the bundle or the data cannot be trained.
-        Failed: `training-failed`: it died, hung, or its loss is no number.
+        Failed: `training-failed`: it died, hung, or its loss is no number; `not-confined`.
     """
     with (folder / "log.txt").open("ab") as log:
         lifeline, held = os.pipe()  # the process ends when its end of the pipe is closed: when this worker dies
         process = subprocess.Popen(
-            [*_program(processes), str(folder), "--lifeline", str(lifeline)],
+            [*_program(processes), str(folder), "--lifeline", str(lifeline), "--confine", confine],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
             pass_fds=(lifeline,),
+            env=cleaned(os.environ, TRACKED),
             start_new_session=True,
         )
         os.close(lifeline)
@@ -127,6 +141,7 @@ def train(folder: Path, make_way: Callable[[], str], limit_seconds: float, proce
         finally:
             _end(process)
             os.close(held)
+            shutil.rmtree(folder / SCRATCH, ignore_errors=True)
     return _outcome(folder, process.returncode, why)
 
 
@@ -170,6 +185,8 @@ def _outcome(folder: Path, code: int, why: str) -> dict[str, Any]:
     said = _last_line(folder / "log.txt")
     if why or code in (DONE, MADE_WAY):  # under torchrun, leaving is 0 too
         raise Unavailable("made-way", why or "the training was asked to stop, and goes on later")
+    if code == UNCONFINED:
+        raise Failed("not-confined", "the training cannot be confined as `work.confine` requires; see its log")
     if code == IMPOSSIBLE:
         raise Refused("training-impossible", said or "the bundle cannot be trained")
     raise Failed("training-failed", f"the training ended with {code}: {said}")

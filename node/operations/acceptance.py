@@ -21,6 +21,7 @@ from db import events
 from db.database import Database
 from models import client, membership, nifti
 from models.card import Bundle
+from models.confine.rights import Demand
 from models.finding_rules import Result
 from models.scores import summary
 from models.scores.case import score
@@ -44,7 +45,14 @@ ACCEPTED = "network tried on local cases"
 
 
 def accept(
-    bundle: Bundle, folder: Path, to: Path, device: str, database: Database, who: str, console: Console | None = None
+    bundle: Bundle,
+    folder: Path,
+    to: Path,
+    device: str,
+    database: Database,
+    who: str,
+    console: Console | None = None,
+    confine: Demand = Demand.BEST,
 ) -> str:
     """Run it on all cases, and write acceptance.html and .pdf; a sentence.
 
@@ -58,10 +66,10 @@ def accept(
     """
     console = console or Console()
     if bundle.card.result is not Result.SEGMENTS:
-        return acceptance_of_findings.accept(bundle, folder, to, device, database, who, console)
+        return acceptance_of_findings.accept(bundle, folder, to, device, database, who, console, confine)
     cases = found(bundle, folder)
     with tempfile.TemporaryDirectory(prefix="planimeter-") as private:
-        hosts = Hosts(Path(private), device)
+        hosts = Hosts(Path(private), device, confine=confine)
         try:
             with Progress(console=console, transient=not console.is_terminal) as bar:
                 todo = bar.track(cases.items(), description=f"trying {bundle.card.name}")

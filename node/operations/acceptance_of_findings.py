@@ -22,6 +22,7 @@ from db import events
 from db.database import Database
 from models import client, nifti
 from models.card import Bundle
+from models.confine.rights import Demand
 from models.finding_rules import Finding, Result
 from models.found import Found
 from models.scores.detection import Candidate, Froc, Lesion, Roc, matched
@@ -76,7 +77,16 @@ class Tried:
     scores: dict[int, tuple[tuple[float, bool], ...]]
 
 
-def accept(bundle: Bundle, folder: Path, to: Path, device: str, database: Database, who: str, console: Console) -> str:
+def accept(
+    bundle: Bundle,
+    folder: Path,
+    to: Path,
+    device: str,
+    database: Database,
+    who: str,
+    console: Console,
+    confine: Demand,
+) -> str:
     """Run it on all cases, and write acceptance.html and .pdf; a sentence.
 
     Args:
@@ -88,7 +98,7 @@ def accept(bundle: Bundle, folder: Path, to: Path, device: str, database: Databa
     """
     cases = list(_cases(bundle, folder))
     with tempfile.TemporaryDirectory(prefix="planimeter-") as private:
-        hosts = Hosts(Path(private), device)
+        hosts = Hosts(Path(private), device, confine=confine)
         try:
             with Progress(console=console, transient=not console.is_terminal) as bar:
                 found = [_run(hosts, bundle, one) for one in bar.track(cases, description=f"trying {bundle.card.name}")]

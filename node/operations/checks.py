@@ -19,6 +19,8 @@ from db import schema
 from db.database import DatabaseError, open_database, why_journal
 from models import card, chain, membership
 from models.card import CardError
+from models.confine.process import STILL
+from models.confine.rights import Demand
 
 from ..audit.syslog import Collector, Connection
 from ..errors import NodeError
@@ -26,7 +28,7 @@ from ..inbound import syntaxes
 from ..outbound import scu, stow
 from ..outbound.target import Target
 from ..tls.accepting import Accepting
-from . import tls_check
+from . import confinement, tls_check
 
 ECHO_SECONDS = 10.0
 CODECS = {
@@ -51,6 +53,7 @@ def check(
     home: Path,
     database_url: str,
     device: str,
+    confine: Demand,
     reserve_gb: float,
     listen: str,
     tls: Accepting | None,
@@ -79,6 +82,7 @@ def check(
         lambda: _networks(home, routes, targets),
         lambda: _device(device),
         _decoders,
+        lambda: confined(confine),
         lambda: _answering("destination", targets, ae_title),
         lambda: _answering("PACS to ask", pacs, ae_title),
         lambda: _collector(collector),
@@ -184,6 +188,18 @@ def _decoders() -> Iterator[Finding]:
     lacking = [name for name, module in CODECS.items() if find_spec(module) is None]
     said = f"{len(syntaxes.ACCEPTED)} transfer syntaxes are taken"
     yield Finding("decoders", not lacking, f"no decoder for {', '.join(lacking)}" if lacking else said)
+
+
+def confined(demand: Demand) -> Iterator[Finding]:
+    """Whether networks and decoders are confined on this machine."""
+    lacking = confinement.lacking(demand)
+    if not lacking:
+        yield Finding(
+            "confinement", True, "networks, trainings and decoders: no network, no program, no file but their own"
+        )
+    for part, why in lacking.items():
+        wrong = demand is Demand.REQUIRE
+        yield Finding("confinement", False if wrong else None, f"networks and decoders can {STILL[part]}: {why}")
 
 
 def _answering(what: str, targets: Sequence[Target], ae_title: str) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,11 @@ from db import alarm_messages, audit_trail, gauges, incidents, processes, tallie
 from db.audit_trail import Backlog
 from db.database import Database, Row
 from db.tallies import BUCKETS, INFINITE
+from models.confine.process import Part
+from models.confine.rights import Demand
 from models.gpus import Gpu
+
+from . import confinement
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: a process that was heard of within this is alive
@@ -54,6 +58,7 @@ class Snapshot:
     Attributes:
         warm: the networks that are loaded on this machine, as `warm.read` gives them.
         gpus: of this machine.
+        lacking: of the parts of a confinement.
     """
 
     tallies: Mapping[tuple[str, ...], float]
@@ -72,10 +77,16 @@ class Snapshot:
     gpus: Sequence[Gpu]
     version: str
     product: str
+    lacking: Collection[str]
 
 
 def snapshot(
-    database: Database, home: Path, version: str, warm: Sequence[Mapping[str, Any]], gpus: Sequence[Gpu] = ()
+    database: Database,
+    home: Path,
+    version: str,
+    warm: Sequence[Mapping[str, Any]],
+    gpus: Sequence[Gpu] = (),
+    confine: Demand = Demand.BEST,
 ) -> Snapshot:
     """Look once; milliseconds, however much was ever done.
 
@@ -101,6 +112,7 @@ def snapshot(
             gpus=gpus,
             version=version,
             product=database.product,
+            lacking=confinement.lacking(confine),
         )
 
 
@@ -195,6 +207,8 @@ def _machine(of: Snapshot) -> Iterator[Metric]:
     yield _gauge(
         "processes_alive", "Processes heard of in the last 30 s.", ("role",), [((r,), n) for r, n in roles.items()]
     )
+    said = "Whether networks and decoders are confined on this machine, by part: 1, or 0 where the kernel cannot."
+    yield _gauge("confined", said, ("part",), [((part.replace(" ", "_"),), part not in of.lacking) for part in Part])
     keys = ("network", "device")
     for name, said, key in (
         ("host_memory_bytes", "Memory that a model host of this machine holds on its device.", "memory_mb"),

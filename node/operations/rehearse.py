@@ -24,6 +24,7 @@ from rich.progress import Progress
 from models import client, golden, phantom
 from models.card import Bundle, CardError
 from models.client import Answer
+from models.confine.rights import Demand
 from models.finding_rules import Result
 from models.found import Found
 from models.golden import Golden
@@ -66,7 +67,7 @@ class Trial:
     deviation: str = ""
 
 
-def check(bundle: Bundle, device: str, console: Console | None = None) -> int:
+def check(bundle: Bundle, device: str, console: Console | None = None, confine: Demand = Demand.BEST) -> int:
     """Run a network on all of them in a model host of its own, and print what came of it; 1 where anything deviates.
 
     Raises:
@@ -79,7 +80,7 @@ def check(bundle: Bundle, device: str, console: Console | None = None) -> int:
     except CardError as error:
         raise Refused("bad-bundle", str(error)) from None
     with tempfile.TemporaryDirectory(prefix="planimeter-") as folder:
-        hosts = Hosts(Path(folder), device)
+        hosts = Hosts(Path(folder), device, confine=confine)
         try:
             trials = _trials(hosts, bundle, asked, console)
         finally:

@@ -212,6 +212,9 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
             console.print(f"[bold red]{said}:[/] {plain(one['reason'])}")
     for one in everything["aside"]:
         console.print(f"[bold red]{plain(one['network'])} is off:[/] {plain(one['reason'])}")
+    for one in everything.get("confinement", ()):
+        if one["state"] == "lacking":
+            console.print(f"[bold red]networks and decoders can {one['can']}:[/] {plain(one['reason'])}")
     columns = {
         "due": ("state", "minutes", "deadline", "network", "waits_for", "study_uid"),
         "studies": ("state", "images", "study_uid", "reason"),

@@ -26,6 +26,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.confine.environment import cleaned
+from models.confine.rights import Demand
 from models.wire import Disconnected, Receiver, SharedArray, send
 
 from ..errors import Failed, Refused
@@ -36,8 +38,12 @@ START_SECONDS = 60.0
 END_SECONDS = 5.0
 #: a piece of many frames is no more than this
 PIECE_BYTES = 4 << 20
+#: letters of what a decoder says is wrong
+LONGEST_SENTENCE = 400
 #: pieces per child that are under way or waiting for their turn; each takes two descriptors
 AHEAD = 3
+#: a library that has threads before it is confined would have some that are not
+NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class Compressed(Protocol):
@@ -74,14 +80,15 @@ class _Child:
     receiver: Receiver
 
     @classmethod
-    def start(cls) -> _Child:
+    def start(cls, confine: Demand = Demand.BEST) -> _Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with theirs:
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "node.study.decode_child"],
+                    [sys.executable, "-P", "-m", "node.study.decode_child", confine],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
+                    env=cleaned(os.environ) | NO_THREADS,
                 )
         except OSError as error:
             ours.close()
@@ -100,12 +107,14 @@ class _Child:
 
         Raises:
             Disconnected, TimeoutError: the child is of no more use.
+            OSError: the file cannot be opened.
         """
         self.connection.settimeout(seconds)
-        request = {"file": str(piece.file), "first_frame": piece.first_frame, "seconds": seconds}
-        send(self.connection, request, (piece.into,))
+        request = {"first_frame": piece.first_frame, "seconds": seconds}
+        with piece.file.open("rb") as stream:
+            send(self.connection, request, (piece.into,), (stream.fileno(),))
         answer, _ = self.receiver.receive()
-        return "" if answer["say"] == "done" else str(answer["sentence"])
+        return "" if answer.get("say") == "done" else str(answer.get("sentence"))[:LONGEST_SENTENCE]
 
     def ended(self) -> str:
         """How a child ended that closed its line."""
@@ -127,10 +136,12 @@ class Decoders:
 
     Attributes:
         size: how many there may be; 0 for as many as there are processors, but no more than four.
+        confine: what is wanted of the kernel, so that a child can do no harm.
         piece_bytes: of frames of one file that are asked for at a time.
     """
 
     size: int = 0
+    confine: Demand = Demand.BEST
     piece_bytes: int = PIECE_BYTES
     _idle: list[_Child] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -218,7 +229,7 @@ class Decoders:
         with self._places:
             with self._lock:
                 child = self._idle.pop() if self._idle else None
-            child = child or _Child.start()
+            child = child or _Child.start(self.confine)
             usable = False
             began = time.monotonic()
             try:

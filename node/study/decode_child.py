@@ -1,6 +1,9 @@
 """The child that decodes compressed pixels: its own process, with limits, so that a bad file ends it and nothing else.
 
-It is told a file and given memory to write the pixels into; it answers in JSON. What it is handed is all it can harm.
+    python -P -m node.study.decode_child best|require|off
+
+It is given an open file, and memory to write the pixels into; it answers in JSON. What it is handed is all it can harm:
+before it reads the first byte it has lost the right to open any other file, a socket or a program (`models.confine`).
 """
 
 from __future__ import annotations
@@ -11,25 +14,31 @@ import resource
 import signal
 import socket
 import struct
+import sys
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
+from rle.rle import decode_segment
 
+from models.confine.process import Unconfined, confine
+from models.confine.rights import Demand, Rights
 from models.wire import Disconnected, Receiver, send
 
 from ..errors import Refused
 from . import jpeg, pixels
 
 MEMORY_BYTES = 4 << 30
-CORE_BYTES = 0
+#: it opens nothing but what libraries are made of, and writes no file
+RIGHTS = Rights(descriptors=128, file_bytes=0, address_bytes=MEMORY_BYTES)
+EXIT_UNCONFINED = 7
 
 #: the one plugin of pydicom that decodes a transfer syntax: the next one would be asked after a failure, and guess
 PLUGINS = {
@@ -52,20 +61,24 @@ def main() -> None:
     """Serve the socket on descriptor 0 until it closes."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # who stops the node does not say that the image is bad
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (CORE_BYTES, CORE_BYTES))
     connection = socket.socket(fileno=0)
-    receiver = Receiver(connection)
+    receiver = Receiver(connection, takes_files=True)
+    try:
+        lacking = confine(RIGHTS, Demand(sys.argv[1]))
+    except Unconfined as error:
+        sys.stderr.write(f"decoder: {error}\n")
+        sys.exit(EXIT_UNCONFINED)
     jpeg.register()
     _be_silent()
-    send(connection, {"say": "ready"})
+    send(connection, {"say": "ready", "lacking": lacking})
     source: _Source | None = None
     while True:
         try:
             message, arrays = receiver.receive()
             _limit_processor_time(message["seconds"])
             try:
-                source = _Source.opened(Path(message["file"]), source)
+                (descriptor,) = message["files"]
+                source = _Source.opened(os.fdopen(descriptor, "rb"), source)
                 source.decode(message["first_frame"], arrays[0].array)
                 answer = {"say": "done"}
             except Refused as refusal:
@@ -100,23 +113,24 @@ def _limit_processor_time(seconds: float) -> None:
 class _Source:
     """The file that was asked for last: where many pieces are asked for, its header and its items are read once."""
 
+    stream: BinaryIO
     stored: pixels.Stored
     state: tuple[int, ...]
     frames: list[list[Fragment]]
 
     @classmethod
-    def opened(cls, file: Path, last: _Source | None) -> _Source:
-        found = file.stat()
+    def opened(cls, stream: BinaryIO, last: _Source | None) -> _Source:
+        found = os.fstat(stream.fileno())
         state = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-        if last is not None and (last.stored.file, last.state) == (file, state):
+        if last is not None and last.state == state:
+            stream.close()
             return last
-        stored = pixels.read(file)
+        stored = pixels.read_open(stream, Path())
         syntax = stored.header.file_meta.TransferSyntaxUID
         if syntax not in PLUGINS:
             raise ValueError(f"there is no decoder for {syntax.name}")
-        with file.open("rb") as stream:
-            items = fragments(stream.fileno(), stored.pixels_at)
-            return cls(stored, state, by_frame(stream.fileno(), items, stored.frames, syntax))
+        items = fragments(stream.fileno(), stored.pixels_at)
+        return cls(stream, stored, state, by_frame(stream.fileno(), items, stored.frames, syntax))
 
     def decode(self, first: int, into: NDArray[Any]) -> None:
         """Decode as many frames as `into` has, (frames,) rows, columns (, samples), from `first` on."""
@@ -124,10 +138,9 @@ class _Source:
         wanted = (len(into), *frame_shape) if self.stored.frames > 1 else shape
         if into.shape != wanted or into.dtype != self.stored.dtype:
             raise ValueError(f"the pixels decode to {wanted} {self.stored.dtype}, there is {into.shape} {into.dtype}")
-        with self.stored.file.open("rb") as stream:
-            for number, frame in enumerate(into.reshape(-1, *frame_shape), first):
-                parts = [os.pread(stream.fileno(), length, at) for at, length in self.frames[number]]
-                frame[...] = _frame(b"".join(parts), self.stored)
+        for number, frame in enumerate(into.reshape(-1, *frame_shape), first):
+            parts = [os.pread(self.stream.fileno(), length, at) for at, length in self.frames[number]]
+            frame[...] = _frame(b"".join(parts), self.stored)
 
 
 def fragments(descriptor: int, at: int) -> list[Fragment]:
@@ -172,12 +185,28 @@ def by_frame(descriptor: int, items: list[Fragment], frames: int, syntax: str) -
     return begun
 
 
+def _no_longer_than(codestream: bytes, segments: int, values: int, spare: int) -> None:
+    """Each segment of RLE is one byte of each value (PS3.5 G.2); what is too long is of another image.
+
+    Args:
+        spare: so many more are what an encoder has padded.
+
+    Raises:
+        ValueError: a segment has more.
+    """
+    begins = struct.unpack_from(f"<{segments}L", codestream, 4)
+    for begin, end in zip(begins, (*begins[1:], len(codestream)), strict=True):
+        if (there := len(decode_segment(codestream[begin:end]))) > values + spare:
+            raise ValueError(f"a segment of RLE has {there} values, the header says {values}")
+
+
 def _frame(codestream: bytes, stored: pixels.Stored) -> NDArray[np.integer]:
     header, syntax = stored.header, stored.header.file_meta.TransferSyntaxUID
     if syntax == uid.RLELossless:
         segments = int.from_bytes(codestream[:4], "little")
         if segments != header.SamplesPerPixel * header.BitsAllocated // 8:  # PS3.5 G.2
             raise ValueError(f"a frame has {segments} segments of RLE")
+        _no_longer_than(codestream, segments, header.Rows * header.Columns, header.Columns)
     else:
         said = jpeg.declared(codestream)
         if (said.rows, said.columns, said.samples) != (header.Rows, header.Columns, header.SamplesPerPixel):

@@ -122,6 +122,7 @@ UNREADABLE = (
     IndexError,
     AttributeError,
     RecursionError,
+    MemoryError,
     OverflowError,
     NotImplementedError,
     EOFError,

@@ -98,10 +98,19 @@ def read(file: Path) -> Stored:
     Raises:
         Refused: `unreadable-header`, `no-pixels`, `pixel-data-truncated`, `pixel-format`.
     """
+    with file.open("rb") as stream:
+        return read_open(stream, file)
+
+
+def read_open(stream: BinaryIO, file: Path) -> Stored:
+    """The same, of a file that is open already.
+
+    Raises:
+        Refused: as `read`.
+    """
     try:
-        with file.open("rb") as stream:
-            header, (tag, vr, length, pixels_at) = _header(stream)
-            size = os.fstat(stream.fileno()).st_size
+        header, (tag, vr, length, pixels_at) = _header(stream)
+        size = os.fstat(stream.fileno()).st_size
     except (*BROKEN, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk; those that pydicom makes have no number
@@ -162,18 +171,23 @@ def pixel_dtype(header: Dataset) -> np.dtype[np.integer]:
 
 
 def _number(header: Dataset, keyword: str, allowed: Collection[int], default: int | None = None) -> int:
-    value = _value(header, keyword)
-    if value in (None, "") and default is not None:
+    said = value(header, keyword)
+    if said in (None, "") and default is not None:
         return default
-    if not isinstance(value, int):
+    if not isinstance(said, int):
         raise Refused("pixel-format", f"{keyword} of an image is missing, or not one whole number")
-    number = int(value)  # pydicom's IS in a range would be looked for one by one
+    number = int(said)  # pydicom's IS in a range would be looked for one by one
     if number not in allowed:
         raise Refused("pixel-format", f"{keyword} of an image is {number}")
     return number
 
 
-def _value(header: Dataset, keyword: str) -> Any:
+def value(header: Dataset, keyword: str) -> Any:
+    """An element's value; None where it is not there.
+
+    Raises:
+        Refused: `pixel-format`.
+    """
     try:
         return header.get(keyword)
     except (*BROKEN, OSError) as error:
@@ -188,7 +202,7 @@ def _declared(header: Dataset) -> tuple[tuple[int, ...], np.dtype[np.integer]]:
     _number(header, "HighBit", (stored - 1,))
     if math.prod(shape) * dtype.itemsize > MAX_IMAGE_BYTES:
         raise Refused("pixel-format", f"an image declares more than {MAX_IMAGE_BYTES >> 30} GiB of pixels")
-    syntax, colour = header.file_meta.TransferSyntaxUID, _value(header, "PhotometricInterpretation")
+    syntax, colour = header.file_meta.TransferSyntaxUID, value(header, "PhotometricInterpretation")
     if header.SamplesPerPixel == 1:
         if colour in COLOURS + COLOURS_OF_JPEG_2000:
             raise Refused("pixel-format", f"an image has one sample per pixel, but is said to be {colour}")
@@ -263,38 +277,3 @@ def decoded(images: Sequence[Stored], decoders: Decoders) -> Iterator[NDArray[np
         for image in images:
             native = image.native
             yield next(arrays) if native is None else native
-
-
-def palette(header: Dataset) -> tuple[NDArray[np.integer], int]:
-    """The colours of a PALETTE COLOR image (PS3.3 C.7.6.3.1.5 and C.7.6.3.1.6).
-
-    Returns:
-        (entries, 3): red, green, blue, as uint8 or uint16; and the stored value that has the first.
-
-    Raises:
-        Refused: `pixel-format`, also where the palette comes in segments.
-    """
-    try:
-        entries, first, bits = (int(part) for part in header.get("RedPaletteColorLookupTableDescriptor"))
-    except BROKEN:
-        raise Refused("pixel-format", "the palette of an image is missing, or is not described") from None
-    words = np.dtype(">u2" if header.file_meta.TransferSyntaxUID == syntaxes.ExplicitVRBigEndian else "<u2")
-    table = np.empty((entries & 0xFFFF or 0x10000, 3), np.uint16)
-    for n, colour in enumerate(("Red", "Green", "Blue")):
-        data = _value(header, f"{colour}PaletteColorLookupTableData")
-        if not isinstance(data, bytes) or len(data) < len(table):
-            raise Refused("pixel-format", "the palette of an image is missing, too short, or in segments")
-        values = np.frombuffer(data + bytes(len(data) % 2), words)
-        table[:, n] = (values if len(values) >= len(table) else values.astype("<u2").view(np.uint8))[: len(table)]
-    first = (first + 0x8000) % 0x10000 - 0x8000 if header.PixelRepresentation else first & 0xFFFF
-    return table.astype(np.uint8) if bits == 8 and table.max() < 256 else table, first
-
-
-def coloured(values: NDArray[np.integer], header: Dataset) -> NDArray[np.integer]:
-    """Stored values of a PALETTE COLOR image as RGB: (…, rows, columns, 3), as uint8 or uint16.
-
-    Raises:
-        Refused: `pixel-format`.
-    """
-    table, first = palette(header)
-    return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)]

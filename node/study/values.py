@@ -12,8 +12,9 @@ from pydicom.pixels import apply_modality_lut
 from models.card import Input
 
 from ..errors import Refused
-from . import pixels, suv
+from . import suv
 from .facts import UNREADABLE, text, values
+from .palette import coloured
 
 #: radiographs are shown inverted where the film was: their cards mean one polarity (PS3.3 C.7.6.3.1.2)
 RADIOGRAPHY = {"CR", "DX", "MG", "IO", "PX", "RG", "XA", "RF"}
@@ -52,7 +53,7 @@ def fill(into: Array, stored: NDArray[np.integer], header: Dataset, rule: Input)
     """
     photometric = text(header, "PhotometricInterpretation")
     if photometric == "PALETTE COLOR":
-        stored = pixels.coloured(stored, header)
+        stored = coloured(stored, header)
     if stored.ndim == 3:
         colour = stored.astype(np.float32)
         if colour.max(initial=0) > 255:

@@ -39,7 +39,7 @@ def numbers(request: Request) -> Response:
             return Response("A token is needed.\n", 401, {"www-authenticate": "Bearer"}, media_type="text/plain")
         raise HTTPException(404)
     loaded = warm.read(node.archive.home)
-    seen = metrics.snapshot(node.database, node.archive.home, __version__, loaded, gpus())
+    seen = metrics.snapshot(node.database, node.archive.home, __version__, loaded, gpus(), node.confine)
     return Response(metrics.exposition(seen), media_type=metrics.CONTENT_TYPE)
 
 

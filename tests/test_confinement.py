@@ -1,0 +1,529 @@
+"""Networks and codecs run what strangers made: whatever that tries, it reaches nothing but its own work."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGLSLossless
+
+from config.settings import load
+from models import card, client
+from models.confine import calls, seccomp
+from models.confine.environment import cleaned
+from models.confine.kernel import Kernel
+from models.confine.process import Part, lacks, sentence
+from models.confine.rights import Demand
+from models.wire import Disconnected, Receiver, SharedArray
+from node.app import open_node
+from node.errors import Failed, Refused
+from node.hosts import KNOWN, Hosts
+from node.learning import trainer
+from node.nursery import Nursery
+from node.operations import checks, confinement, metrics, status
+from node.study import pixels
+from node.study.decode import Decoders
+from tests import mini_bundle
+from tests import tiny_training_bundle as tiny
+from tests.synthetic import small_series
+
+ROOT = Path(__file__).parents[1]
+SECRET = "of-the-database-only"
+HERE = Kernel.here()
+#: where a kernel cannot do it, nothing is to be seen of it
+CONFINED = pytest.mark.skipif(bool(lacks()), reason=f"on a kernel with Landlock and seccomp alone: {sentence(lacks())}")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a hostile program finds near it.
+
+    Attributes:
+        worker: a process of the same user.
+    """
+
+    home: Path
+    listener: socket.socket
+    unix: socket.socket
+    worker: subprocess.Popen[bytes]
+
+    def put_into(self, folder: Path) -> None:
+        """The hostile program, told where all this is."""
+        shutil.copyfile(Path(__file__).with_name("hostile.py"), folder / "hostile.py")
+        told = {
+            "home": str(self.home),
+            "port": self.listener.getsockname()[1],
+            "unix": self.unix.getsockname(),
+            "worker": self.worker.pid,
+            "secret words": SECRET,
+        }
+        (folder / "told.json").write_text(json.dumps(told))
+
+    def assert_untouched(self) -> None:
+        """Nobody has called, and everything is as it was."""
+        for listener in (self.listener, self.unix):
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+        assert (self.home / "planimeter.db").read_bytes() == b"rows"
+        assert (self.home / "secret").stat().st_mode & 0o777 == 0o600
+        assert {file.name for file in self.home.iterdir()} == {"planimeter.db", "secret"}
+        assert self.worker.poll() is None
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path) -> Iterator[Surroundings]:
+    home = tmp_path / "home of the node"
+    home.mkdir()
+    (home / "planimeter.db").write_bytes(b"rows")
+    (home / "secret").write_text("secret")
+    (home / "secret").chmod(0o600)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        unix = stack.enter_context(socket.socket(socket.AF_UNIX))
+        short = stack.enter_context(tempfile.TemporaryDirectory(prefix="pl-"))  # as a socket's path has to be
+        unix.bind(f"{short}/unix")
+        unix.listen()
+        for one in (listener, unix):
+            one.setblocking(False)
+        worker = stack.enter_context(subprocess.Popen(["sleep", "600"]))
+        stack.callback(worker.kill)
+        yield Surroundings(home, listener, unix, worker)
+
+
+# ------------------------------------------------------------------ bundles
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    """Started while the environment holds a secret, as that of a node does."""
+    os.environ["PLANIMETER_TEST_DATABASE"] = os.environ["PGPASSWORD"] = SECRET
+    made = Nursery()
+    theirs, ours = os.pipe()
+    made.start([], theirs).wait(120)
+    del os.environ["PLANIMETER_TEST_DATABASE"], os.environ["PGPASSWORD"]
+    for end in (theirs, ours):
+        os.close(end)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def hosts(nursery: Nursery, tmp_path: Path) -> Iterator[Hosts]:
+    with tempfile.TemporaryDirectory(prefix="pl-") as folder:
+        made = Hosts(Path(folder), "cpu", home=tmp_path / "known", nursery=nursery)
+        yield made
+        made.stop()
+
+
+def answer(hosts: Hosts, bundle: Path) -> client.Answer:
+    channel = SharedArray.of(np.full((20, 36, 40), -700, np.float32))
+    try:
+        address = hosts.address(str(bundle), card.read(bundle).card_sha256)
+        return client.segment(address, [channel], np.diag([1.5, 1.5, 3.0, 1.0]), limit_seconds=120)
+    finally:
+        channel.close()
+
+
+TRIES = """
+import json
+import os
+from monai.transforms import MapTransform
+from . import hostile
+
+
+class Tries(MapTransform):
+    def __call__(self, data):
+        with open(os.path.expanduser("~/found.json"), "w") as stream:
+            json.dump(hostile.attempts(), stream)
+        {then}
+        return data
+"""
+
+
+def hostile_bundle(folder: Path, surroundings: Surroundings, then: str = "pass") -> Path:
+    before = [{"_target_": "scripts.tries.Tries", "keys": "image"}]
+    bundle = mini_bundle.make(folder, "hostile", before=before)
+    scripts = bundle / "scripts"
+    scripts.mkdir()
+    (scripts / "__init__.py").touch()
+    (scripts / "tries.py").write_text(TRIES.format(then=then))
+    surroundings.put_into(scripts)
+    card.seal(bundle)
+    return bundle
+
+
+@CONFINED
+def test_a_hostile_bundle_reaches_nothing_and_its_work_is_done(
+    hosts: Hosts, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    hostile = hostile_bundle(tmp_path, surroundings)
+    found = answer(hosts, hostile)
+    assert (found.labels == 1).all(), "it went on to do what it is for"
+    tried = json.loads(next(hosts.folder.glob("*.scratch/found.json")).read_text())
+    assert len(tried) > 25
+    assert {name: got for name, got in tried.items() if got != "denied"} == {}
+    surroundings.assert_untouched()
+    assert (answer(hosts, mini_bundle.make(tmp_path, "plain")).labels == 1).all(), "the next network"
+    own = hosts.home / card.read(hostile).card_sha256[:16] if hosts.home else None
+    assert own is not None
+    assert [file.name for file in own.iterdir()] == [KNOWN], "what it needs of memory is kept all the same"
+    hosts.stop()
+    assert list(hosts.folder.glob("*.scratch")) == []
+
+
+@CONFINED
+def test_a_hostile_bundle_that_ends_itself_costs_its_request(
+    hosts: Hosts, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    hostile = hostile_bundle(tmp_path, surroundings, then="os.kill(os.getpid(), 9)")
+    with pytest.raises(client.HostGone):
+        answer(hosts, hostile)
+    surroundings.assert_untouched()
+    assert (answer(hosts, mini_bundle.make(tmp_path, "plain")).labels == 1).all()
+
+
+@CONFINED
+def test_what_a_bundle_tries_while_it_is_parsed_is_denied(
+    hosts: Hosts, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    """Its configuration is run when it is read: long before there is a study."""
+    bundle = mini_bundle.make(tmp_path, "at-once")
+    config = bundle / "configs" / "inference.json"
+    reads = f"$(open({str(surroundings.home / 'secret')!r}).read(), @network_def.to(@device))[1]"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"network": reads}))
+    card.seal(bundle)
+    with pytest.raises(Failed) as failed:
+        hosts.address(str(bundle), card.read(bundle).card_sha256)
+    assert failed.value.code in ("host-not-started", "network-unusable")
+    assert (answer(hosts, mini_bundle.make(tmp_path, "plain")).labels == 1).all()
+
+
+def test_without_confinement_it_gets_nearly_all(surroundings: Surroundings, tmp_path: Path) -> None:
+    """The attempts are real ones, and what is not denied is seen."""
+    surroundings.put_into(tmp_path)
+    home = tmp_path / "of the program"
+    home.mkdir()
+    command = [sys.executable, "-P", str(tmp_path / "hostile.py")]
+    environment = os.environ | {"HOME": str(home), "PGPASSWORD": SECRET}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        said, _ = process.communicate(timeout=60)
+    tried = json.loads(said)
+    Path(f"/tmp/written-{process.pid}").unlink()
+    got = {name for name, outcome in tried.items() if outcome != "denied"}
+    assert got >= {"tcp", "udp", "unix socket", "reads the database", "cuts the database off", "reads a secret"}
+    assert got >= {"lists the home folder", "writes outside", "forks", "starts a shell", "ends the worker"}
+    assert got >= {"reads the worker's words", "has the environment", "writes its own program"}
+    surroundings.listener.accept()
+    assert surroundings.worker.wait(10) == -signal.SIGKILL
+
+
+# ------------------------------------------------------------------ trainings
+
+
+@CONFINED
+def test_a_training_reaches_no_more_than_its_cases_and_its_run(surroundings: Surroundings, tmp_path: Path) -> None:
+    given = [tiny.case(tmp_path, number) for number in range(4)]
+    other = tiny.case(tmp_path, 9)
+    bundle = tiny.make(tmp_path / "balls")
+    scripts = bundle / "scripts"
+    scripts.mkdir()
+    surroundings.put_into(scripts)
+    (scripts / "__init__.py").write_text(
+        "import json, os; from . import hostile; found = hostile.attempts()\n"
+        f"try: os.listdir({str(other)!r}); found['another case'] = 'got'\n"
+        "except OSError: pass\n"
+        "open(os.path.expanduser('~/../found.json'), 'w').write(json.dumps(found))\n"
+    )
+    config = bundle / "configs" / "train.json"
+    read = json.loads(config.read_text())
+    config.write_text(json.dumps(read | {"imports": [*read.get("imports", ()), "$import scripts"]}))
+    card.seal(bundle)
+    run = tiny.run(tmp_path / "run", bundle, given[:3], given[3:], max_epochs=2)
+    done = trainer.train(run, lambda: "", 300)
+    assert done
+    assert not (run / "scratch").exists()
+    assert (run / "candidate.pt").is_file()
+    tried = json.loads((run / "found.json").read_text())
+    assert {name: got for name, got in tried.items() if got != "denied"} == {}
+    surroundings.assert_untouched()
+
+
+@CONFINED
+@pytest.mark.slow
+def test_a_training_of_two_processes_keeps_the_network_and_nothing_else(tmp_path: Path) -> None:
+    cases = [tiny.case(tmp_path, number) for number in range(4)]
+    run = tiny.run(tmp_path / "run", tiny.make(tmp_path / "balls"), cases[:2], cases[2:], max_epochs=2)
+    assert trainer.train(run, lambda: "", 600, 2, Demand.REQUIRE)["processes"] == 2
+
+
+POOLS = """
+import multiprocessing, pathlib, sys
+from multiprocessing.pool import ThreadPool
+from models.confine import locks
+from models.confine.process import confine
+from models.confine.rights import Demand, Rights
+locks.of_threads()
+confine(Rights(), Demand.BEST)
+with ThreadPool(3) as pool:
+    assert pool.map(lambda n: n * n, range(100)) == [n * n for n in range(100)]
+again = multiprocessing.RLock()
+with again, again:
+    assert ThreadPool(1).apply(again.acquire, (False,)) is False
+assert ThreadPool(1).apply(again.acquire, (True, 5)) is True
+once = multiprocessing.Lock()
+assert once.acquire() and not once.acquire(timeout=0.01)
+once.release()
+try: once.release()
+except ValueError: print("done")
+"""
+
+
+def test_pools_of_threads_work_without_shared_memory() -> None:
+    """MONAI's CacheDataset has one, and its locks would be files in /dev/shm."""
+    done = subprocess.run([sys.executable, "-P", "-c", POOLS], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+# ------------------------------------------------------------------ codecs
+
+CODEC = """
+from . import hostile
+
+__version__ = "9.9"
+
+
+def decode_pixel_data(source):
+    got = {name: what for name, what in hostile.attempts().items() if what != "denied"}
+    raise ValueError("everything is denied" if not got else repr(got))
+
+
+def encode_array(*_):
+    raise NotImplementedError
+"""
+
+
+@CONFINED
+def test_a_hostile_codec_reaches_nothing_and_costs_its_image(
+    surroundings: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in of the JPEG-LS codec: as if a file had taken the real one over."""
+    library = tmp_path / "site-packages"
+    (library / "jpeg_ls").mkdir(parents=True)
+    (library / "jpeg_ls" / "__init__.py").write_text(CODEC)
+    surroundings.put_into(library / "jpeg_ls")
+    file = compressed(tmp_path)
+    monkeypatch.setenv("PGPASSWORD", SECRET)
+    monkeypatch.setenv("PYTHONPATH", f"{library}{os.pathsep}{ROOT}")
+    with contextlib.closing(Decoders(1)) as pool:
+        with pytest.raises(Refused, match="everything is denied") as refused:
+            list(pixels.decoded([pixels.read(file)], pool))
+        assert refused.value.code == "undecodable-pixels"
+        surroundings.assert_untouched()
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with contextlib.closing(Decoders(1)) as pool:
+        (values,) = pixels.decoded([pixels.read(file)], pool)
+        assert np.array_equal(values, ramp()), "the real codec, of the same file"
+
+
+def ramp() -> NDArray[np.int16]:
+    return np.arange(64 * 48, dtype=np.int16).reshape(64, 48)
+
+
+def compressed(folder: Path) -> Path:
+    """An image in JPEG-LS."""
+    values = ramp()
+    ds = small_series()[0]
+    ds.Rows, ds.Columns = values.shape
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+    frame = imagecodecs.jpegls_encode(values.view(np.uint16))
+    ds.file_meta.TransferSyntaxUID = JPEGLSLossless
+    ds.PixelData = encapsulate([frame + bytes(len(frame) % 2)])
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    file = folder / "compressed.dcm"
+    ds.save_as(file, enforce_file_format=True)
+    return file
+
+
+def test_memory_that_could_be_cut_off_is_not_mapped() -> None:
+    """A host that shrinks what its worker reads would end the worker."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        descriptor = os.memfd_create("loose")
+        os.ftruncate(descriptor, 4096)
+        header = {"say": "done", "arrays": [{"shape": [4096], "dtype": "|u1"}]}
+        socket.send_fds(theirs, [json.dumps(header).encode() + b"\n"], [descriptor])
+        with pytest.raises(Disconnected, match="not sealed"):
+            Receiver(ours).receive()
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    "line", [b"[" * 100_000, b"null", b"[]", b'{"arrays": 7}', b'{"arrays": [], "files": 1}', b"\xff"]
+)
+def test_what_is_no_message_ends_the_line_and_not_the_worker(line: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(line + b"\n")
+        if line.startswith(b'{"arrays": []'):
+            assert Receiver(ours).receive() == ({"files": 1}, []), "and no descriptor was taken"
+            return
+        with pytest.raises(Disconnected):
+            Receiver(ours).receive()
+
+
+# ------------------------------------------------------------------ kernels that cannot
+
+DEGRADED = """
+import json, sys
+from models.confine.kernel import Kernel
+from models.confine.process import Unconfined, confine
+from models.confine.rights import Demand, Rights
+here = Kernel.here()
+kernel = Kernel(here.machine, here.landlock if 'landlock' in sys.argv[2] else 0, 'seccomp' in sys.argv[2])
+try:
+    lacking = confine(Rights(), Demand(sys.argv[1]), kernel)
+except Unconfined as error:
+    sys.exit(str(error))
+def denied(attempt):
+    try: attempt()
+    except OSError: return True
+    return False
+import os, socket
+print(json.dumps([lacking, denied(lambda: os.listdir('/root')), denied(socket.socket)]))
+"""
+
+
+def degraded(demand: str, has: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-c", DEGRADED, demand, has]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@CONFINED
+@pytest.mark.parametrize(
+    ("has", "lacking", "no_file", "no_socket"),
+    [
+        ("landlock seccomp", set(), True, True),
+        ("seccomp", {Part.FILES}, os.geteuid() != 0, True),
+        ("landlock", {Part.CALLS}, True, False),
+        ("", {Part.FILES, Part.CALLS}, os.geteuid() != 0, False),
+    ],
+)
+def test_what_a_kernel_cannot_do_is_named_and_the_rest_is_done(
+    has: str, lacking: set[Part], no_file: bool, no_socket: bool
+) -> None:
+    done = degraded("best", has)
+    found = json.loads(done.stdout)
+    assert set(found[0]) == lacking
+    assert all(found[0].values()), "why"
+    assert found[1:] == [no_file, no_socket]
+    required = degraded("require", has)
+    assert (required.returncode == 1) is bool(lacking)
+    for part in lacking:
+        assert f"{'open every file' if part is Part.FILES else 'use the network'}" in required.stderr
+
+
+def test_threads_that_run_already_are_named() -> None:
+    program = (
+        "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "from models.confine.process import confine; from models.confine.rights import Demand, Rights\n"
+        "print(confine(Rights(), Demand.BEST))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert "other threads run already" in done.stdout or lacks()
+
+
+def test_off_leaves_the_limits_alone(tmp_path: Path) -> None:
+    done = degraded("off", "landlock seccomp")
+    assert json.loads(done.stdout) == [{}, os.geteuid() != 0, False]
+
+
+NOTHING = Kernel("x86_64", 0, False, (("landlock", "Function not implemented"), ("seccomp", "Invalid argument")))
+
+
+def test_what_is_lacking_is_said_in_words() -> None:
+    found = lacks(NOTHING)
+    assert set(found) == {Part.FILES, Part.CALLS}
+    said = sentence(found)
+    assert "open every file that this user can: Function not implemented" in said
+    assert "use the network, start programs and send signals: Invalid argument" in said
+
+
+def test_status_check_and_metrics_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home := tmp_path / "home").mkdir(mode=0o700)
+    node = open_node(load(None, {"node": {"home": home}, "work": {"confine": "off"}}))
+    with contextlib.closing(node):
+        told = confinement.overview(node.confine)
+        assert {one["part"]: one["state"] for one in told} == dict.fromkeys(Part, "lacking")
+        status.print_tables(status.overview(node.database) | {"confinement": told}, node.database)
+        said = " ".join(capsys.readouterr().out.split())
+        assert "networks and decoders can open every file that this user can: `confine` in [work] is off" in said
+        text = metrics.exposition(metrics.snapshot(node.database, home, "1", [], node.confine)).decode()
+        assert 'planimeter_confined{part="system_calls"} 0.0' in text
+        text = metrics.exposition(metrics.snapshot(node.database, home, "1", [], Demand.BEST)).decode()
+        assert f'planimeter_confined{{part="files"}} {float(Part.FILES not in lacks())}' in text
+    found = {finding.right for finding in checks.confined(Demand.OFF)}
+    assert found == {None}, "it is wanted so"
+    assert [finding.right for finding in checks.confined(Demand.BEST)] == [None] * len(lacks()) or [True]
+
+
+def test_what_is_required_and_not_there_is_a_refusal() -> None:
+    confinement.require(Demand.BEST)
+    confinement.require(Demand.OFF)
+    if not lacks():
+        confinement.require(Demand.REQUIRE)
+        return
+    with pytest.raises(Refused) as refused:
+        confinement.require(Demand.REQUIRE)
+    assert refused.value.code == "not-confined"
+
+
+# ------------------------------------------------------------------ tables
+
+HEADERS = {"x86_64": "/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "aarch64": "/usr/include/asm-generic/unistd.h"}
+
+
+@pytest.mark.parametrize("machine", HEADERS)
+def test_the_numbers_are_the_kernels(machine: str) -> None:
+    file = Path(HEADERS[machine])
+    if not file.is_file():
+        pytest.skip("the kernel's headers are not installed: apt-get install linux-libc-dev")
+    said = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", file.read_text())}
+    column = tuple(HEADERS).index(machine)
+    for name, numbers in (calls.FORBIDDEN | calls.LOOKED_AT).items():
+        if name in said:
+            assert numbers[column] == said[name], name
+
+
+@pytest.mark.parametrize("machine", HEADERS)
+@pytest.mark.parametrize("sockets", [True, False])
+def test_every_jump_of_the_filter_lands(machine: str, sockets: bool) -> None:
+    """Walked as the kernel's checker does: each jump ends within the program, and the last step answers."""
+    steps = list(seccomp.program(machine, 4711, sockets=sockets))
+    assert len(steps) < 4096
+    for at, (code, true, false, _) in enumerate(steps):
+        if code & 7 == 5:
+            assert at + 1 + max(true, false) < len(steps)
+    assert steps[-1][0] == seccomp.ANSWER
+
+
+def test_of_the_environment_nothing_secret_is_kept() -> None:
+    secret = ("PLANIMETER_CONFIG", "PGPASSWORD", "PGHOST", "DATABASE_URL", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY")
+    kept = {"PATH": "p", "OMP_NUM_THREADS": "2", "LC_ALL": "C", "CUDA_VISIBLE_DEVICES": "1"}
+    assert cleaned(kept | dict.fromkeys(secret, SECRET)) == kept
+    assert cleaned({"MLFLOW_TRACKING_URI": "x"}, ("MLFLOW_*",)) == {"MLFLOW_TRACKING_URI": "x"}
