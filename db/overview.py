@@ -37,8 +37,34 @@ class StudyOverview:
     reasons: list[tuple[str, str]]
 
 
+#: what is not over: partial indexes know it, where it stands in a question as it stands there
+OPEN_JOB = sa.text("job.state IN ('waiting', 'running')")
+DEAD_JOB = sa.text("job.state = 'dead'")
+UNDONE_DELIVERY = sa.text("delivery.state IN ('waiting', 'held', 'dead')")
+HELD_RESULT = sa.text("result.state IN ('held', 'withdrawn', 'discarded') AND result.state = 'held'")
+#: SQLite takes no longer lists
+AT_ONCE = 5000
+
+
+def latest(tx: Connection, most: int) -> list[int]:
+    """Ids of the newest studies, and of all others of which something waits for a worker, a destination or a person."""
+    of_result = result.join(input_set, input_set.c.id == result.c.input_set_id)
+    unsent = of_result.join(delivery, delivery.c.result_id == result.c.id)
+    parts = (
+        sa.select(study.c.id).where(study.c.state.in_(["open", "held"])),
+        sa.select(job.c.study_id).where(OPEN_JOB, job.c.study_id.is_not(None)),
+        sa.select(job.c.study_id).where(DEAD_JOB, job.c.study_id.is_not(None)),
+        sa.select(input_set.c.study_id).select_from(of_result).where(HELD_RESULT),
+        sa.select(input_set.c.study_id).select_from(unsent).where(UNDONE_DELIVERY),
+    )
+    newest = tx.execute(sa.select(study.c.id).order_by(study.c.id.desc()).limit(most)).scalars()
+    return sorted({*newest, *tx.execute(sa.union(*parts)).scalars()}, reverse=True)
+
+
 def studies(tx: Connection, *, limit: int | None = None, ids: Sequence[int] | None = None) -> list[StudyOverview]:
     """All studies, the latest first; or those with these ids."""
+    if ids is not None and len(ids) > AT_ONCE:
+        return [one for n in range(0, len(ids), AT_ONCE) for one in studies(tx, ids=ids[n : n + AT_ONCE])]
     query = sa.select(study).order_by(study.c.id.desc()).limit(limit)
     rows = tx.execute(query if ids is None else query.where(study.c.id.in_(ids))).mappings().all()
     ids = [row["id"] for row in rows]
@@ -149,8 +175,12 @@ def kinds(tx: Connection, study_ids: Sequence[int]) -> dict[int, set[str]]:
     return found
 
 
-def jobs(tx: Connection, *, limit: int | None = None) -> Sequence[RowMapping]:
-    """Jobs, newest first, with their study's UID, their model and the seconds of their last attempt that kept any."""
+def jobs(tx: Connection, *, latest: int | None = None) -> Sequence[RowMapping]:
+    """Jobs, newest first, with their study's UID, their model and the seconds of their last attempt that kept any.
+
+    Args:
+        latest: so many, and all others that are open or dead; None: all there ever were.
+    """
     last = (
         sa.select(attempt.c.seconds)
         .where(attempt.c.job_id == job.c.id, attempt.c.outcome.is_not(None))
@@ -172,7 +202,11 @@ def jobs(tx: Connection, *, limit: int | None = None) -> Sequence[RowMapping]:
         .outerjoin(model_version, model_version.c.id == job.c.model_version_id)
         .order_by(job.c.id.desc())
     )
-    return tx.execute(query.limit(limit)).mappings().all()
+    if latest is not None:
+        newest = sa.select(job.c.id).order_by(job.c.id.desc()).limit(latest).subquery()
+        some = sa.union(sa.select(newest), sa.select(job.c.id).where(OPEN_JOB), sa.select(job.c.id).where(DEAD_JOB))
+        query = query.where(job.c.id.in_(some))
+    return tx.execute(query).mappings().all()
 
 
 def attempts(tx: Connection, job_id: int) -> Sequence[RowMapping]:

@@ -6,16 +6,16 @@ import ipaddress
 import logging
 import os
 import secrets
-import socket
 from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
 
+from . import machine
 from . import schedule as scheduling
 from .admission import Limits
 from .app import Node, open_node
-from .beating import Beating
+from .beating import Beating, name_of
 from .child import Child
 from .receiver import Door, Receiver
 from .supervisor import Supervisor
@@ -45,7 +45,7 @@ def receive(settings: Settings, child: Child) -> None:
     port = receiver.start()
     logger.info("%s listens on %s:%s", door.ae_title, door.address, port)
     child.ready(address=door.address, port=port)
-    with Beating(node.database, child.role):
+    with Beating(node.database, child.role, outdated=child.stopping.set):
         child.stopping.wait()
         receiver.stop()
     node.close()
@@ -54,10 +54,10 @@ def receive(settings: Settings, child: Child) -> None:
 def work(settings: Settings, child: Child, hosts: Path) -> None:
     """One worker; its model hosts belong to the supervisor that `hosts` leads to."""
     node = open_node(settings, hosts)
-    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    worker = Worker(node, name, child.stopping)
+    name = f"{machine.name()}:{os.getpid()}:{secrets.token_hex(4)}"
+    worker = Worker(node, name, child.stopping, process=name_of(child.role))
     child.ready(worker=name)
-    with Beating(node.database, child.role):
+    with Beating(node.database, child.role, outdated=child.stopping.set):
         worker.run(WORKER_GRACE_SECONDS)
     node.decoders.close()
 
@@ -66,8 +66,8 @@ def schedule(settings: Settings, child: Child) -> None:
     """The scheduler."""
     node = open_node(settings)
     child.ready()
-    with Beating(node.database, child.role):
-        scheduling.run(node, child.stopping)
+    with Beating(node.database, child.role, outdated=child.stopping.set):
+        scheduling.run(node, child.stopping, name_of(child.role))
     node.close()
 
 
@@ -90,7 +90,7 @@ def pages(settings: Settings, child: Child) -> None:
     if token is not None and not child.has_parent:
         announce.first_sign_in(server.url, token, settings.home / sign_in.FIRST_FILE)
     child.ready(url=server.url, first_token=token, first_file=str(settings.home / sign_in.FIRST_FILE))
-    with Beating(node.database, child.role):
+    with Beating(node.database, child.role, outdated=child.stopping.set):
         child.stopping.wait()
         server.stop()
     node.close()

@@ -89,7 +89,7 @@ class Supervisor:
         """
         stop_on_signals(self.stopping)
         folder = Path(tempfile.mkdtemp(prefix="planimeter-"))
-        hosts = Hosts(folder, self.device, self.limits, self.node.archive.home / warm.FOLDER)
+        hosts = Hosts(folder, self.device, self.limits, warm.folder(self.node.archive.home))
         try:
             address = hosts.serve()
             for role, arguments in self.roles.items():

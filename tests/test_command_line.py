@@ -35,13 +35,14 @@ KEYS = {
         *("result", "sop_uid", "study_uid", "kind", "options", "destination", "state", "attempts", "reason"),
     },
     "held": {"result", "study_uid", "reason"},
-    "networks": {"network", "state", "device", "memory_mb", "peak_mb", "last_used"},
+    "networks": {"machine", "network", "state", "device", "memory_mb", "peak_mb", "last_used"},
     "aside": {"network", "reason"},
     "due": {"state", "study_uid", "network", "deadline", "minutes", "waits_for"},
     "lacking": {"peer", "study_uid", "day", "modalities", "images", "here"},
+    "machines": {"machine", "process", "role", "state", "version", "since", "silent_seconds"},
 }
 #: without a supervisor, a result to look at, a network that lost its golden cases, deadlines and a PACS to go through
-EMPTY = {"held", "networks", "aside", "due", "lacking"}
+EMPTY = {"held", "networks", "aside", "due", "lacking", "machines"}
 
 
 @pytest.fixture

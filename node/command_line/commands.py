@@ -51,11 +51,14 @@ def _node(options: argparse.Namespace) -> Node:
 
 
 def status(options: argparse.Namespace) -> int:
-    from .. import warm
+    from ..operations import machines as machine_rows
     from ..operations import status as view
 
     node = _node(options)
-    overview = view.overview(node.database) | {"networks": warm.read(node.archive.home)}
+    most = None if options.all else view.NEWEST
+    overview = view.overview(node.database, most) | {
+        "networks": machine_rows.warm_networks(node.database, node.archive.home)
+    }
     print_json(overview) if options.json else view.print_tables(overview, node.database)
     return 0
 
@@ -206,6 +209,12 @@ def alarms(options: argparse.Namespace) -> int:
     return alarm_commands.call(options)
 
 
+def machines(options: argparse.Namespace) -> int:
+    from . import machines as machine_commands
+
+    return machine_commands.call(options)
+
+
 def learn(options: argparse.Namespace) -> int:
     from . import learning as learning_commands
 
@@ -256,6 +265,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "config": config,
     "users": users,
     "alarms": alarms,
+    "machines": machines,
     "metrics": alarms,
     "health": alarms,
     "labels": learn,

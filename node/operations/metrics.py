@@ -50,7 +50,7 @@ class Snapshot:
     """What was counted, at one moment.
 
     Attributes:
-        warm: the networks that are loaded on this machine, as `warm.read` gives them.
+        warm: the networks that are loaded, as `warm.read` gives them.
     """
 
     tallies: Mapping[tuple[str, ...], float]
@@ -178,14 +178,15 @@ def _machine(of: Snapshot) -> Iterator[Metric]:
     yield _gauge(
         "processes_alive", "Processes heard of in the last 30 s.", ("role",), [((r,), n) for r, n in roles.items()]
     )
-    keys = ("network", "device")
+    keys = ("machine", "network", "device")
     for name, said, key in (
-        ("host_memory_bytes", "Memory that a model host of this machine holds on its device.", "memory_mb"),
+        ("host_memory_bytes", "Memory that a model host holds on its device.", "memory_mb"),
         ("host_peak_bytes", "The most that it held in its last run.", "peak_mb"),
     ):
-        held: defaultdict[tuple[str, str], float] = defaultdict(float)
+        held: defaultdict[tuple[str, str, str], float] = defaultdict(float)
         for host in of.warm:
-            held[str(host["network"]), str(host["device"]).split(" ")[0]] += float(host[key]) * 2**20
+            where = str(host["machine"]), str(host["network"]), str(host["device"]).split(" ")[0]
+            held[where] += float(host[key]) * 2**20
         yield _gauge(name, said, keys, sorted(held.items()))
 
 

@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ... import __version__, warm
-from ...operations import health, metrics
+from ... import __version__
+from ...operations import health, machines, metrics
 from ..page import node_of, public
 
 
@@ -36,7 +36,8 @@ def numbers(request: Request) -> Response:
         if node.readers.token_file is not None:
             return Response("A token is needed.\n", 401, {"www-authenticate": "Bearer"}, media_type="text/plain")
         raise HTTPException(404)
-    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm.read(node.archive.home))
+    warm = machines.warm_networks(node.database, node.archive.home)
+    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm)
     return Response(metrics.exposition(seen), media_type=metrics.CONTENT_TYPE)
 
 
