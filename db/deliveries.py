@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import destinations, job_orders, jobs, results, trials
+from . import destinations, job_orders, jobs, not_done, results, trials
 from .database import Clock, insert
 from .job_states import JobKind
 from .tables import delivery, input_set, job, outage, result, study
@@ -267,6 +267,6 @@ def listing(tx: Connection, study_id: int | None = None, *, latest: int | None =
         query = query.where(study.c.id == study_id)
     if latest is not None:
         newest = sa.select(delivery.c.id).order_by(delivery.c.id.desc()).limit(latest).subquery()
-        undone = sa.select(delivery.c.id).where(sa.text("delivery.state IN ('waiting', 'held', 'dead')"))
+        undone = sa.select(delivery.c.id).where(not_done.UNDONE_DELIVERY)
         query = query.where(delivery.c.id.in_(sa.union(sa.select(newest), undone)))
     return tx.execute(query).mappings().all()

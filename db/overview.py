@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from . import not_done
 from .arrivals import Kind
 from .job_orders import CANCELLED
 from .results import REJECTION
@@ -37,11 +38,6 @@ class StudyOverview:
     reasons: list[tuple[str, str]]
 
 
-#: what is not over: partial indexes know it, where it stands in a question as it stands there
-OPEN_JOB = sa.text("job.state IN ('waiting', 'running')")
-DEAD_JOB = sa.text("job.state = 'dead'")
-UNDONE_DELIVERY = sa.text("delivery.state IN ('waiting', 'held', 'dead')")
-HELD_RESULT = sa.text("result.state IN ('held', 'withdrawn', 'discarded') AND result.state = 'held'")
 #: SQLite takes no longer lists
 AT_ONCE = 5000
 
@@ -52,10 +48,10 @@ def latest(tx: Connection, most: int) -> list[int]:
     unsent = of_result.join(delivery, delivery.c.result_id == result.c.id)
     parts = (
         sa.select(study.c.id).where(study.c.state.in_(["open", "held"])),
-        sa.select(job.c.study_id).where(OPEN_JOB, job.c.study_id.is_not(None)),
-        sa.select(job.c.study_id).where(DEAD_JOB, job.c.study_id.is_not(None)),
-        sa.select(input_set.c.study_id).select_from(of_result).where(HELD_RESULT),
-        sa.select(input_set.c.study_id).select_from(unsent).where(UNDONE_DELIVERY),
+        sa.select(job.c.study_id).where(not_done.OPEN, job.c.study_id.is_not(None)),
+        sa.select(job.c.study_id).where(not_done.DEAD, job.c.study_id.is_not(None)),
+        sa.select(input_set.c.study_id).select_from(of_result).where(not_done.HELD_RESULT),
+        sa.select(input_set.c.study_id).select_from(unsent).where(not_done.UNDONE_DELIVERY),
     )
     newest = tx.execute(sa.select(study.c.id).order_by(study.c.id.desc()).limit(most)).scalars()
     return sorted({*newest, *tx.execute(sa.union(*parts)).scalars()}, reverse=True)
@@ -204,7 +200,9 @@ def jobs(tx: Connection, *, latest: int | None = None) -> Sequence[RowMapping]:
     )
     if latest is not None:
         newest = sa.select(job.c.id).order_by(job.c.id.desc()).limit(latest).subquery()
-        some = sa.union(sa.select(newest), sa.select(job.c.id).where(OPEN_JOB), sa.select(job.c.id).where(DEAD_JOB))
+        some = sa.union(
+            sa.select(newest), sa.select(job.c.id).where(not_done.OPEN), sa.select(job.c.id).where(not_done.DEAD)
+        )
         query = query.where(job.c.id.in_(some))
     return tx.execute(query).mappings().all()
 

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from . import not_done
 from .database import Clock, Row, insert
-from .job_states import JobState
 from .tables import job, process
 
 #: a process that lived so long is well, and what ended before it is forgotten
@@ -69,5 +69,5 @@ def forget(tx: Connection, machine: str, silent_seconds: float) -> int:
 def at_work(tx: Connection, machine: str) -> int:
     """How many jobs the workers of a machine hold."""
     here = job.c.worker.startswith(f"{machine}:", autoescape=True)
-    running = job.c.state == sa.literal_column(f"'{JobState.RUNNING}'")
-    return int(tx.execute(sa.select(sa.func.count()).where(running, here)).scalar_one())
+    held = sa.select(sa.func.count()).select_from(job).where(not_done.RUNNING, here)
+    return int(tx.execute(held).scalar_one())
