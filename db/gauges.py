@@ -95,14 +95,19 @@ def studies_open(tx: Connection) -> int:
     return int(tx.execute(sa.select(sa.func.count()).where(study.c.state == "open")).scalar_one())
 
 
+def _newest(tx: Connection, table: sa.Table) -> int:
+    """The largest id: as a number in the next question, so that PostgreSQL knows how few rows come after it."""
+    return int(tx.execute(sa.select(sa.func.max(table.c.id))).scalar() or 0)
+
+
 def ended_jobs(tx: Connection, kind: JobKind) -> Sequence[Row]:
     """The latest jobs of a kind that are done or refused, newest first: `source`, `network`, `state`."""
-    newest = sa.select(sa.func.max(job.c.id)).scalar_subquery()
+    since = _newest(tx, job) - JOBS_LOOKED_THROUGH
     query = (
         sa.select(job.c.source, input_set.c.network, job.c.state)
         .select_from(job.outerjoin(input_set, input_set.c.id == job.c.input_set_id))
         .where(KIND == str(kind), job.c.state.in_([JobState.DONE.value, JobState.REFUSED.value]))
-        .where(job.c.id > newest - JOBS_LOOKED_THROUGH)
+        .where(job.c.id > since)
         .order_by(job.c.id.desc())
         .limit(REMEMBERED_JOBS)
     )
@@ -111,7 +116,7 @@ def ended_jobs(tx: Connection, kind: JobKind) -> Sequence[Row]:
 
 def last_runs(tx: Connection) -> Sequence[Row]:
     """The latest attempts of networks that have ended, newest first: `network`, `outcome`, `code`, `age_seconds`."""
-    newest = sa.select(sa.func.max(attempt.c.id)).scalar_subquery()
+    since = _newest(tx, attempt) - LOOKED_THROUGH
     query = (
         sa.select(
             input_set.c.network, attempt.c.outcome, attempt.c.code, (Clock() - attempt.c.ended).label("age_seconds")
@@ -119,7 +124,7 @@ def last_runs(tx: Connection) -> Sequence[Row]:
         .select_from(
             attempt.join(job, job.c.id == attempt.c.job_id).join(input_set, input_set.c.id == job.c.input_set_id)
         )
-        .where(KIND == str(JobKind.SEGMENT), attempt.c.ended.is_not(None), attempt.c.id > newest - LOOKED_THROUGH)
+        .where(KIND == str(JobKind.SEGMENT), attempt.c.ended.is_not(None), attempt.c.id > since)
         .order_by(attempt.c.id.desc())
         .limit(REMEMBERED_ATTEMPTS)
     )

@@ -48,13 +48,13 @@ def latest(tx: Connection, most: int) -> list[int]:
     unsent = of_result.join(delivery, delivery.c.result_id == result.c.id)
     parts = (
         sa.select(study.c.id).where(study.c.state.in_(["open", "held"])),
-        sa.select(job.c.study_id).where(not_done.OPEN, job.c.study_id.is_not(None)),
-        sa.select(job.c.study_id).where(not_done.DEAD, job.c.study_id.is_not(None)),
+        sa.select(job.c.study_id).where(not_done.OPEN),
+        sa.select(job.c.study_id).where(not_done.DEAD),
         sa.select(input_set.c.study_id).select_from(of_result).where(not_done.HELD_RESULT),
         sa.select(input_set.c.study_id).select_from(unsent).where(not_done.UNDONE_DELIVERY),
     )
     newest = tx.execute(sa.select(study.c.id).order_by(study.c.id.desc()).limit(most)).scalars()
-    return sorted({*newest, *tx.execute(sa.union(*parts)).scalars()}, reverse=True)
+    return sorted({*newest, *(one for one in tx.execute(sa.union(*parts)).scalars() if one is not None)}, reverse=True)
 
 
 def studies(tx: Connection, *, limit: int | None = None, ids: Sequence[int] | None = None) -> list[StudyOverview]:

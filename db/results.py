@@ -203,6 +203,7 @@ def held(tx: Connection) -> Sequence[RowMapping]:
         .join(input_set, input_set.c.id == result.c.input_set_id)
         .join(study, study.c.id == input_set.c.study_id)
         .where(not_done.HELD_RESULT)
-        .order_by(result.c.id.desc())
     ).mappings()
-    return list({(row["input_set_id"], row["run"]): row for row in rows}.values())
+    # sorted here: for an order by ids SQLite would go through all of them
+    newest = sorted(rows, key=lambda row: -row["id"])
+    return list({(row["input_set_id"], row["run"]): row for row in newest}.values())

@@ -94,7 +94,7 @@ def _sqlite_goes_through_all(tx: Connection, detail: str) -> bool:
         return index is None or not _partial(tx, index)
     if index is None or _partial(tx, index):
         return False  # by the primary key, or few
-    columns = set(re.findall(r"(\w+)[=<>]", terms or ""))
+    columns = set(re.findall(r"(\w+)=", terms or ""))
     return columns <= COARSE
 
 

@@ -98,7 +98,7 @@ WHEN_LOOKED_AT: dict[str, Question] = {
     "the latest deliveries": lambda tx: deliveries.listing(tx, latest=50),
     "what the self-check holds": results.held,
     "machines": processes.listing,
-    "who is paused, and what waits where": lambda tx: (destinations.paused(tx), destinations.queues(tx)),
+    "destinations that are paused": destinations.paused,
 }
 #: these go through the latest of what was done, as many as a constant says
 BOUNDED: dict[str, Question] = {

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from db import queue, retention, schema
+from db import destinations, queue, retention, schema
 from db.database import Database, open_database, sqlite_url
 from db.queue import Wanted
 from node.operations import metrics, status
@@ -90,6 +90,7 @@ def measured(database: Database, home: Path) -> dict[str, float]:
     found["a page of the queue"] = milliseconds(lambda: queue_page.page(database, Wanted()))
     found["  of that, its counts"] = milliseconds(undone(database, lambda tx: queue.counts(tx, Wanted())))
     found["an accession number"] = milliseconds(lambda: queue_page.search(database, "ACC77"))
+    found["the page of destinations"] = milliseconds(undone(database, destinations.queues))
     found["once a night: what may go"] = milliseconds(
         undone(database, lambda tx: (retention.blocked(tx, []), retention.originals(tx, 86_400 * 30)))
     )

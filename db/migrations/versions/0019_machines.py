@@ -1,6 +1,4 @@
-"""The machines of a node and who of them has which duty; indexes that stay as small as what is not done."""
-
-from typing import Any
+"""The machines of a node, and which process has which duty; patients by their numbers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,10 +7,6 @@ revision = "0019"
 down_revision = "0017"
 branch_labels = None
 depends_on = None
-
-
-def _where(text: str) -> dict[str, Any]:
-    return {"sqlite_where": sa.text(text), "postgresql_where": sa.text(text)}
 
 
 def upgrade() -> None:
@@ -27,3 +21,4 @@ def upgrade() -> None:
     op.add_column("process", sa.Column("machine", sa.Text(), server_default="", nullable=False))
     op.add_column("process", sa.Column("version", sa.Text(), server_default="", nullable=False))
     op.add_column("process", sa.Column("drained", sa.Double(), nullable=True))
+    op.create_index("ix_patient_number", "patient", ["patient_id"])
