@@ -21,6 +21,7 @@ from config.settings import Settings
 from db import identity, schema
 from db.database import Database, open_database, sqlite_url
 from db.job_states import Backoff
+from db.urls import with_password
 from models.card import SHIPPED
 
 from . import __version__, machine, place
@@ -246,8 +247,15 @@ def _learning(settings: Settings) -> LearningPolicy:
 
 
 def database_url(settings: Settings) -> str:
-    """Where the rows are."""
-    return settings.database.url or sqlite_url(settings.home / "planimeter.db")
+    """Where the rows are, with the password where a file holds it.
+
+    Raises:
+        DatabaseError: the file cannot be read.
+    """
+    section = settings.database
+    if section.password_file is not None:
+        return with_password(section.url, section.password_file)
+    return section.url or sqlite_url(settings.home / "planimeter.db")
 
 
 def _quiet_libraries() -> None:
