@@ -57,7 +57,7 @@ class Image:
         """The words that run a command there, in mounts of its own.
 
         Args:
-            read_only: of the root all but the volumes and /tmp is, and the network is one of its own, as in a container.
+            read_only: of the root all but the volumes and /tmp is, and the network is its own, as in a container.
         """
         root = str(self.folder)
         script = ["set -e", "mount --make-rprivate /"]
@@ -96,9 +96,10 @@ def build(folder: Path) -> Image:
     """Run all steps."""
     image = Image(folder)
     _base(image)
-    parser = DockerfileParser(fileobj=(SOURCE / "Dockerfile").open("rb"))
+    with (SOURCE / "Dockerfile").open("rb") as file:
+        steps = DockerfileParser(fileobj=file).structure
     stages = 0
-    for step in parser.structure:
+    for step in steps:
         what, value = step["instruction"], step["value"]
         if what == "COMMENT":
             continue

@@ -15,7 +15,7 @@ import kubernetes_validate
 import pytest
 import sqlalchemy as sa
 import yaml
-from compose_spec.models import ComposeSpecification
+from compose_spec.models import ComposeSpecification, Service
 from pydantic import ValidationError
 
 from config.settings import load
@@ -71,14 +71,16 @@ def compose() -> dict[str, Any]:
 
 def test_compose_is_of_its_specification_and_names_files_that_are_there() -> None:
     ComposeSpecification.model_validate(compose())
+    known = {field.alias or name for name, field in Service.model_fields.items()}
     for service in compose()["services"].values():
+        assert set(service) <= known
         for volume in service.get("volumes", []):
             if volume.startswith("./"):
                 assert (CONTAINERS / volume.split(":")[0]).is_file(), volume
         assert set(service.get("secrets", [])) <= set(compose()["secrets"])
     broken = compose()
-    broken["services"]["node"]["port"] = []
-    with pytest.raises(ValidationError, match="port"):
+    broken["services"]["node"]["ports"] = 11112
+    with pytest.raises(ValidationError, match="ports"):
         ComposeSpecification.model_validate(broken)
 
 
@@ -340,7 +342,7 @@ def test_a_study_goes_through_what_compose_starts(postgres: Postgres, tmp_path: 
             ('listen = "0.0.0.0"', f'listen = "127.0.0.1"\nport = {web}'),
             ("quiet_seconds = 10\nreserve_gb = 1", "quiet_seconds = 2\nreserve_gb = 0"),
             ("[web]", "[work]\nworkers = 1\n[hosts]\nat_start = false\n[web]"),
-            ('name = "everything"', 'name = "everything"\nnetworks = ["thresholds"]'),
+            ("ct_lungs", "thresholds"),
         ):
             assert old in text, old
             text = text.replace(old, new)
