@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .database import Database, DatabaseError
+from .database import _translated as translated
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 #: Alembic's own table
@@ -66,8 +67,7 @@ def _unreferenced(database: Database) -> Iterator[Connection]:
         with database.write() as tx:
             yield tx
         return
-    with database.write() as tx:  # of a connection of the pool, whose rows are not touched
-        tx.rollback()
+    with translated(), database.engine.connect() as tx:
         raw = tx.connection.driver_connection
         assert raw is not None
         raw.execute("PRAGMA foreign_keys=OFF")

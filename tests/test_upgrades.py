@@ -109,7 +109,7 @@ def test_jobs_in_every_state_go_on_after_an_upgrade(
     node.close()
     carried_over(database, revision)
     with pytest.raises(DatabaseError, match="older Planimeter"):
-        open_node(settings)
+        schema.require(database)
     url = database.engine.url.render_as_string(hide_password=False)
     said = upgrading.upgrade(home, url, backed_up=True)
     assert f"it was at {revision}" in said

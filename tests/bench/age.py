@@ -33,8 +33,8 @@ from tests.questions import BOUNDED, EVERY_SECOND, WHEN_LOOKED_AT
 
 FEW = 1000
 ROUNDS = 15
-CLAIMS = 300
-WAITING = 400
+CLAIMS = 20
+WAITING = 600
 
 
 def filled(url: str, jobs: int) -> Database:
@@ -51,24 +51,36 @@ def filled(url: str, jobs: int) -> Database:
     return database
 
 
-def milliseconds(what: Callable[[], Any]) -> float:
-    """The median of some rounds, after a first one."""
-    what()
-    took = []
-    for _ in range(ROUNDS):
-        begun = time.perf_counter()
-        what()
-        took.append((time.perf_counter() - begun) * 1000)
-    return statistics.median(took)
+def in_turn(measure: Callable[[Database], float], databases: tuple[Database, Database]) -> tuple[float, float]:
+    """The medians of some rounds, one of each in turn, after a first one: the machine is as busy for both."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for number in range(ROUNDS + 1):
+        for database, of in zip(databases, found, strict=True):
+            value = measure(database)
+            if number:
+                of.append(value)
+    return statistics.median(found[0]), statistics.median(found[1])
 
 
-def undone(database: Database, question: Callable[[Any], object]) -> Callable[[], None]:
-    """Ask it, and roll back what it wrote: each round finds the same."""
+def undone(question: Callable[[Any], object]) -> Callable[[Database], float]:
+    """The milliseconds of a question; what it wrote is rolled back, so each round finds the same."""
 
-    def once() -> None:
+    def once(database: Database) -> float:
         with database.engine.connect() as connection, connection.begin() as transaction:
+            begun = time.perf_counter()
             question(connection)
+            took = time.perf_counter() - begun
             transaction.rollback()
+        return took * 1000
+
+    return once
+
+
+def timed(what: Callable[[Database], object]) -> Callable[[Database], float]:
+    def once(database: Database) -> float:
+        begun = time.perf_counter()
+        what(database)
+        return (time.perf_counter() - begun) * 1000
 
     return once
 
@@ -81,18 +93,17 @@ def claims_per_second(database: Database) -> float:
     return CLAIMS / (time.perf_counter() - begun)
 
 
-def measured(database: Database, home: Path) -> dict[str, float]:
-    found = {"claims per second": claims_per_second(database)}
-    for name, question in {**EVERY_SECOND, **WHEN_LOOKED_AT, **BOUNDED}.items():
-        found[name] = milliseconds(undone(database, question))
-    found["a scrape of /metrics"] = milliseconds(lambda: metrics.exposition(metrics.snapshot(database, home, "1", [])))
-    found["planimeter status"] = milliseconds(lambda: status.overview(database, status.NEWEST))
-    found["a page of the queue"] = milliseconds(lambda: queue_page.page(database, Wanted()))
-    found["  of that, its counts"] = milliseconds(undone(database, lambda tx: queue.counts(tx, Wanted())))
-    found["an accession number"] = milliseconds(lambda: queue_page.search(database, "ACC77"))
-    found["the page of destinations"] = milliseconds(undone(database, destinations.queues))
-    found["once a night: what may go"] = milliseconds(
-        undone(database, lambda tx: (retention.blocked(tx, []), retention.originals(tx, 86_400 * 30)))
+def measures(home: Path) -> dict[str, Callable[[Database], float]]:
+    found: dict[str, Callable[[Database], float]] = {"claims per second": claims_per_second}
+    found |= {name: undone(question) for name, question in {**EVERY_SECOND, **WHEN_LOOKED_AT, **BOUNDED}.items()}
+    found["a scrape of /metrics"] = timed(lambda of: metrics.exposition(metrics.snapshot(of, home, "1", [])))
+    found["planimeter status"] = timed(lambda of: status.overview(of, FEW // aged.JOBS))
+    found["a page of the queue"] = timed(lambda of: queue_page.page(of, Wanted()))
+    found["  of that, its counts"] = undone(lambda tx: queue.counts(tx, Wanted()))
+    found["an accession number"] = timed(lambda of: queue_page.search(of, "ACC77"))
+    found["the page of destinations"] = undone(destinations.queues)
+    found["once a night: what may go"] = undone(
+        lambda tx: (retention.blocked(tx, []), retention.originals(tx, 86_400 * 30))
     )
     return found
 
@@ -108,29 +119,27 @@ def main() -> None:
         for product in ("SQLite", "PostgreSQL"):
             if product == "PostgreSQL" and server is None:
                 continue
-            columns = []
+            made = []
             for jobs in (FEW, options.jobs):
-                url = (
-                    sqlite_url(folder / f"{jobs}.db")
-                    if product == "SQLite" or server is None
-                    else server.new_database()
-                )
+                small = product == "SQLite" or server is None
+                url = sqlite_url(folder / f"{jobs}.db") if small else server.new_database()  # type: ignore[union-attr]
                 begun = time.perf_counter()
-                database = filled(url, jobs)
+                made.append(filled(url, jobs))
                 sys.stderr.write(f"{product}: {jobs} jobs in {time.perf_counter() - begun:.0f} s\n")
-                columns.append(measured(database, folder))
-                database.dispose()
-            show(product, columns[0], columns[1], options.jobs)
+            few, many = made
+            show(product, {name: in_turn(one, (few, many)) for name, one in measures(folder).items()}, options.jobs)
+            few.dispose()
+            many.dispose()
 
 
-def show(product: str, few: dict[str, float], many: dict[str, float], jobs: int) -> None:
+def show(product: str, found: dict[str, tuple[float, float]], jobs: int) -> None:
     """Print a table; the last column is how many times slower it has become."""
     table = Table(title=f"{product}: ms, the median of {ROUNDS}", title_justify="left")
     for column in ("", f"{FEW:,} jobs", f"{jobs:,} jobs", "times"):
         table.add_column(column, justify="right" if column else "left")
-    for name, before in few.items():
-        slower = before / many[name] if name == "claims per second" else many[name] / before
-        table.add_row(name, f"{before:.1f}", f"{many[name]:.1f}", f"{slower:.2f}")
+    for name, (before, after) in found.items():
+        slower = before / after if name == "claims per second" else after / before
+        table.add_row(name, f"{before:.1f}", f"{after:.1f}", f"{slower:.2f}")
     Console(width=110).print(table)
 
 
