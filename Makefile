@@ -43,6 +43,8 @@ bench: .venv/installed-dev ## reading, measuring and writing, against highdicom;
 	$(BIN)/python -P -m tests.bench.watch
 	$(BIN)/python -P -m tests.bench.metrics
 	$(BIN)/python -P -m tests.bench.receive
+	$(BIN)/python -P -m tests.bench.age
+	$(BIN)/python -P -m tests.bench.machines
 	$(BIN)/python -P -m tests.bench.whole_way $(ARGS)
 
 train: .venv/installed-dev ## train ct_lungs again from DATA=folder with the imaging data; takes hours without a GPU

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, mod
 
 from . import mistakes
 from .alarms import AlarmsSection, AuditSection, LogSection, MailSection, MetricsSection, Recipient
+from .database import DatabaseSection
 from .hours import Hours
 from .learning import LearningSection
 from .peers import Peer
@@ -40,12 +41,6 @@ class NodeSection(Section):
     ae_title: AETitle = "PLANIMETER"
     home: Path = Path("~/.planimeter")
     uid_root: Annotated[str, StringConstraints(pattern=r"^([0-2](\.(0|[1-9][0-9]*))+)?$", max_length=24)] = ""
-
-
-class DatabaseSection(Section):
-    """Where the rows are; an empty URL is SQLite in the home folder."""
-
-    url: str = ""
 
 
 class FetchSection(Section):

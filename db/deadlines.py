@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from . import not_done
 from .arrivals import Kind
 from .database import Clock
 from .job_states import OPEN, JobKind
@@ -95,7 +96,11 @@ def due(tx: Connection, within_seconds: float) -> Sequence[Due]:
         )
         .join(job, job.c.input_set_id == input_set.c.id)
         .join(study, study.c.id == input_set.c.study_id)
-        .where(job.c.state.in_(OPEN), job.c.kind.in_(WORK), input_set.c.deadline <= Clock() + within_seconds)
+        .where(
+            not_done.OPEN,
+            not_done.KIND.in_([str(kind) for kind in WORK]),
+            input_set.c.deadline <= Clock() + within_seconds,
+        )
         .where(~sa.exists().where(newer.c.supersedes == input_set.c.id))
         .group_by(input_set.c.id, study.c.id, study.c.study_uid, input_set.c.network, input_set.c.deadline)
         .order_by(input_set.c.deadline, input_set.c.id)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import destinations, job_orders, jobs, results, trials
+from . import destinations, job_orders, jobs, not_done, results, trials
 from .database import Clock, insert
 from .job_states import JobKind
 from .tables import delivery, input_set, job, outage, result, study
@@ -248,8 +248,12 @@ def outages(tx: Connection) -> Sequence[RowMapping]:
     return tx.execute(sa.select(outage).order_by(outage.c.since)).mappings().all()
 
 
-def listing(tx: Connection, study_id: int | None = None) -> Sequence[RowMapping]:
-    """Deliveries, newest first, with their object and study."""
+def listing(tx: Connection, study_id: int | None = None, *, latest: int | None = None) -> Sequence[RowMapping]:
+    """Deliveries, newest first, with their object and study.
+
+    Args:
+        latest: so many, and all others that are not done; None: all there ever were.
+    """
     query = (
         sa.select(
             delivery, result.c.sop_uid, result.c.kind, result.c.options, study.c.study_uid, study.c.id.label("study_id")
@@ -261,4 +265,8 @@ def listing(tx: Connection, study_id: int | None = None) -> Sequence[RowMapping]
     )
     if study_id is not None:
         query = query.where(study.c.id == study_id)
+    if latest is not None:
+        newest = sa.select(delivery.c.id).order_by(delivery.c.id.desc()).limit(latest).subquery()
+        undone = sa.select(delivery.c.id).where(not_done.UNDONE_DELIVERY)
+        query = query.where(delivery.c.id.in_(sa.union(sa.select(newest), undone)))
     return tx.execute(query).mappings().all()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from . import not_done
 from .database import Clock, Row
 from .job_states import JobKind, JobState
 from .tables import attempt, delivery, event, input_set, job, study
@@ -16,8 +17,9 @@ from .tables import attempt, delivery, event, input_set, job, study
 REMEMBERED_JOBS = 1000
 REMEMBERED_ATTEMPTS = 200
 LOOKED_THROUGH = 5000
-#: the kind of a job as an expression: SQLite would go through the index that begins with it, and so through all jobs
-KIND = job.c.kind + ""
+#: and of as many jobs that were made last
+JOBS_LOOKED_THROUGH = 20_000
+KIND = not_done.KIND
 
 
 def _waits_since() -> sa.ColumnElement[float]:
@@ -37,7 +39,7 @@ def queue(tx: Connection) -> Sequence[Row]:
             (Clock() - sa.func.min(_waits_since())).label("oldest_seconds"),
         )
         .select_from(job.outerjoin(study, study.c.id == job.c.study_id))
-        .where(sa.text("job.state = 'waiting'"))
+        .where(not_done.WAITING)
         .group_by(KIND, job.c.priority)
     )
     return tx.execute(query).mappings().all()
@@ -56,7 +58,7 @@ def late(
     query = (
         sa.select(sa.func.count().label("count"), sa.func.max(age).label("oldest_seconds"))
         .select_from(job.outerjoin(study, study.c.id == job.c.study_id))
-        .where(sa.text("job.state = 'waiting'"), KIND.in_([str(kind) for kind in kinds]))
+        .where(not_done.WAITING, KIND.in_([str(kind) for kind in kinds]))
         .where(job.c.priority > above, job.c.priority <= up_to, age > seconds)
         .where(*(~job.c.subject.startswith(f"{name}/", autoescape=True) for name in not_to))
     )
@@ -65,7 +67,7 @@ def late(
 
 def running(tx: Connection) -> dict[str, int]:
     """Jobs that a worker holds, by kind."""
-    return dict(Counter(tx.execute(sa.select(KIND).where(sa.text("job.state = 'running'"))).scalars()))
+    return dict(Counter(tx.execute(sa.select(KIND).where(not_done.RUNNING)).scalars()))
 
 
 def dead(tx: Connection) -> Sequence[Row]:
@@ -73,7 +75,7 @@ def dead(tx: Connection) -> Sequence[Row]:
     query = (
         sa.select(job.c.kind, job.c.subject, input_set.c.network, job.c.ended)
         .select_from(job.outerjoin(input_set, input_set.c.id == job.c.input_set_id))
-        .where(sa.text("job.state = 'dead'"))
+        .where(not_done.DEAD)
     )
     return tx.execute(query).mappings().all()
 
@@ -82,7 +84,7 @@ def unfinished_deliveries(tx: Connection) -> dict[tuple[str, str], int]:
     """Objects that are not delivered, by destination and state: waiting, held, dead."""
     query = (
         sa.select(delivery.c.destination, delivery.c.state, sa.func.count().label("n"))
-        .where(sa.text("delivery.state IN ('waiting', 'held', 'dead')"))
+        .where(not_done.UNDONE_DELIVERY)
         .group_by(delivery.c.destination, delivery.c.state)
     )
     return {(row.destination, row.state): int(row.n) for row in tx.execute(query)}
@@ -93,12 +95,19 @@ def studies_open(tx: Connection) -> int:
     return int(tx.execute(sa.select(sa.func.count()).where(study.c.state == "open")).scalar_one())
 
 
+def _newest(tx: Connection, table: sa.Table) -> int:
+    """The largest id: as a number in the next question, so that PostgreSQL knows how few rows come after it."""
+    return int(tx.execute(sa.select(sa.func.max(table.c.id))).scalar() or 0)
+
+
 def ended_jobs(tx: Connection, kind: JobKind) -> Sequence[Row]:
     """The latest jobs of a kind that are done or refused, newest first: `source`, `network`, `state`."""
+    since = _newest(tx, job) - JOBS_LOOKED_THROUGH
     query = (
         sa.select(job.c.source, input_set.c.network, job.c.state)
         .select_from(job.outerjoin(input_set, input_set.c.id == job.c.input_set_id))
         .where(KIND == str(kind), job.c.state.in_([JobState.DONE.value, JobState.REFUSED.value]))
+        .where(job.c.id > since)
         .order_by(job.c.id.desc())
         .limit(REMEMBERED_JOBS)
     )
@@ -107,7 +116,7 @@ def ended_jobs(tx: Connection, kind: JobKind) -> Sequence[Row]:
 
 def last_runs(tx: Connection) -> Sequence[Row]:
     """The latest attempts of networks that have ended, newest first: `network`, `outcome`, `code`, `age_seconds`."""
-    newest = sa.select(sa.func.max(attempt.c.id)).scalar_subquery()
+    since = _newest(tx, attempt) - LOOKED_THROUGH
     query = (
         sa.select(
             input_set.c.network, attempt.c.outcome, attempt.c.code, (Clock() - attempt.c.ended).label("age_seconds")
@@ -115,7 +124,7 @@ def last_runs(tx: Connection) -> Sequence[Row]:
         .select_from(
             attempt.join(job, job.c.id == attempt.c.job_id).join(input_set, input_set.c.id == job.c.input_set_id)
         )
-        .where(KIND == str(JobKind.SEGMENT), attempt.c.ended.is_not(None), attempt.c.id > newest - LOOKED_THROUGH)
+        .where(KIND == str(JobKind.SEGMENT), attempt.c.ended.is_not(None), attempt.c.id > since)
         .order_by(attempt.c.id.desc())
         .limit(REMEMBERED_ATTEMPTS)
     )

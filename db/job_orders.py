@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from . import progress
+from . import not_done, progress
 from .database import Clock
 from .job_states import OPEN, JobKind, JobState, Outcome, Report
 from .jobs import close_attempt, open_again
@@ -64,8 +64,8 @@ def due_in(tx: Connection, kind: JobKind, subject_prefix: str, seconds: float) -
     return tx.execute(
         sa.update(job)
         .where(
-            job.c.kind == kind,
-            job.c.state == JobState.WAITING,
+            not_done.KIND == str(kind),
+            not_done.WAITING,
             job.c.subject.startswith(subject_prefix, autoescape=True),
         )
         .values(run_after=Clock() + seconds)
@@ -96,10 +96,11 @@ def network_wanted(tx: Connection, machine: str) -> bool:
     Args:
         machine: the name with which its workers' names begin.
     """
-    waits = sa.and_(job.c.state == JobState.WAITING, job.c.run_after <= Clock())
-    runs = sa.and_(job.c.state == JobState.RUNNING, job.c.worker.startswith(f"{machine}:", autoescape=True))
-    wanted = sa.select(job.c.id).where(job.c.kind == JobKind.SEGMENT, sa.or_(waits, runs))
-    return tx.execute(wanted.limit(1)).first() is not None
+    segment = not_done.KIND == str(JobKind.SEGMENT)
+    waits = sa.select(job.c.id).where(segment, not_done.WAITING, job.c.run_after <= Clock()).limit(1)
+    here = job.c.worker.startswith(f"{machine}:", autoescape=True)
+    runs = sa.select(job.c.id).where(segment, not_done.RUNNING, here).limit(1)
+    return any(tx.execute(one).first() is not None for one in (waits, runs))
 
 
 def trains(tx: Connection, machine: str) -> bool:
@@ -109,7 +110,7 @@ def trains(tx: Connection, machine: str) -> bool:
         machine: as in `network_wanted`.
     """
     here = job.c.worker.startswith(f"{machine}:", autoescape=True)
-    found = sa.select(job.c.id).where(job.c.kind == JobKind.TRAIN, job.c.state == JobState.RUNNING, here)
+    found = sa.select(job.c.id).where(not_done.KIND == str(JobKind.TRAIN), not_done.RUNNING, here)
     return tx.execute(found.limit(1)).first() is not None
 
 

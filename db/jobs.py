@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import destinations, progress, turns
+from . import destinations, not_done, progress, turns
 from .database import Clock, insert
 from .job_states import OPEN, TRANSITIONS, Claim, JobKind, JobState, LostLease, Outcome, Report
 from .tables import attempt, job
@@ -89,9 +89,9 @@ def open_again(tx: Connection, job_id: int, values: dict[str, Any]) -> None:
 def any_ready(tx: Connection, kinds: Collection[JobKind]) -> bool:
     """Whether a claim is worth a write lock."""
     ready = sa.select(job.c.id).where(
-        job.c.state == JobState.WAITING,
+        not_done.WAITING,
         job.c.run_after <= Clock(),
-        job.c.kind.in_(list(kinds)),
+        not_done.KIND.in_(list(kinds)),
         ~destinations.paused_job(),
     )
     return tx.execute(ready.limit(1)).first() is not None
@@ -113,17 +113,16 @@ def claim(
         Conflict: another worker has begun to fetch a study at the same moment.
     """
     parent = job.alias("parent")
-    running = parent.c.state == JobState.RUNNING
     ready = sa.and_(
-        job.c.state == JobState.WAITING,
+        not_done.WAITING,
         job.c.run_after <= Clock(),
-        job.c.kind.in_(list(kinds)),
+        not_done.KIND.in_(list(kinds)),
         sa.or_(
             job.c.depends_on.is_(None),
             sa.exists().where(parent.c.id == job.c.depends_on, parent.c.state == JobState.DONE),
         ),
         ~destinations.paused_job(),
-        sa.or_(job.c.kind != JobKind.FETCH, ~sa.exists().where(parent.c.kind == JobKind.FETCH, running)),
+        sa.or_(job.c.kind != JobKind.FETCH, ~not_done.FETCHING),
     )
     in_order = turns.in_order(tx, ready, kinds, ageing_seconds)
     picked = in_order.limit(1).with_for_update(skip_locked=True, of=job).cte("picked")
@@ -269,9 +268,7 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
     gone = job.c.worker == worker if worker is not None else job.c.lease_until < Clock()
     from . import deliveries, training_runs  # the former imports this module
 
-    rows = tx.execute(
-        sa.select(job).where(job.c.state == JobState.RUNNING, gone).with_for_update(skip_locked=True)
-    ).all()
+    rows = tx.execute(sa.select(job).where(not_done.RUNNING, gone).with_for_update(skip_locked=True)).all()
     for row in rows:
         used_up = row.attempts >= row.max_attempts and not row.again
         tx.execute(

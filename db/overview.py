@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from . import not_done
 from .arrivals import Kind
 from .job_orders import CANCELLED
 from .results import REJECTION
@@ -37,8 +38,29 @@ class StudyOverview:
     reasons: list[tuple[str, str]]
 
 
+#: SQLite takes no longer lists
+AT_ONCE = 5000
+
+
+def latest(tx: Connection, most: int) -> list[int]:
+    """Ids of the newest studies, and of all others of which something waits for a worker, a destination or a person."""
+    of_result = result.join(input_set, input_set.c.id == result.c.input_set_id)
+    unsent = of_result.join(delivery, delivery.c.result_id == result.c.id)
+    parts = (
+        sa.select(study.c.id).where(study.c.state.in_(["open", "held"])),
+        sa.select(job.c.study_id).where(not_done.OPEN),
+        sa.select(job.c.study_id).where(not_done.DEAD),
+        sa.select(input_set.c.study_id).select_from(of_result).where(not_done.HELD_RESULT),
+        sa.select(input_set.c.study_id).select_from(unsent).where(not_done.UNDONE_DELIVERY),
+    )
+    newest = tx.execute(sa.select(study.c.id).order_by(study.c.id.desc()).limit(most)).scalars()
+    return sorted({*newest, *(one for one in tx.execute(sa.union(*parts)).scalars() if one is not None)}, reverse=True)
+
+
 def studies(tx: Connection, *, limit: int | None = None, ids: Sequence[int] | None = None) -> list[StudyOverview]:
     """All studies, the latest first; or those with these ids."""
+    if ids is not None and len(ids) > AT_ONCE:
+        return [one for n in range(0, len(ids), AT_ONCE) for one in studies(tx, ids=ids[n : n + AT_ONCE])]
     query = sa.select(study).order_by(study.c.id.desc()).limit(limit)
     rows = tx.execute(query if ids is None else query.where(study.c.id.in_(ids))).mappings().all()
     ids = [row["id"] for row in rows]
@@ -149,8 +171,12 @@ def kinds(tx: Connection, study_ids: Sequence[int]) -> dict[int, set[str]]:
     return found
 
 
-def jobs(tx: Connection, *, limit: int | None = None) -> Sequence[RowMapping]:
-    """Jobs, newest first, with their study's UID, their model and the seconds of their last attempt that kept any."""
+def jobs(tx: Connection, *, latest: int | None = None) -> Sequence[RowMapping]:
+    """Jobs, newest first, with their study's UID, their model and the seconds of their last attempt that kept any.
+
+    Args:
+        latest: so many, and all others that are open or dead; None: all there ever were.
+    """
     last = (
         sa.select(attempt.c.seconds)
         .where(attempt.c.job_id == job.c.id, attempt.c.outcome.is_not(None))
@@ -172,7 +198,13 @@ def jobs(tx: Connection, *, limit: int | None = None) -> Sequence[RowMapping]:
         .outerjoin(model_version, model_version.c.id == job.c.model_version_id)
         .order_by(job.c.id.desc())
     )
-    return tx.execute(query.limit(limit)).mappings().all()
+    if latest is not None:
+        newest = sa.select(job.c.id).order_by(job.c.id.desc()).limit(latest).subquery()
+        some = sa.union(
+            sa.select(newest), sa.select(job.c.id).where(not_done.OPEN), sa.select(job.c.id).where(not_done.DEAD)
+        )
+        query = query.where(job.c.id.in_(some))
+    return tx.execute(query).mappings().all()
 
 
 def attempts(tx: Connection, job_id: int) -> Sequence[RowMapping]:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import input_sets
+from . import input_sets, not_done
 from .database import Clock
 from .tables import delivery, input_set, model_version, result, study
 
@@ -198,19 +198,12 @@ def _supersede(tx: Connection, ids: list[int]) -> None:
 
 def held(tx: Connection) -> Sequence[RowMapping]:
     """The results that the self-check holds, one of each run, newest first."""
-    first = (
-        sa.select(sa.func.min(result.c.id))
-        .where(result.c.state == "held")
-        .group_by(result.c.input_set_id, result.c.run)
-    )
-    return (
-        tx.execute(
-            sa.select(result.c.id, result.c.reason, study.c.study_uid)
-            .join(input_set, input_set.c.id == result.c.input_set_id)
-            .join(study, study.c.id == input_set.c.study_id)
-            .where(result.c.id.in_(first))
-            .order_by(result.c.id.desc())
-        )
-        .mappings()
-        .all()
-    )
+    rows = tx.execute(
+        sa.select(result.c.id, result.c.reason, study.c.study_uid, result.c.input_set_id, result.c.run)
+        .join(input_set, input_set.c.id == result.c.input_set_id)
+        .join(study, study.c.id == input_set.c.study_id)
+        .where(not_done.HELD_RESULT)
+    ).mappings()
+    # sorted here: for an order by ids SQLite would go through all of them
+    newest = sorted(rows, key=lambda row: -row["id"])
+    return list({(row["input_set_id"], row["run"]): row for row in newest}.values())

@@ -5,11 +5,15 @@ Every process compares revisions when it starts, and only one that migrates need
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from .database import Database, DatabaseError
+from .database import _translated as translated
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 #: Alembic's own table
@@ -35,17 +39,47 @@ def current(database: Database) -> str | None:
 
 
 def upgrade(database: Database) -> None:
-    """Bring the schema to `newest`, in one transaction."""
+    """Bring the schema to `newest`, in one transaction.
+
+    Raises:
+        DatabaseError: a row would refer to one that is not there; nothing was changed.
+    """
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with database.write() as tx:
+    with _unreferenced(database) as tx:
         if tx.dialect.name == "postgresql":  # two nodes that start at once: one migrates, the other finds it done
             tx.execute(sa.text("SELECT pg_advisory_xact_lock(7562)"))
         config.attributes["connection"] = tx
         command.upgrade(config, "head")
+
+
+@contextmanager
+def _unreferenced(database: Database) -> Iterator[Connection]:
+    """A transaction that writes; on SQLite, references are looked at when it ends.
+
+    A migration that makes a table anew there drops the old one, whose rows others refer to. The switch has to be set
+    before the transaction begins (https://sqlite.org/lang_altertable.html, section 7).
+    """
+    if not database.is_sqlite:
+        with database.write() as tx:
+            yield tx
+        return
+    with translated(), database.engine.connect() as tx:
+        raw = tx.connection.driver_connection
+        assert raw is not None
+        raw.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with tx.begin():
+                yield tx
+                if broken := tx.exec_driver_sql("PRAGMA foreign_key_check").first():
+                    raise DatabaseError(
+                        f"the upgrade was not done: a row of {broken[0]} refers to one that is not there"
+                    )
+        finally:
+            raw.execute("PRAGMA foreign_keys=ON")
 
 
 def require(database: Database) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from . import not_done
 from .database import Clock, insert
 from .job_states import JobKind
 from .tables import attempt, instance, job, source_turn
@@ -56,7 +57,7 @@ def _nothing_but_stat(tx: Connection) -> bool:
     last = (
         sa.select(job.c.priority)
         .join(attempt, attempt.c.job_id == job.c.id)
-        .where(job.c.kind == JobKind.SEGMENT)
+        .where(not_done.KIND == str(JobKind.SEGMENT))
         .order_by(attempt.c.id.desc())
         .limit(STAT_IN_A_ROW)
     )

@@ -7,6 +7,7 @@ import logging
 import secrets
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import time
 from functools import partial
@@ -20,10 +21,11 @@ from config.settings import Settings
 from db import audit_trail, identity, schema
 from db.database import Database, open_database, sqlite_url
 from db.job_states import Backoff
+from db.urls import with_password
 from models.card import SHIPPED
 from models.confine.rights import Demand
 
-from . import __version__
+from . import __version__, machine, place
 from .audit.codes import What
 from .audit.messages import Us
 from .audit.syslog import Collector
@@ -181,7 +183,7 @@ def open_node(settings: Settings, hosts: Path | None = None, *, started_by: str 
     Raises:
         DatabaseError: the database cannot be used.
         SettingsError: the live version of the configuration cannot be used by this Planimeter.
-        Refused: `restore-unfinished`.
+        Refused: `restore-unfinished`, `sqlite-shared`.
         OSError: the home folder cannot be used.
     """
     archive, configuration = open_configuration(settings)
@@ -240,6 +242,7 @@ def open_configuration(settings: Settings) -> tuple[Archive, Configuration]:
     """
     _quiet_libraries()
     require_finished(settings.home)
+    place.require_safe(settings.home, sqlite=database_url(settings).startswith("sqlite"))
     archive = Archive(settings.home)
     archive.prepare()
     database = open_database(database_url(settings))
@@ -281,8 +284,15 @@ def _learning(settings: Settings) -> LearningPolicy:
 
 
 def database_url(settings: Settings) -> str:
-    """Where the rows are."""
-    return settings.database.url or sqlite_url(settings.home / "planimeter.db")
+    """Where the rows are, with the password where a file holds it.
+
+    Raises:
+        DatabaseError: the file cannot be read.
+    """
+    section = settings.database
+    if section.password_file is not None:
+        return with_password(section.url, section.password_file)
+    return section.url or sqlite_url(settings.home / "planimeter.db")
 
 
 def _quiet_libraries() -> None:
@@ -294,17 +304,25 @@ def _quiet_libraries() -> None:
 
 
 def remember(home: Path, config: Path | None, database: str | None) -> None:
-    """Note beside the data what the command line said, so that `planimeter status --home DIR` means this node."""
-    file = home / MEMORY_FILE
-    noted = {"database": database, "config": str(config.absolute()) if config else None}
-    file.write_text(json.dumps(noted) + "\n", encoding="utf-8")
-    file.chmod(0o600)
+    """Note beside the data what the command line said, so that `planimeter status --home DIR` means this node.
+
+    Machines that share the folder may have been told different things: each finds what it was told itself.
+    """
+    noted = json.dumps({"database": database, "config": str(config.absolute()) if config else None}) + "\n"
+    for file in (_of_this_machine(home), home / MEMORY_FILE):
+        file.parent.mkdir(exist_ok=True, mode=0o700)
+        file.write_text(noted, encoding="utf-8")
+        file.chmod(0o600)
+
+
+def _of_this_machine(home: Path) -> Path:
+    return home / "run" / f"{machine.name()}.{MEMORY_FILE}"
 
 
 def recall(home: Path) -> dict[str, str | None]:
-    """What `remember` noted; empty where nothing was."""
-    try:
-        noted = json.loads((home / MEMORY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return noted if isinstance(noted, dict) else {}
+    """What `remember` noted here, else on another machine; empty where nothing was."""
+    for file in (_of_this_machine(home), home / MEMORY_FILE):
+        with suppress(OSError, ValueError):
+            noted = json.loads(file.read_text(encoding="utf-8"))
+            return noted if isinstance(noted, dict) else {}
+    return {}

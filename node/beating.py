@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
-from db import processes
+from db import processes, schema
 from db.database import Conflict, Database, DatabaseUnreachable
+
+from . import __version__, machine
 
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10.0
+
+
+def name_of(role: str) -> str:
+    """What a process of this machine is called by all machines."""
+    return f"{machine.name()}/{role}"
 
 
 class Beating:
@@ -20,18 +27,26 @@ class Beating:
 
     Args:
         role: "receive", "receive-2", "work-1", "schedule", "web": one of its name on this machine.
+        outdated: called once, from a thread, when the database was brought to another version under this process.
     """
 
-    def __init__(self, database: Database, role: str, beat_seconds: float = BEAT_SECONDS) -> None:
-        self.name = f"{socket.gethostname()}/{role}"
-        self._database, self._role, self._seconds = database, role.split("-")[0], beat_seconds
+    def __init__(
+        self,
+        database: Database,
+        role: str,
+        beat_seconds: float = BEAT_SECONDS,
+        outdated: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name_of(role)
+        self._who = (self.name, role.split("-")[0], machine.name(), __version__)
+        self._database, self._seconds, self._outdated = database, beat_seconds, outdated
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, name="beating", daemon=True)
 
     def __enter__(self) -> Beating:
         try:
             with self._database.write() as tx:
-                processes.begin(tx, self.name, self._role)
+                processes.begin(tx, *self._who)
         except (DatabaseUnreachable, Conflict) as error:
             logger.warning("no sign of life of %s: %s", self.name, type(error).__name__)
         self._thread.start()
@@ -49,9 +64,14 @@ class Beating:
             logger.warning("%s ends, and cannot say so: %s", self.name, type(error).__name__)
 
     def _keep_beating(self) -> None:
+        told = False
         while not self._ended.wait(self._seconds):
             try:
                 with self._database.write() as tx:
-                    processes.beat(tx, self.name, self._role)
+                    processes.beat(tx, *self._who)
+                if not told and schema.current(self._database) != schema.newest():
+                    logger.critical("the database is of another version of Planimeter now: %s ends", self.name)
+                    told = True
+                    self._outdated()
             except (DatabaseUnreachable, Conflict) as error:
                 logger.warning("no sign of life of %s: %s", self.name, type(error).__name__)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from .command_line.arguments import alarms as alarm_arguments
 from .command_line.arguments import learning as learning_arguments
+from .command_line.arguments import machines as machine_arguments
 from .command_line.arguments import routes as route_arguments
 from .command_line.arguments import storage as storage_arguments
 from .command_line.arguments import studies as study_arguments
@@ -79,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     add("schedule", "only schedule", inner)
     add("web", "only the pages", inner)
     status = add("status", "what the node is doing: studies, jobs, deliveries, refused callers")
-    status.add_argument("--json", action="store_true", help="the same for programs, complete")
+    status.add_argument("--json", action="store_true", help="the same for programs")
+    status.add_argument("--all", action="store_true", help="everything there ever was, however long that takes")
     jobs = add("jobs", "the jobs, or with an ID the attempts of one")
     jobs.add_argument("id", nargs="?", type=int, metavar="ID")
     add("retry", "open an ended job again").add_argument("id", type=int, metavar="ID")
@@ -157,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     route_arguments.add(commands, node)
     alarm_arguments.add(commands, node)
     user_arguments.add(group(commands, "users", "who may use the pages, and as what"), node)
+    machine_arguments.add(group(commands, "machines", "what runs on which machine"), node)
     learning_arguments.add(commands, node)
     storage_arguments.add(commands, node)
     demo = add("demo", "try it: a node, a toy PACS and a study, end to end")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from datetime import time
 from functools import partial
 
@@ -15,6 +14,7 @@ from config.routes import Route as RouteSettings
 from config.settings import Settings
 from db import reviews
 
+from . import machine
 from .audit.messages import Us
 from .audit.syslog import Collector
 from .audit.xml import Source
@@ -201,7 +201,7 @@ def collector_of(settings: Settings) -> Collector | None:
 def audited_as(settings: Settings) -> Us:
     """Who tells of it."""
     named = settings.audit.source_id or settings.node.ae_title
-    return Us(settings.node.ae_title, socket.gethostname(), Source(named, settings.audit.site))
+    return Us(settings.node.ae_title, machine.name(), Source(named, settings.audit.site))
 
 
 def readers_of(settings: Settings) -> Readers:

@@ -19,7 +19,6 @@ A step commits what it made together with the end of its job, or raises Refused,
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -47,6 +46,7 @@ from . import (
     evaluating,
     fetching,
     labelling,
+    machine,
     making,
     notices,
     prior_fetching,
@@ -174,7 +174,7 @@ def _predicted(node: Node, job: Claim, bundle: Bundle, built: Channels, affine: 
         Unavailable, Refused, Failed: as `prediction.predict`.
     """
     with node.database.read() as tx:
-        trains = job_orders.trains(tx, socket.gethostname())
+        trains = job_orders.trains(tx, machine.name())
     progress, limit_seconds = Progress(node.database, job), node.work.job_seconds
     try:
         answer = predict(

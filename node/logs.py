@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from . import machine
+
 OURS = frozenset({"node", "db", "models", "config", "__main__"})
 #: their messages name jobs of theirs, files of ours and addresses
 TRUSTED = frozenset({"apscheduler", "alembic", "uvicorn"})
@@ -105,13 +107,14 @@ class Json(logging.Formatter):
 
     def __init__(self, process: str) -> None:
         super().__init__()
-        self._process = process
+        self._process, self._machine = process, machine.name()
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line: dict[str, Any] = {
             "time": at,
             "level": record.levelname.lower(),
+            "machine": self._machine,
             "process": self._process,
             "pid": record.process,
             "module": record.name,

@@ -13,11 +13,12 @@ from typing import Any
 
 from config.settings import Settings
 
+from . import machine
 from . import schedule as scheduling
 from .admission import Limits
 from .app import Node, open_node
 from .audit.codes import What
-from .beating import Beating
+from .beating import Beating, name_of
 from .child import Child
 from .configured import accepting_of
 from .operations import confinement
@@ -75,7 +76,7 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
     )
     child.ready(address=door.address, port=port, tls_port=receiver.tls_port)
     node.trail.note(What.ATTACHED)
-    with Beating(node.database, child.role):
+    with Beating(node.database, child.role, outdated=child.stopping.set):
         child.stopping.wait()
         receiver.stop()
         node.trail.note(What.DETACHED)
@@ -102,10 +103,10 @@ def marks(node: Node) -> tuple[int, int]:
 def work(settings: Settings, child: Child, hosts: Path) -> None:
     """One worker; its model hosts belong to the supervisor that `hosts` leads to."""
     node = open_node(settings, hosts)
-    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    worker = Worker(node, name, child.stopping)
+    name = f"{machine.name()}:{os.getpid()}:{secrets.token_hex(4)}"
+    worker = Worker(node, name, child.stopping, process=name_of(child.role))
     child.ready(worker=name)
-    with Beating(node.database, child.role):
+    with Beating(node.database, child.role, outdated=child.stopping.set):
         worker.run(WORKER_GRACE_SECONDS)
     node.decoders.close()
 
@@ -114,8 +115,8 @@ def schedule(settings: Settings, child: Child) -> None:
     """The scheduler."""
     node = open_node(settings)
     child.ready()
-    with Beating(node.database, child.role):
-        scheduling.run(node, child.stopping)
+    with Beating(node.database, child.role, outdated=child.stopping.set):
+        scheduling.run(node, child.stopping, name_of(child.role))
     node.close()
 
 
@@ -138,7 +139,7 @@ def pages(settings: Settings, child: Child) -> None:
     if token is not None and not child.has_parent:
         announce.first_sign_in(server.url, token, settings.home / sign_in.FIRST_FILE)
     child.ready(url=server.url, first_token=token, first_file=str(settings.home / sign_in.FIRST_FILE))
-    with Beating(node.database, child.role):
+    with Beating(node.database, child.role, outdated=child.stopping.set):
         child.stopping.wait()
         server.stop()
     node.close()

@@ -1,6 +1,6 @@
 """The scheduling process, which only enqueues: what is due by the clock, by APScheduler, and studies that are quiet.
 
-Several may run: what two of them ask for is one job.
+Several may run, on as many machines: one acts, the others stand by (`duty`). What two of them ask for is one job.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from db.job_states import JobKind
 from . import reconciling
 from .app import Node
 from .audit.forward import Forwarder
+from .duty import Duty
 from .operations import completeness, retrain
 from .operations.alarms.watch import Watch
 from .operations.retrain import Terms
@@ -26,6 +27,7 @@ from .operations.watch import looking
 
 logger = logging.getLogger(__name__)
 
+DUTY = "schedule"
 SETTLE_SECONDS = 1.0
 #: another process may be closing the study that is due
 SOONEST_SECONDS = 0.05
@@ -47,27 +49,42 @@ SWEEP_PRIORITY = 100
 FULL_PRIORITY = -100
 
 
-def run(node: Node, stopping: threading.Event) -> None:
-    """Schedule until `stopping` is set."""
+def run(node: Node, stopping: threading.Event, process: str = "schedule") -> None:
+    """Schedule until `stopping` is set, whenever it is this process's turn.
+
+    Args:
+        process: a name that no other one has.
+    """
+    with Duty(node.database, DUTY, process) as duty:
+        _run(node, stopping, duty)
+
+
+def _run(node: Node, stopping: threading.Event, duty: Duty) -> None:
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
-    scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node], misfire_grace_time=None)
-    scheduler.add_job(ask_counts, "interval", seconds=COUNT_SECONDS, args=[node], misfire_grace_time=None)
+    scheduler.add_job(duty.act, "interval", seconds=RESCUE_SECONDS, args=[rescue, node], misfire_grace_time=None)
+    scheduler.add_job(duty.act, "interval", seconds=COUNT_SECONDS, args=[ask_counts, node], misfire_grace_time=None)
     if node.fetch.reconcile_at is not None:
-        scheduler.add_job(ask_to_reconcile, "interval", seconds=RECONCILE_SECONDS, args=[node], misfire_grace_time=None)
+        scheduler.add_job(
+            duty.act, "interval", seconds=RECONCILE_SECONDS, args=[ask_to_reconcile, node], misfire_grace_time=None
+        )
     if node.learning.train:
-        scheduler.add_job(ask_for_training, "interval", seconds=TRAINING_SECONDS, args=[node], misfire_grace_time=None)
-    scheduler.add_job(ask_for_purge, "cron", minute="*/10", args=[node], misfire_grace_time=600)
-    scheduler.add_job(look_at_the_disk, "interval", seconds=DISK_SECONDS, args=[node], misfire_grace_time=None)
+        scheduler.add_job(
+            duty.act, "interval", seconds=TRAINING_SECONDS, args=[ask_for_training, node], misfire_grace_time=None
+        )
+    scheduler.add_job(duty.act, "cron", minute="*/10", args=[ask_for_purge, node], misfire_grace_time=600)
+    scheduler.add_job(
+        duty.act, "interval", seconds=DISK_SECONDS, args=[look_at_the_disk, node], misfire_grace_time=None
+    )
     watch = watch_of(node)
-    scheduler.add_job(look, "interval", seconds=ALARM_SECONDS, args=[watch], misfire_grace_time=None)
-    scheduler.add_job(watch.send, "interval", seconds=MESSAGE_SECONDS, misfire_grace_time=None)
-    scheduler.add_job(tally, "interval", seconds=TALLY_SECONDS, args=[node], misfire_grace_time=None)
-    scheduler.add_job(ask_for_sweep, "cron", minute=17, args=[node], misfire_grace_time=600)
-    scheduler.add_job(ask_for_watch, "cron", minute=41, args=[node], misfire_grace_time=600)
+    scheduler.add_job(look, "interval", seconds=ALARM_SECONDS, args=[watch, duty], misfire_grace_time=None)
+    scheduler.add_job(duty.act, "interval", seconds=MESSAGE_SECONDS, args=[watch.send], misfire_grace_time=None)
+    scheduler.add_job(duty.act, "interval", seconds=TALLY_SECONDS, args=[tally, node], misfire_grace_time=None)
+    scheduler.add_job(duty.act, "cron", minute=17, args=[ask_for_sweep, node], misfire_grace_time=600)
+    scheduler.add_job(duty.act, "cron", minute=41, args=[ask_for_watch, node], misfire_grace_time=600)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.start()
     telling = _tell_the_collector(node, stopping)
-    _keep_settling(node, stopping)
+    _keep_settling(node, stopping, duty)
     scheduler.shutdown(wait=True)
     telling.join(AUDIT_STOP_SECONDS)
 
@@ -84,11 +101,13 @@ def _tell_the_collector(node: Node, stopping: threading.Event) -> threading.Thre
     return thread
 
 
-def _keep_settling(node: Node, stopping: threading.Event) -> None:
+def _keep_settling(node: Node, stopping: threading.Event, duty: Duty) -> None:
     """Settle each study at the moment when it has been quiet long enough, not at the next tick of a clock."""
     wait_seconds = 0.0
     while not stopping.wait(wait_seconds):
         wait_seconds = SETTLE_SECONDS
+        if not duty.held:
+            continue
         try:
             left = settle(node.fresh())
         except Exception:
@@ -182,9 +201,13 @@ def watch_of(node: Node) -> Watch:
     return Watch(node.database, lambda: node.fresh().alarms, node.archive.home, node.serial, node.random)
 
 
-def look(watch: Watch) -> None:
-    """Judge what is wrong; people are told of it by `watch.send`, which may take its time."""
-    watch.look(datetime.now().astimezone())
+def look(watch: Watch, duty: Duty) -> None:
+    """Judge what is wrong; people are told of it by `watch.send`, which may take its time.
+
+    While the database is away nobody's lease can be prolonged: whoever had it last says that it is away.
+    """
+    if duty.was_ours:
+        watch.look(datetime.now().astimezone())
 
 
 def tally(node: Node) -> None:

@@ -92,7 +92,7 @@ class Supervisor:
         """
         stop_on_signals(self.stopping)
         folder = Path(tempfile.mkdtemp(prefix="planimeter-"))
-        hosts = Hosts(folder, self.device, self.limits, self.node.archive.home / warm.FOLDER, self.node.confine)
+        hosts = Hosts(folder, self.device, self.limits, warm.folder(self.node.archive.home), self.node.confine)
         try:
             address = hosts.serve()
             for role, arguments in self.roles.items():

@@ -7,7 +7,6 @@ makes way, does not begin anew.
 from __future__ import annotations
 
 import dataclasses
-import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from models.scores.curves import ranked
 from models.scores.values import CaseScores
 from models.wire import SharedArray
 
+from . import machine
 from .app import Node
 from .attempt import Stages
 from .errors import Unavailable
@@ -52,7 +52,7 @@ def make_way(node: Node) -> None:
 def study_waits(node: Node) -> str:
     """Why what is learnt has to leave the device; "" where no study needs it."""
     with node.database.read() as tx:
-        wanted = job_orders.network_wanted(tx, socket.gethostname())
+        wanted = job_orders.network_wanted(tx, machine.name())
     return "a study needs the device; this goes on afterwards" if wanted else ""
 
 

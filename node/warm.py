@@ -1,6 +1,7 @@
-"""The networks that are warm on this machine, written down by the supervisor for whoever asks.
+"""The networks that are warm, written down by the supervisor of each machine for whoever asks.
 
-A file in the home folder, replaced as a whole: the command line is another process, and must not disturb a network.
+A file per machine in the home folder, replaced as a whole: the command line is another process, and must not disturb a
+network.
 """
 
 from __future__ import annotations
@@ -8,18 +9,24 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from . import machine
 from .host_process import HostProcess
 
 logger = logging.getLogger(__name__)
 
 FILE = "warm.json"
-#: of the home folder: the list, and what was learnt of the networks' memory
+#: of the home folder: a folder per machine, with the list and with what was learnt of the networks' memory
 FOLDER = "hosts"
+
+
+def folder(home: Path) -> Path:
+    """That of this machine."""
+    return home / FOLDER / machine.name()
 
 
 def write(folder: Path, hosts: Sequence[HostProcess]) -> None:
@@ -46,11 +53,22 @@ def write(folder: Path, hosts: Sequence[HostProcess]) -> None:
         logger.warning("who is warm is not written down: %s", error)
 
 
-def read(home: Path) -> list[dict[str, Any]]:
-    """The list; empty while no supervisor runs on this home folder."""
-    try:
-        found = json.loads((home / FOLDER / FILE).read_text(encoding="utf-8"))
-        os.kill(found["supervisor"], 0)
-        return list(found["networks"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def read(home: Path, alive: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The networks that are warm, with their `machine`; none of a machine on which no supervisor runs.
+
+    Args:
+        alive: the other machines of which workers are heard of.
+    """
+    found: list[dict[str, Any]] = []
+    here = machine.name()
+    for file in sorted((home / FOLDER).glob(f"*/{FILE}")):
+        of = file.parent.name
+        try:
+            said = json.loads(file.read_text(encoding="utf-8"))
+            if of == here:
+                os.kill(said["supervisor"], 0)
+            if of == here or of in alive:
+                found += [{"machine": of} | network for network in said["networks"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from db import jobs, pauses, studies
+from db import jobs, pauses, processes, studies
 from db.database import Conflict, DatabaseUnreachable
 from db.job_states import Claim, JobKind, JobState, LostLease, Outcome
 
@@ -53,12 +53,14 @@ class Worker:
 
     Attributes:
         poll_seconds: after so long each loop looks for what others made; for what this worker made it looks at once.
+        process: what `Beating` calls it; it may be drained under this name.
     """
 
     node: Node
     name: str
     stopping: threading.Event = field(default_factory=threading.Event)
     poll_seconds: float = POLL_SECONDS
+    process: str = ""
     _held: dict[int, Claim] = field(default_factory=dict)
     _news: dict[str, threading.Event] = field(default_factory=lambda: {one: threading.Event() for one in LOOPS})
 
@@ -110,7 +112,7 @@ class Worker:
 
     def _next(self, activity: str, kinds: tuple[JobKind, ...]) -> Claim | None:
         with self.node.database.read() as tx:
-            if activity in pauses.paused(tx) or not jobs.any_ready(tx, kinds):
+            if not jobs.any_ready(tx, kinds) or activity in pauses.paused(tx) or processes.is_drained(tx, self.process):
                 return None
         work = self.node.fresh().work
         # of two workers that begin to fetch at the same moment, the database lets one

@@ -55,8 +55,8 @@ class FakePacs:
         reported: what was answered to its reports.
     """
 
-    def __init__(self, ae_title: str = "FAKEPACS") -> None:
-        self.ae_title = ae_title
+    def __init__(self, ae_title: str = "FAKEPACS", address: str = "127.0.0.1") -> None:
+        self.ae_title, self.address = ae_title, address
         self.statuses: list[int] = []
         self.comment = ""
         self.abort_next = 0
@@ -97,7 +97,7 @@ class FakePacs:
             self._ae.add_supported_context(sop_class)
         for context in AllStoragePresentationContexts:
             self._ae.add_supported_context(context.abstract_syntax, self.syntaxes)
-        server = self._ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        server = self._ae.start_server((self.address, self.port), block=False, evt_handlers=handlers)
         self.port = int(server.server_address[1])
 
     def stop(self) -> None:

@@ -101,7 +101,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
     """Hosts of which one fits at a time."""
     with tempfile.TemporaryDirectory(prefix="pl-") as folder:
         made = Hosts(
-            Path(folder), "cpu", Limits(memory_bytes=900_000_000), tmp_path / "home" / warm.FOLDER, nursery=SHARED
+            Path(folder), "cpu", Limits(memory_bytes=900_000_000), warm.folder(tmp_path / "home"), nursery=SHARED
         )
         yield made
         made.stop()
@@ -170,7 +170,7 @@ def test_the_idle_one_makes_room_and_the_one_at_work_is_waited_for(tmp_path: Pat
     assert (answers[0].labels == 1).all()
     wait_until("the second has gone", lambda: pid(hosts, second) is None)
     assert (run(hosts, first).labels == 1).all()
-    kept = {file.parent: json.loads(file.read_text()) for file in (tmp_path / "home" / warm.FOLDER).glob(f"*/{KNOWN}")}
+    kept = {file.parent: json.loads(file.read_text()) for file in warm.folder(tmp_path / "home").glob(f"*/{KNOWN}")}
     assert len(kept) == 2, "the peak of each"
     wait_until("it is told", lambda: any(one["memory_mb"] > 50 for one in warm.read(tmp_path / "home")))
     hosts.stop()

@@ -35,7 +35,8 @@ KEYS = {
         *("result", "sop_uid", "study_uid", "kind", "options", "destination", "state", "attempts", "reason"),
     },
     "held": {"result", "study_uid", "reason"},
-    "networks": {"network", "state", "device", "memory_mb", "peak_mb", "last_used"},
+    "machines": {"machine", "process", "role", "state", "version", "since", "silent_seconds"},
+    "networks": {"machine", "network", "state", "device", "memory_mb", "peak_mb", "last_used"},
     "confinement": {"part", "state", "can", "reason"},
     "aside": {"network", "reason"},
     "due": {"state", "study_uid", "network", "deadline", "minutes", "waits_for"},
@@ -46,7 +47,7 @@ KEYS = {
     },
 }
 #: without a supervisor, a result to look at, a network that lost its golden cases, deadlines and a PACS to go through
-EMPTY = {"audit", "held", "networks", "aside", "due", "lacking"}
+EMPTY = {"audit", "held", "networks", "aside", "due", "lacking", "machines"}
 
 
 @pytest.fixture

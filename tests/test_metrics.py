@@ -42,7 +42,7 @@ def node(tmp_path: Path, migrated: Path) -> Iterator[Node]:
 
 def numbers(database: Database, home: Path) -> dict[tuple[str, ...], float]:
     """Name and label values -> value, as Prometheus' own parser reads them."""
-    warm = [{"network": "ct_lungs 1.2.0", "device": "cuda (GPU)", "memory_mb": 512, "peak_mb": 1024}]
+    warm = [{"machine": "gpu1", "network": "ct_lungs 1.2.0", "device": "cuda (GPU)", "memory_mb": 512, "peak_mb": 1024}]
     gpus = [Gpu(0, "GPU of the tests", 80 * 2**30, 20 * 2**30)]
     text = metrics.exposition(metrics.snapshot(database, home, "1.2.3", warm, gpus)).decode()
     return {
@@ -147,7 +147,7 @@ def test_queues_destinations_processes_and_memory_are_gauges(database: Database,
     assert found["planimeter_jobs_running", "segment"] == 1
     assert found["planimeter_processes_alive", "work"] == 1
     assert found["planimeter_processes_alive", "receive"] == 0
-    assert found["planimeter_host_memory_bytes", "cuda", "ct_lungs 1.2.0"] == 512 * 2**20
+    assert found["planimeter_host_memory_bytes", "cuda", "gpu1", "ct_lungs 1.2.0"] == 512 * 2**20
     gpu = ("0", "GPU of the tests")
     assert found["planimeter_gpu_memory_total_bytes", *gpu] == 80 * 2**30
     assert found["planimeter_gpu_memory_free_bytes", *gpu] == 20 * 2**30

@@ -4,7 +4,7 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 """
 
 from .accounts import account, session, sign_in_delay
-from .alarms import alarm_message, incident, process, tally
+from .alarms import alarm_message, duty, incident, process, tally
 from .audit import audit_message, audit_trail
 from .base import metadata
 from .by_hand import asked_network, destination, sent_by_hand
@@ -59,6 +59,7 @@ __all__ = [
     "dispatch",
     "doomed_file",
     "drift_look",
+    "duty",
     "evaluation",
     "event",
     "incident",

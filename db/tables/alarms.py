@@ -82,6 +82,22 @@ process = sa.Table(
     sa.Column("beat", Time, nullable=False),
     # how often in a row it ended as it should not, before it had lived for a while
     sa.Column("crashes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("machine", sa.Text, nullable=False, server_default=""),
+    # of Planimeter
+    sa.Column("version", sa.Text, nullable=False, server_default=""),
+    # since when it finishes what it has and begins nothing; it forgets that when it is started again
+    sa.Column("drained", Time),
+)
+
+# What one process of all machines does at a time: whoever has the lease.
+duty = sa.Table(
+    "duty",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    # the name of a process
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("since", Time, nullable=False),
+    sa.Column("lease_until", Time, nullable=False),
 )
 
 # What was counted since the database was made; it only grows, whatever is purged.

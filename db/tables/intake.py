@@ -19,6 +19,8 @@ patient = sa.Table(
     sa.Column("pseudonym", sa.Text),
     # one row per identity as the issuer gives it
     sa.UniqueConstraint("issuer", "patient_id"),
+    # people search by the number alone
+    sa.Index("ix_patient_number", "patient_id"),
     one_of("bucket", "train", "validation", "test"),
 )
 

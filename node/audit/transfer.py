@@ -7,7 +7,6 @@ that ends with its process has been told of. Its numbers come when the associati
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 from db import audit_trail
 from db.database import Conflict, DatabaseUnreachable
 
+from .. import machine
 from .codes import What
 from .trail import SILENT, Trail
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 def process_name(role: str) -> str:
     """Of a process that receives: no two of a machine have the same role."""
-    return f"{socket.gethostname()}/{role}"
+    return f"{machine.name()}/{role}"
 
 
 @dataclass

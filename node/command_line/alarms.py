@@ -7,13 +7,14 @@ import json
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 from config.settings import Settings
 
-from .. import __version__, warm
+from .. import __version__, machine
 from ..app import database_url
 from .answers import node_of, say, show
 from .options import settings_of, who
@@ -52,11 +53,11 @@ def try_recipients(options: argparse.Namespace) -> int:
 def print_metrics(options: argparse.Namespace) -> int:
     from models.gpus import gpus
 
-    from ..operations import metrics
+    from ..operations import machines, metrics
 
     node = node_of(options)
-    loaded = warm.read(node.archive.home)
-    seen = metrics.snapshot(node.database, node.archive.home, __version__, loaded, gpus(), node.confine)
+    warm = machines.warm_networks(node.database, node.archive.home)
+    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm, gpus(), node.confine)
     sys.stdout.write(metrics.exposition(seen).decode())
     return 0
 
@@ -64,7 +65,8 @@ def print_metrics(options: argparse.Namespace) -> int:
 def health(options: argparse.Namespace) -> int:
     """Ask the pages where they are served, as whoever watches from outside does; else look at it from here."""
     settings = settings_of(options)
-    reasons = _asked(settings) if settings.web.enabled and settings.web.port else _looked(settings)
+    here = options.here
+    reasons = _asked(settings) if not here and settings.web.enabled and settings.web.port else _looked(settings, here)
     sys.stdout.write("ready\n" if not reasons else "".join(f"{reason}\n" for reason in reasons))
     return 1 if reasons else 0
 
@@ -93,7 +95,7 @@ def _asked(settings: Settings) -> list[str]:
     return []
 
 
-def _looked(settings: Settings) -> list[str]:
+def _looked(settings: Settings, here: Sequence[str] | None) -> list[str]:
     from db.database import DatabaseError, open_database
 
     from ..operations import health as looking
@@ -102,7 +104,8 @@ def _looked(settings: Settings) -> list[str]:
         database = open_database(database_url(settings))
     except DatabaseError:
         return ["database-away: the database does not answer"]
-    found = looking.reasons(database, settings.home, int(settings.receive.reserve_gb * 1e9))
+    of = dict[str, Any](roles=here, machine=machine.name()) if here else {}
+    found = looking.reasons(database, settings.home, int(settings.receive.reserve_gb * 1e9), **of)
     database.dispose()
     return [f"{one.code}: {one.sentence}" for one in found]
 

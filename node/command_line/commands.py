@@ -53,12 +53,14 @@ def _node(options: argparse.Namespace) -> Node:
 
 
 def status(options: argparse.Namespace) -> int:
-    from .. import warm
     from ..operations import confinement
+    from ..operations import machines as machine_rows
     from ..operations import status as view
 
     node = _node(options)
-    overview = view.overview(node.database, node.alarms.promise) | {"networks": warm.read(node.archive.home)}
+    most = None if options.all else view.NEWEST
+    overview = view.overview(node.database, node.alarms.promise, most)
+    overview["networks"] = machine_rows.warm_networks(node.database, node.archive.home)
     overview["confinement"] = confinement.overview(node.confine)
     print_json(overview) if options.json else view.print_tables(overview, node.database)
     return 0
@@ -217,6 +219,12 @@ def alarms(options: argparse.Namespace) -> int:
     return alarm_commands.call(options)
 
 
+def machines(options: argparse.Namespace) -> int:
+    from . import machines as machine_commands
+
+    return machine_commands.call(options)
+
+
 def learn(options: argparse.Namespace) -> int:
     from . import learning as learning_commands
 
@@ -273,6 +281,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "config": config,
     "users": users,
     "alarms": alarms,
+    "machines": machines,
     "metrics": alarms,
     "health": alarms,
     "labels": learn,

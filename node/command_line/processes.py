@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from config.settings import Settings
 
-from .. import logs
+from .. import logs, machine, place
 from ..app import Node, open_node, remember
 from ..audit.codes import What
 from .options import same_options, settings_of, who
@@ -55,7 +55,7 @@ def receive(options: argparse.Namespace) -> int:
     _log(settings, role)
     child = Child(options.parent, role)
     if options.parent is None:
-        _prepare(options, settings)
+        _prepare(options, settings, ["receive"])
     try:
         roles.receive(settings, child, options.listener, options.tls_listener)
     except OSError as error:
@@ -97,7 +97,7 @@ def schedule(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     _log(settings, "schedule")
     if options.parent is None:
-        _prepare(options, settings)
+        _prepare(options, settings, ["schedule"])
     roles.schedule(settings, Child(options.parent, "schedule"))
     return 0
 
@@ -109,7 +109,7 @@ def web(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     _log(settings, "web")
     if options.parent is None:
-        _prepare(options, settings).close()
+        _prepare(options, settings, ["web"]).close()
     try:
         roles.pages(settings, Child(options.parent, "web"))
     except OSError as error:
@@ -138,8 +138,11 @@ def _log(settings: Settings, process: str) -> None:
     logs.configure(process, settings.log.format, settings.log.level)
 
 
-def _prepare(options: argparse.Namespace, settings: Settings) -> Node:
+def _prepare(options: argparse.Namespace, settings: Settings, roles: list[str]) -> Node:
     node = open_node(settings, started_by=who())
+    here = machine.name()
+    place.take(settings.home, here, roles)
+    place.require_alone(node.database, here)
     remember(settings.home, options.config, options.database)
     node.trail.note(What.STARTED, who=who())
     return node
@@ -151,7 +154,7 @@ def _supervise(options: argparse.Namespace, settings: Settings, names: list[str]
     from ..operations import announce
 
     _log(settings, "planimeter")
-    node = _prepare(options, settings)
+    node = _prepare(options, settings, [name.split("-")[0] for name in names])
     same = same_options(options)
     commands = {name: [name.split("-")[0], *same] for name in names}
     live = node.configuration.live().settings

@@ -10,7 +10,7 @@ from functools import partial
 
 from db import resending
 
-from ..app import remember
+from ..app import database_url, remember
 from ..errors import Refused
 from .answers import node_of, say, show
 from .options import settings_of, who
@@ -65,7 +65,8 @@ def restore(options: argparse.Namespace) -> int:
         about, _ = reading.verify(options.file)
         return say(f"whole: made {about.created} by Planimeter {about.node_version}, {about.files} files")
     settings = settings_of(options)
-    done = reading.restore(options.file, settings.home, settings.database.url)
+    url = database_url(settings) if settings.database.url else ""
+    done = reading.restore(options.file, settings.home, url)
     if settings.database.url:
         remember(settings.home, options.config, settings.database.url)
     said = f"{settings.home} is as it was on {done.about.created}"

@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from db import schema
-from db.database import DatabaseError, open_database, why_journal
+from db import processes, schema
+from db.database import Database, DatabaseError, clock, open_database, why_journal
 from models import card, chain, membership
 from models.card import CardError
 from models.confine.process import STILL
 from models.confine.rights import Demand
 
+from .. import __version__, place
 from ..audit.syslog import Collector, Connection
 from ..errors import NodeError
 from ..inbound import syntaxes
@@ -29,8 +30,11 @@ from ..outbound import scu, stow
 from ..outbound.target import Target
 from ..tls.accepting import Accepting
 from . import confinement, tls_check
+from .metrics import ALIVE_SECONDS
 
 ECHO_SECONDS = 10.0
+#: a clock that is off by less is right
+CLOCK_SECONDS = 5.0
 CODECS = {
     "JPEG 2000, HTJ2K": "openjpeg",
     "JPEG-LS": "jpeg_ls",
@@ -127,6 +131,11 @@ def _home(home: Path, reserve_gb: float) -> Iterator[Finding]:
         yield Finding("home", False, f"{home} can be read by others; chmod 700 it")
     else:
         yield Finding("home", True, str(home) if home.exists() else f"{home}, made at the first start")
+    if home.exists() and (two := place.foreign_owner(home)):
+        said = (
+            f"{home} belongs to user {two[0]}, and this is user {two[1]}: machines that share it need the same number"
+        )
+        yield Finding("home", False, said)
 
 
 def _database(home: Path, url: str) -> Iterator[Finding]:
@@ -146,7 +155,22 @@ def _database(home: Path, url: str) -> Iterator[Finding]:
         yield Finding("database", False, f"{kind}: made by another version; back it up and run `planimeter upgrade`")
     else:
         yield Finding("database", True, kind)
+        if found == schema.newest():
+            yield from _machines(database)
     database.dispose()
+
+
+def _machines(database: Database) -> Iterator[Finding]:
+    """What several machines have to agree on: the time of the day, within reason, and the version."""
+    with database.read() as tx:
+        off = time.time() - clock(tx)
+        alive = [row for row in processes.listing(tx) if row["silent_seconds"] < ALIVE_SECONDS]
+    if abs(off) > CLOCK_SECONDS:
+        yield Finding(
+            "clock", None, f"this machine's clock is {off:+.0f} s off the database's: hours of the day are by it"
+        )
+    if others := sorted({row["machine"] for row in alive if row["version"] not in ("", __version__)}):
+        yield Finding("machines", None, f"another version of Planimeter runs on {', '.join(others)}")
 
 
 def _networks(home: Path, routes: Mapping[str, Sequence[str]], targets: Sequence[Target]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from db.database import Database, DatabaseError
 from .metrics import ALIVE_SECONDS
 
 #: what has to be heard of, and how it is called when it is not
-ROLES = {
+SAID = {
     "receive": "no receiver has been heard of",
     "work": "no worker has been heard of",
     "schedule": "no schedule process has been heard of",
+    "web": "no process of the pages has been heard of",
 }
+ROLES = ("receive", "work", "schedule")
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,15 @@ class Reason:
     sentence: str
 
 
-def reasons(database: Database, home: Path, reserve_bytes: int) -> list[Reason]:
+def reasons(
+    database: Database, home: Path, reserve_bytes: int, *, roles: Collection[str] = ROLES, machine: str = ""
+) -> list[Reason]:
     """Why it is not ready; none: it is.
 
     Args:
         reserve_bytes: of free disk space, below which C-STORE is put off.
+        roles: that have to be played.
+        machine: by this one; empty: by any.
     """
     found: list[Reason] = []
     try:
@@ -39,8 +46,10 @@ def reasons(database: Database, home: Path, reserve_bytes: int) -> list[Reason]:
             found.append(Reason("database-version", "the database is of another version; `planimeter upgrade`"))
         else:
             with database.read() as tx:
-                alive = {one["role"] for one in processes.listing(tx) if one["silent_seconds"] < ALIVE_SECONDS}
-            found += [Reason(f"no-{role}", said) for role, said in ROLES.items() if role not in alive]
+                heard = [one for one in processes.listing(tx) if one["silent_seconds"] < ALIVE_SECONDS]
+            alive = {one["role"] for one in heard if machine in ("", one["machine"])}
+            where = f" on {machine}" if machine else ""
+            found += [Reason(f"no-{role}", SAID[role] + where) for role in roles if role not in alive]
     except DatabaseError:
         found.append(Reason("database-away", "the database does not answer"))
     try:

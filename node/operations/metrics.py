@@ -56,7 +56,7 @@ class Snapshot:
     """What was counted, at one moment.
 
     Attributes:
-        warm: the networks that are loaded on this machine, as `warm.read` gives them.
+        warm: the networks that are loaded, as `warm.read` gives them.
         gpus: of this machine.
         lacking: of the parts of a confinement.
     """
@@ -209,15 +209,16 @@ def _machine(of: Snapshot) -> Iterator[Metric]:
     )
     said = "Whether networks and decoders are confined on this machine, by part: 1, or 0 where the kernel cannot."
     yield _gauge("confined", said, ("part",), [((part.replace(" ", "_"),), part not in of.lacking) for part in Part])
-    keys = ("network", "device")
+    of_host = ("machine", "network", "device")
     for name, said, key in (
-        ("host_memory_bytes", "Memory that a model host of this machine holds on its device.", "memory_mb"),
+        ("host_memory_bytes", "Memory that a model host holds on its device.", "memory_mb"),
         ("host_peak_bytes", "The most that it held in its last run.", "peak_mb"),
     ):
-        held: defaultdict[tuple[str, str], float] = defaultdict(float)
+        held: defaultdict[tuple[str, str, str], float] = defaultdict(float)
         for host in of.warm:
-            held[str(host["network"]), str(host["device"]).split(" ")[0]] += float(host[key]) * 2**20
-        yield _gauge(name, said, keys, sorted(held.items()))
+            where = str(host["machine"]), str(host["network"]), str(host["device"]).split(" ")[0]
+            held[where] += float(host[key]) * 2**20
+        yield _gauge(name, said, of_host, sorted(held.items()))
 
 
 def _people(of: Snapshot) -> Iterator[Metric]:

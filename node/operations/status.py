@@ -17,7 +17,7 @@ from db.job_orders import CANCELLED
 from db.job_states import JobState
 from db.overview import StudyOverview
 
-from . import promises, proofs
+from . import machines, promises, proofs
 from .promises import Promise, nothing
 from .terminal import plain, print_table
 
@@ -39,30 +39,40 @@ STYLES = {
     "held": "bold yellow",
     "late": "bold red",
     "due soon": "yellow",
+    "silent": "bold red",
+    "drained": "yellow",
 }
 BAR_LETTERS = 10
+MACHINES = ("machine", "process", "state", "version", "silent_seconds")
 #: what is to be delivered within that time is shown
 SOON_SECONDS = 600.0
+#: so many are listed, beside what is not done
+NEWEST = 1000
 
 
-def overview(database: Database, promise: Promise = nothing) -> dict[str, list[dict[str, Any]]]:
+def overview(
+    database: Database, promise: Promise = nothing, most: int | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Everything, newest first. The keys are kept from version to version.
 
     Args:
         promise: by when a study that was not chosen from yet is to be delivered.
+        most: so many studies, jobs and deliveries, beside all of which something is still to be done; None: all there
+            ever were.
     """
     with database.read() as tx:
-        studies = rows.studies(tx)
+        studies = rows.studies(tx, ids=None if most is None else rows.latest(tx, most))
         no_images = rows.kinds(tx, [study.row["id"] for study in studies if "image" not in study.instances])
-        jobs = rows.jobs(tx)
+        jobs = rows.jobs(tx, latest=most)
         callers = refusals.callers(tx)
-        sent = deliveries.listing(tx)
+        sent = deliveries.listing(tx, latest=most)
         held = results.held(tx)
         aside = proofs.set_aside(tx)
         due = [*promises.unchosen(tx, promise, SOON_SECONDS), *deadlines.due(tx, SOON_SECONDS)]
         lacking = reconciliations.lacking(tx)
         behind = audit_trail.backlog(tx)
     return {
+        "machines": [asdict(one) for one in machines.listing(database)],
         "studies": [_study(study, no_images.get(study.row["id"], set())) for study in studies],
         "jobs": [
             {
@@ -221,9 +231,10 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
         "jobs": ("id", "kind", "state", "progress", "attempts", "model", "study_uid", "reason"),
         "deliveries": ("result", "state", "kind", "options", "destination", "attempts", "reason"),
         "held": ("result", "study_uid", "reason"),
-        "networks": ("network", "state", "device", "memory_mb", "peak_mb", "last_used"),
+        "networks": ("machine", "network", "state", "device", "memory_mb", "peak_mb", "last_used"),
         "lacking": ("day", "peer", "modalities", "images", "here", "study_uid"),
         "callers": ("address", "ae_title", "count", "last", "reason"),
+        "machines": MACHINES,
     }
     titles = {
         "due": "deadlines",
@@ -236,10 +247,15 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
         print_table(console, titles.get(name, name), keys, everything.get(name, []), STYLES)
 
 
+def print_machines(listed: list[dict[str, Any]]) -> None:
+    """What runs on which machine."""
+    print_table(Console(), "machines", MACHINES, listed, STYLES)
+
+
 def print_jobs(database: Database) -> int:
     """The jobs, newest first."""
     keys = ("id", "kind", "state", "progress", "attempts", "model", "study_uid", "reason")
-    print_table(Console(), "jobs", keys, overview(database)["jobs"], STYLES)
+    print_table(Console(), "jobs", keys, overview(database, most=NEWEST)["jobs"], STYLES)
     return 0
 
 

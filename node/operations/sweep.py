@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
@@ -32,14 +31,14 @@ DAYS = 3
 
 def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_seconds: float = SETTLED_SECONDS) -> None:
     """Remove what crashes left in the spool and the results; take in again what they left in the store."""
-    before = time.time() - settled_seconds
+    before = _now(archive) - settled_seconds
     if given_up := purge.finish(archive, database):  # first: without its row a file would be taken in again
         logger.info("removed %d files that had been given up", given_up)
         if not remnants.empty_log(database):  # erasing a patient may have been killed there
             logger.info("the database's log is read by others, and holds for a while what was erased")
     for leftover in archive.spool.iterdir():
-        if leftover.stat().st_mtime < before:
-            leftover.unlink()
+        if _is_older(leftover, before):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
             logger.info("removed a leftover of the spool")
     for kind in ("store", "results"):
         for file in archive.recent(kind, DAYS):
@@ -51,6 +50,24 @@ def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_secon
                 except Exception:  # one file must not keep the rest from being tidied
                     logger.exception("%s cannot be swept", file.name)
     _sweep_learning(archive.home, database, before)
+
+
+def _now(archive: Archive) -> float:
+    """The time by the clock that writes the times of files: of a shared folder, that of the machine that keeps it."""
+    asked = archive.new_spool_file()
+    asked.touch(mode=0o600)
+    try:
+        return asked.stat().st_mtime
+    finally:
+        asked.unlink(missing_ok=True)
+
+
+def _is_older(leftover: Path, before: float) -> bool:
+    """Whether nothing was written there since; false where another machine has just taken it away."""
+    try:
+        return max(one.stat().st_mtime for one in (leftover, *leftover.rglob("*"))) < before
+    except FileNotFoundError:
+        return False
 
 
 def _sweep_learning(home: Path, database: Database, before: float) -> None:

@@ -25,4 +25,9 @@ def add(commands: Commands, node: ArgumentParser) -> None:
         ("metrics", "print the numbers for Prometheus, as the pages have them at /metrics"),
         ("health", "whether the node can do its work; exit status 0 or 1"),
     ):
-        command(commands, node, name, text).set_defaults(command=name)
+        made = command(commands, node, name, text)
+        made.set_defaults(command=name)
+        if name == "health":
+            roles = ("receive", "work", "schedule", "web")
+            said = "whether this machine plays these roles, whatever others do"
+            made.add_argument("--here", nargs="+", choices=roles, metavar="ROLE", help=said)

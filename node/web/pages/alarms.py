@@ -11,6 +11,7 @@ from starlette.routing import Route
 from db.accounts import Role
 
 from ...app import Node
+from ...operations import machines
 from ...operations.alarms import incidents
 from ..page import Form, Navigation, done, fragment, needs, node_of, render, text, user_of, whole
 
@@ -49,6 +50,7 @@ def _values(request: Request) -> dict[str, Any]:
         "older": found[-1].id if len(found) == PAGE else None,
         "recipients": [one.name for one in node.alarms.recipients],
         "before": before,
+        "running": machines.listing(node.database),
     }
 
 

@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from models.gpus import gpus
 
-from ... import __version__, warm
-from ...operations import health, metrics
+from ... import __version__
+from ...operations import health, machines, metrics
 from ..page import node_of, public
 
 
@@ -38,8 +38,8 @@ def numbers(request: Request) -> Response:
         if node.readers.token_file is not None:
             return Response("A token is needed.\n", 401, {"www-authenticate": "Bearer"}, media_type="text/plain")
         raise HTTPException(404)
-    loaded = warm.read(node.archive.home)
-    seen = metrics.snapshot(node.database, node.archive.home, __version__, loaded, gpus(), node.confine)
+    warm = machines.warm_networks(node.database, node.archive.home)
+    seen = metrics.snapshot(node.database, node.archive.home, __version__, warm, gpus(), node.confine)
     return Response(metrics.exposition(seen), media_type=metrics.CONTENT_TYPE)
 
 
