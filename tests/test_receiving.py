@@ -262,7 +262,8 @@ def test_a_known_title_from_another_address_is_rejected_too() -> None:
     assert keeper.judge("10.1.2.3", "CT2").may_send
     assert keeper.judge("::ffff:10.1.2.3", "CT2").may_send
     assert "may not call from 10.9.9.9" in keeper.judge("10.9.9.9", "CT2").sentence
-    assert "whose AE title is CT2" in keeper.judge("10.1.2.3", "ct2").sentence
+    assert "whose AE title is CT2" in keeper.judge("10.1.2.3", "MR1").sentence
+    assert "it is probably peer ct2" in keeper.judge("10.1.2.3", "ct2").sentence
     assert not keeper.judge("10.9.9.9", "CT2").may_call
 
 

@@ -58,17 +58,20 @@ class TlsSite:
         for one in self._started:
             one.stop()
 
+    def counted(self) -> list[tuple[str, str, int]]:
+        """Who was turned away by now: code, sentence, how often."""
+        for one in self._started:
+            one.ledger.flush()
+        with self.node.database.read() as tx:
+            return [(row["code"], row["sentence"], row["count"]) for row in refusals.callers(tx)]
+
     def refused(self, code: str, times: int = 1) -> str:
         """The sentence of a code with which so many callers were turned away."""
 
-        def counted() -> str:
-            for one in self._started:
-                one.ledger.flush()
-            with self.node.database.read() as tx:
-                (row,) = [row for row in refusals.callers(tx) if row["code"] == code] or [None]
-            return row["sentence"] if row is not None and row["count"] >= times else ""
+        def enough() -> str:
+            return next((said for one, said, count in self.counted() if one == code and count >= times), "")
 
-        return wait_until(f"{code} is counted", counted, 30)
+        return wait_until(f"{code} is counted", enough, 60)
 
     def associate(self, port: int, ours: Issued | None = None, called: str = "PLANIMETER", title: str = "CT1") -> Any:
         """An association over TLS."""
