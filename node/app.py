@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import time
 from functools import partial
@@ -25,7 +23,7 @@ from db.urls import with_password
 from models.card import SHIPPED
 from models.confine.rights import Demand
 
-from . import __version__, machine, place
+from . import __version__, place
 from .audit.codes import What
 from .audit.messages import Us
 from .audit.syslog import Collector
@@ -49,8 +47,6 @@ from .study.archive import Archive
 from .study.decode import Decoders
 
 logger = logging.getLogger(__name__)
-
-MEMORY_FILE = "node.json"
 
 
 @dataclass(frozen=True)
@@ -301,28 +297,3 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", module=r"(pydicom|highdicom|pynetdicom)(\..*)?$")
     for name in ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "retrying"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def remember(home: Path, config: Path | None, database: str | None) -> None:
-    """Note beside the data what the command line said, so that `planimeter status --home DIR` means this node.
-
-    Machines that share the folder may have been told different things: each finds what it was told itself.
-    """
-    noted = json.dumps({"database": database, "config": str(config.absolute()) if config else None}) + "\n"
-    for file in (_of_this_machine(home), home / MEMORY_FILE):
-        file.parent.mkdir(exist_ok=True, mode=0o700)
-        file.write_text(noted, encoding="utf-8")
-        file.chmod(0o600)
-
-
-def _of_this_machine(home: Path) -> Path:
-    return home / "run" / f"{machine.name()}.{MEMORY_FILE}"
-
-
-def recall(home: Path) -> dict[str, str | None]:
-    """What `remember` noted here, else on another machine; empty where nothing was."""
-    for file in (_of_this_machine(home), home / MEMORY_FILE):
-        with suppress(OSError, ValueError):
-            noted = json.loads(file.read_text(encoding="utf-8"))
-            return noted if isinstance(noted, dict) else {}
-    return {}

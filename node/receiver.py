@@ -139,7 +139,7 @@ class Receiver:
             self._entity(),
             self.guests,
             self.ledger,
-            Terms(self._door.idle_seconds, self._door.max_pdu_bytes, self._ending.is_set),
+            Terms(self._door.idle_seconds, self._door.max_pdu_bytes, 2 * self._door.largest_bytes, self._ending.is_set),
             self._door.patience,
             self._admit,
             self._desk,
@@ -173,12 +173,12 @@ class Receiver:
         """How much room there is for what comes."""
         return self._room.now()
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Stop listening, let associations end for a while, abort what is left, and write the counts."""
         self._stopping.set()
         if self._listener is not None:
             self._listener.stop()
-        if not self.guests.see_off(STOP_SECONDS, self._ending.set, GRACE_SECONDS):
+        if not self.guests.see_off(seconds, self._ending.set, GRACE_SECONDS):
             logger.warning("%d connections did not end", self.guests.count)
         if self._housekeeper.is_alive():
             self._housekeeper.join(10)

@@ -44,6 +44,7 @@ class Tried:
     database: Database
     archive: Archive
     before: tuple[int, int] = field(default=(0, 0))
+    is_over: bool = False
 
     def good_sender(self) -> None:
         """A well-behaved association stores an instance, whatever went before."""
@@ -117,5 +118,6 @@ def trying(
     wait_until("the first caller has gone", lambda: made.left()[0] == 0)
     made.before = made.left()
     yield made
-    receiver.stop()
+    if not made.is_over:
+        receiver.stop()
     database.dispose()

@@ -291,8 +291,8 @@ def test_a_node_keeps_its_configuration_when_it_is_started_without_naming_it(tmp
     """The children of `run` are told the file that is meant, and the next start finds it again."""
     import argparse
 
-    from node.app import remember
     from node.command_line.options import same_options, settings_of
+    from node.remembered import remember
 
     config = tmp_path / "site.toml"
     config.write_text("[receive]\nquiet_seconds = 7\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -152,6 +153,50 @@ def insisting(port: int) -> Iterator[wire.Wire]:
             if wire.said(caller.pdu()) == "accept":
                 yield caller
                 return
+
+
+# --------------------------------------------------------------------------- the end
+
+
+@pytest.mark.parametrize("loop", ["own", "pynetdicom"])
+def test_when_it_is_stopped_associations_are_aborted_and_nothing_is_left(
+    tmp_path: Path, migrated: Path, loop: str
+) -> None:
+    with trying(tmp_path, migrated, loop=loop, idle_seconds=60, patience=Patience()) as tried, ExitStack() as held:
+        waiting = held.enter_context(wire.connected(tried.port))
+        idle, inside = (held.enter_context(wire.associated(tried.port)) for _ in range(2))
+        inside.say(wire.p_data(wire.pdv(1, 3, wire.store_command(new_uid()))) + wire.p_data(wire.pdv(1, 0, b"x" * 99)))
+        idle.say(wire.echo())
+        assert idle.status() == 0
+        tried.receiver.stop(0)
+        assert waiting.pdu() == b""
+        assert wire.said(idle.pdu()).startswith("abort")
+        assert wire.said(inside.pdu()).startswith("abort")
+        assert not tried.receiver.guests.count
+        wait_until("its files have gone", lambda: not list(tried.archive.spool.iterdir()))
+        tried.is_over = True
+
+
+def test_who_ends_by_itself_is_waited_for(tmp_path: Path, migrated: Path) -> None:
+    with trying(tmp_path, migrated, idle_seconds=60, patience=Patience()) as tried:
+        with wire.associated(tried.port) as caller:
+            stopping = threading.Thread(target=tried.receiver.stop)
+            stopping.start()
+            wait_until("nobody is let in", lambda: not listens(tried.port))
+            caller.say(wire.store(uid := new_uid()) + wire.RELEASE)
+            assert caller.status() == 0
+            assert wire.said(caller.pdu()) == "released"
+        stopping.join()
+        assert tried.stored(uid)
+        tried.is_over = True
+
+
+def listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1):
+            return True
+    except OSError:
+        return False
 
 
 # --------------------------------------------------------------------------- the limits

@@ -21,7 +21,7 @@ from db.database import Clock, Database, open_database
 from db.job_states import JobKind
 from db.tables import process
 from node import place, schedule, warm
-from node.app import Node, recall, remember
+from node.app import Node
 from node.beating import Beating
 from node.duty import Duty
 from node.errors import Refused
@@ -29,6 +29,7 @@ from node.operations import health, machines
 from node.outbound import scu
 from node.outbound.scu import Parcel
 from node.outbound.target import Target
+from node.remembered import recall, remember
 from node.worker import Worker
 from tests import mini_bundle
 from tests.driving import take_in

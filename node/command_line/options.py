@@ -11,9 +11,9 @@ from typing import Any
 from config.conditions import KEYWORDS, SEQUENCES
 from config.settings import Settings, SettingsError, load
 
-from ..app import recall
 from ..configured import targets_of
 from ..outbound.target import Target
+from ..remembered import recall
 from ..study import keywords
 
 #: PS3.5 table 6.2-1

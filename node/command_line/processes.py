@@ -10,8 +10,9 @@ from collections.abc import Callable
 from config.settings import Settings
 
 from .. import logs, machine, place
-from ..app import Node, open_node, remember
+from ..app import Node, open_node
 from ..audit.codes import What
+from ..remembered import remember
 from .options import same_options, settings_of, who
 
 EXIT_FAILED = 1

@@ -10,8 +10,9 @@ from functools import partial
 
 from db import resending
 
-from ..app import database_url, remember
+from ..app import database_url
 from ..errors import Refused
+from ..remembered import remember
 from .answers import node_of, say, show
 from .options import settings_of, who
 

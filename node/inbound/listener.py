@@ -26,6 +26,8 @@ UNANSWERED_SECONDS = 60
 ELSEWHERE_SECONDS = 0.5
 #: for each association that it has, a receiver leaves callers to the others for so long, so that they share the work
 TURN_SECONDS, LONGEST_TURN_SECONDS = 0.0005, 0.004
+#: after an accept that failed, so that one that fails again and again takes no processor
+TROUBLE_SECONDS = 0.01
 #: of this process or this machine: they pass
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -83,7 +85,7 @@ class Listener:
         self._ports = {port.socket.fileno(): port for port in ports}
         self._guests, self._ledger, self._serve, self._shared = guests, ledger, serve, shared
         self._woken, self._wake = os.pipe()
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="receiver accepting", daemon=True)
 
@@ -100,7 +102,8 @@ class Listener:
         for port in self._ports.values():
             port.socket.close()
         for descriptor in (self._woken, self._wake, self._spare):
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
 
     def _run(self) -> None:
         waiting = select.poll()
@@ -118,7 +121,7 @@ class Listener:
                         self._accept(self._ports[descriptor])
                     except Exception:  # the edge of this thread: whatever comes, the next one is accepted
                         logger.exception("a connection could not be accepted")
-                        self._over.wait(0.1)
+                        self._over.wait(TROUBLE_SECONDS)
 
     def _accept(self, port: Port) -> None:
         try:
@@ -128,7 +131,8 @@ class Listener:
         except OSError as error:
             if error.errno in EXHAUSTED:
                 self._turn_away_for_want_of_descriptors(port)
-            return  # else it had gone before it was accepted
+            self._over.wait(TROUBLE_SECONDS)  # else it had gone before it was accepted
+            return
         guest = _guest(connected, str(address[0]))
         if not self._guests.enter(guest):
             sentence = "so many connections of this address are open that another one was closed at once"
@@ -144,13 +148,16 @@ class Listener:
 
     def _turn_away_for_want_of_descriptors(self, port: Port) -> None:
         """Give up the descriptor that was kept for this, accept with it, and close: callers would wait otherwise."""
-        os.close(self._spare)
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
         with contextlib.suppress(OSError):
             connected, address = port.socket.accept()
             connected.close()
             sentence = "this machine or process has no more file descriptors (see `ulimit -n`)"
             self._ledger.count(str(address[0]), "", "too-many-connections", sentence)
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _keep(self, port: Port, guest: Guest, connected: socket.socket) -> None:
         """One connection, on its own thread, to its end."""

@@ -41,11 +41,13 @@ class Messages(Generic[S]):
     Attributes:
         contexts: IDs of the presentation contexts that were accepted.
         begin: called when a command is complete: where its data set goes.
+        most_bytes: of one message; beyond it is not read to its end.
         bytes: of the message that has begun; 0 between messages.
     """
 
     contexts: Collection[int]
     begin: Callable[[int, Command], S]
+    most_bytes: int
     bytes: int = 0
     _fragments: int = 0
     _context_id: int = 0
@@ -82,6 +84,8 @@ class Messages(Generic[S]):
         self.bytes += size
         if self._fragments > FREE_FRAGMENTS + self.bytes // LEAST_FRAGMENT_BYTES:
             raise _unexpected("a message came in too many and too small fragments")
+        if self.bytes > self.most_bytes:
+            raise _unexpected(f"a message did not end after {self.most_bytes / 1e9:g} GB")
 
     def _command_fragment(self, control: int, data: memoryview) -> Message[S] | None:
         if self._command is not None:

@@ -13,7 +13,7 @@ from ...errors import NodeError
 from . import command as commands
 from . import pdu
 from .command import Command, Field
-from .connection import Connection
+from .connection import Connection, Ended
 from .data_set import InMemory, Nowhere, Spooled, file_meta
 from .message import Message, Messages
 from .negotiation import Agreed, Context
@@ -109,11 +109,13 @@ class Terms:
 
     Attributes:
         longest: P-DATA-TF that we offered, in bytes.
+        most_bytes: of one message; what is too large and less than this is read, and refused with a status.
         stopping: whether this process ends, so that no more messages are taken.
     """
 
     idle_seconds: float
     longest: int
+    most_bytes: int
     stopping: Callable[[], bool]
 
 
@@ -122,7 +124,7 @@ class Serving:
 
     def __init__(self, connection: Connection, agreed: Agreed, services: Services, terms: Terms) -> None:
         self._connection, self._agreed, self._services, self._terms = connection, agreed, services, terms
-        self._messages: Messages[DataSet] = Messages(agreed.contexts, self._begin)
+        self._messages: Messages[DataSet] = Messages(agreed.contexts, self._begin, terms.most_bytes)
         self._data_set: DataSet | None = None
         self._since = connection.clock()  # when the message that comes began
 
@@ -130,7 +132,7 @@ class Serving:
         """Serve until the association ends, however it ends; the spool has nothing of it then.
 
         Returns:
-            The last word that is owed to the peer; none where the peer is gone.
+            The last word that is owed to the peer.
 
         Raises:
             Violation: the peer broke the protocol.
@@ -163,7 +165,7 @@ class Serving:
             elif kind == Type.RELEASE_RQ:
                 return pdu.RELEASE_RP
             elif kind == Type.ABORT:
-                return b""
+                raise Ended("it was aborted")
             else:
                 raise Violation(Reason.UNEXPECTED_PDU, "bad-pdu", "A-RELEASE-RP came, and nobody had asked to release")
         return pdu.abort(Reason.NOT_SPECIFIED)

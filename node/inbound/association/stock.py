@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE
@@ -110,3 +111,12 @@ def serve(
     assoc.join()
     if assoc.dul.is_alive():
         assoc.dul.join(connection.patience.sending)
+    _tidy(assoc)
+
+
+def _tidy(assoc: Any) -> None:
+    """Remove the file of an object that did not come to its end; pynetdicom leaves it where it is, open."""
+    file = getattr(assoc.dimse.message, "_data_set_file", None)
+    if file is not None:
+        file.close()
+        Path(file.name).unlink(missing_ok=True)
