@@ -563,7 +563,7 @@ def test_only_a_peer_that_may_send_labels_teaches(node: Node, pacs: FakePacs, do
 
 def test_without_configured_peers_nobody_teaches() -> None:
     assert Doorkeeper(()).judge("127.0.0.1", "ANY").may_send
-    assert not Doorkeeper(()).teaches("127.0.0.1", "ANY")
+    assert not Doorkeeper(()).judge("127.0.0.1", "ANY").teaches
 
 
 # ------------------------------------------------------------- kill -9 of the step
