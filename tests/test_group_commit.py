@@ -23,6 +23,7 @@ from db import results
 from db.arrivals import Seen
 from db.database import Database
 from db.tables import instance, study
+from node.audit.transfer import unheard
 from node.errors import Refused
 from node.inbound.filing import Coming
 from node.inbound.inbox import Inbox, Source
@@ -199,7 +200,7 @@ def test_one_that_cannot_be_recorded_harms_nobody_beside_it(house: House) -> Non
             raise Refused("spoilt", "it cannot be")
 
         path = spooled(house, ds)
-        coming: Coming = house.inbox._coming(path, dcmread(path), ExplicitVRLittleEndian, 1, CT)
+        coming: Coming = house.inbox._coming(path, dcmread(path), ExplicitVRLittleEndian, 1, CT, unheard())
         coming.also = spoil if number == 3 else None
         if number == 4:
             path.unlink()
