@@ -54,7 +54,9 @@ def latest(tx: Connection, most: int) -> list[int]:
         sa.select(input_set.c.study_id).select_from(unsent).where(not_done.UNDONE_DELIVERY),
     )
     newest = tx.execute(sa.select(study.c.id).order_by(study.c.id.desc()).limit(most)).scalars()
-    return sorted({*newest, *(one for one in tx.execute(sa.union(*parts)).scalars() if one is not None)}, reverse=True)
+    return sorted(
+        {*newest, *(one for one in tx.execute(sa.union_all(*parts)).scalars() if one is not None)}, reverse=True
+    )
 
 
 def studies(tx: Connection, *, limit: int | None = None, ids: Sequence[int] | None = None) -> list[StudyOverview]:

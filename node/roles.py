@@ -71,9 +71,9 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
     receiver.renewed = lambda: node.configuration.live().doorkeeper
     receiver.marks = lambda: marks(node)
     port = receiver.start()
-    logger.info(
-        "%s listens on %s:%s, over TLS on %s", door.ae_title, door.address, door.port and port, receiver.tls_port
-    )
+    for number, how_called in ((port if door.port is not None else None, ""), (receiver.tls_port, " over TLS")):
+        if number is not None:
+            logger.info("%s listens on %s:%s%s", door.ae_title, door.address, number, how_called)
     child.ready(address=door.address, port=port, tls_port=receiver.tls_port)
     node.trail.note(What.ATTACHED)
     with Beating(node.database, child.role, outdated=child.stopping.set):

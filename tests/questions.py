@@ -20,6 +20,7 @@ from db import (
     overview,
     pauses,
     processes,
+    recording,
     results,
     studies,
     tallies,
@@ -64,9 +65,8 @@ def _arrival(number: int) -> Arrival:
 
 
 def _received(tx: Any) -> None:
-    for number in range(2):
-        assert arrivals.stored(tx, f"1.2.3.{number}", f"d{number}") is None
-        arrivals.record(tx, _arrival(number))
+    assert [arrivals.stored(tx, f"1.2.3.{number}", f"d{number}") for number in range(2)] == [None, None]
+    recording.record(tx, [_arrival(number) for number in range(2)])
 
 
 #: of workers, senders, the receiver and the schedule process, several times a second
