@@ -342,7 +342,7 @@ def test_a_truncated_object_is_refused_and_the_next_one_is_stored(receiver: Any,
     ("said", "code"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", "not-dicom"),
-        (b"\x16\x03\x01\x02\x00\x01\x00", "not-dicom"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "tls-on-plain-port"),
         (b"\x01\x00\xff\xff\xff\xff", "request-too-long"),
         (b"", "no-request"),
     ],
