@@ -363,7 +363,7 @@ ABORT = b"\x07\0\0\0\0\4\0\0\2\6"
     ("said", "code"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", "not-dicom"),
-        (b"\x16\x03\x01\x02\x00\x01\x00", "not-dicom"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "tls-on-plain-port"),
         (b"\x01\x00\xff\xff\xff\xff", "request-too-long"),
         (b"", "no-request"),
     ],
