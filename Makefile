@@ -39,6 +39,7 @@ bench: .venv/installed-dev ## reading, measuring and writing, against highdicom;
 	$(BIN)/python -P -m tests.bench.reports
 	$(BIN)/python -P -m tests.bench.inference
 	$(BIN)/python -P -m tests.bench.pipeline
+	$(BIN)/python -P -m tests.bench.loops
 	$(BIN)/python -P -m tests.bench.pages
 	$(BIN)/python -P -m tests.bench.watch
 	$(BIN)/python -P -m tests.bench.metrics

@@ -155,6 +155,28 @@ def insisting(port: int) -> Iterator[wire.Wire]:
                 return
 
 
+# --------------------------------------------------------------------------- both loops
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        wire.pdu(4, b"", 0xFFFFFFFF),
+        wire.store(new_uid(), wire.instance("1.2.3", wire.explicit(0x28, 0x4000, "LT", "x" * 20_000))),
+        wire.pdu(9, b""),
+        wire.store(new_uid())[:-1],
+        wire.store(new_uid())[:3],
+    ],
+    ids=["4 GiB", "longer than agreed", "unknown", "cut", "header cut"],
+)
+def test_both_loops_have_deadlines_and_lengths(said: bytes, over_tls: Any) -> None:
+    tried, _, _ = over_tls
+    with wire.associated(tried.port) as caller:
+        caller.say(said)
+        assert wire.said(caller.pdu()).split()[0] in ("abort", "closed")
+    tried.settled()
+
+
 # --------------------------------------------------------------------------- the end
 
 
