@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -32,11 +32,12 @@ from pydicom.uid import UID, NuclearMedicineImageStorage, generate_uid
 
 from db import schema
 from db.arrivals import Arrival, Kind, Seen
-from db.database import open_database, sqlite_url
+from db.database import Database, open_database, sqlite_url
 from models.card import Input
 from node.errors import Refused
+from node.inbound.filing import Coming, Filing
 from node.inbound.header import data_set_start
-from node.inbound.inbox import Inbox, Source
+from node.inbound.inbox import Inbox
 from node.inbound.whole import LONG_VR, SHORT_VR, _is_explicit, _Walk
 from node.objects import results
 from node.operations.submit import take_file
@@ -422,22 +423,38 @@ def spoil(originals: Sequence[Original], seed: int) -> Spoilt:
 class Shelf(Archive):
     """An archive that does not wait for the disk."""
 
-    def keep(self, spooled: Path, descriptor: int) -> str:  # noqa: ARG002
-        return spooled.rename(self.home / "store" / spooled.name).relative_to(self.home).as_posix()
+    def sync(self, descriptor: int) -> None:  # noqa: ARG002
+        return
+
+    def publish(self, files: Iterable[tuple[Path, str]]) -> dict[str, OSError]:
+        for spooled, path in files:
+            self.at(path).parent.mkdir(parents=True, exist_ok=True)
+            spooled.rename(self.at(path))
+        return {}
 
 
-@dataclass(frozen=True)
+class Listing(Filing):
+    """A list in place of the rows."""
+
+    def __init__(self, archive: Archive, database: Database) -> None:
+        super().__init__(archive, database)
+        self.taken: list[Arrival] = []
+
+    def _record(self, batch: Sequence[Coming]) -> list[Seen]:
+        self.taken += [one.arrival for one in batch]
+        return [Seen.NEW] * len(batch)
+
+
 class Door(Inbox):
-    """The way in, and a list in place of the rows."""
+    """The way in, which ends in a list."""
 
-    taken: list[Arrival] = field(default_factory=list)
+    def __init__(self, archive: Archive, database: Database) -> None:
+        super().__init__(archive, database)
+        self._filing = listing = Listing(archive, database)
+        self.taken = listing.taken
 
     def _known(self, sop_uid: str, digest: str, data: memoryview) -> tuple[str | None, str]:  # noqa: ARG002
         return None, digest
-
-    def _record(self, arrival: Arrival, source: Source, transfer: object) -> Seen:  # noqa: ARG002
-        self.taken.append(arrival)
-        return Seen.NEW
 
 
 class Wrong(AssertionError):

@@ -7,7 +7,6 @@ answered (promise 1).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -99,7 +98,7 @@ class Inbox:
                     digest = digest or digest_of(transfer_syntax, body)
                     known, free = self._known(header.SOPInstanceUID, digest, body)
                 if known is None:
-                    os.fdatasync(held)
+                    self.archive.sync(held)
                 came = None
                 while known is None:
                     came = came or self._coming(spooled, header, transfer_syntax, len(data), source, transfer)

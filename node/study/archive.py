@@ -63,6 +63,10 @@ class Archive:
         name = shelf + secrets.token_hex(16)[len(shelf) :]
         return f"{kind}/{datetime.now(UTC):%Y-%m-%d}/{name[:2]}/{name}{SUFFIX}"
 
+    def sync(self, descriptor: int) -> None:
+        """What is in an open file is on the disk from now on."""
+        os.fdatasync(descriptor)
+
     def keep(self, spooled: Path, descriptor: int) -> str:
         """Move a spooled file into the store, durably.
 
@@ -73,7 +77,7 @@ class Archive:
         Returns:
             Its path, relative to the home folder.
         """
-        os.fdatasync(descriptor)
+        self.sync(descriptor)
         return self._publish(spooled, self.new_path("store"))
 
     def write_result(self, data: bytes) -> str:
