@@ -103,7 +103,7 @@ def door(**other: Any) -> Door:
 
 @contextmanager
 def trying(
-    folder: Path, migrated: Path, peers: tuple[KnownPeer, ...] = (), listener: Any = None, more: Any = (), **other: Any
+    folder: Path, migrated: Path, peers: tuple[KnownPeer, ...] = (), listener: Any = None, tls: Any = None, **other: Any
 ) -> Iterator[Tried]:
     """A receiver on SQLite."""
     shutil.copyfile(migrated, folder / "rows.db")
@@ -112,7 +112,9 @@ def trying(
     mask = os.umask(0o077)
     archive.prepare()
     os.umask(mask)
-    receiver = Receiver(door(**other), Doorkeeper(peers), Inbox(archive, database), database, listener, more)
+    receiver = Receiver(
+        door(**other), Doorkeeper(peers), Inbox(archive, database), database, listener=listener, tls=tls
+    )
     made = Tried(receiver, receiver.start(), database, archive)
     made.good_sender()
     wait_until("the first caller has gone", lambda: made.left()[0] == 0)

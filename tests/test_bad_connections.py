@@ -48,7 +48,7 @@ FIRST = {
     "SMB": (b"\0\0\0\x85\xffSMBr" + b"\0" * 60, "closed", "not-dicom"),
     "SSH": (b"SSH-2.0-OpenSSH_9.2\r\n", "closed", "not-dicom"),
     "noise": (b"\xff" + random.Random(1).randbytes(500), "closed", "not-dicom"),
-    "TLS": (hello(), "closed", "not-dicom"),
+    "TLS": (hello(), "closed", "tls-on-plain-port"),
     "type 0": (pdu(0, b"\0" * 8), "closed", "not-dicom"),
     "type 8": (pdu(8, b"\0" * 8), "closed", "not-dicom"),
     "type 255": (pdu(255, b"\0" * 8), "closed", "not-dicom"),

@@ -14,9 +14,11 @@ import pytest
 
 from node.inbound.association.connection import Patience
 from node.inbound.guests import Guest, Guests, Limits, Seat, home_of
-from node.inbound.listener import Port, bound
+from node.inbound.listener import bound
 from node.inbound.peers import Doorkeeper
 from node.receiver import Receiver
+from node.tls.accepting import Accepting, Acceptor
+from node.tls.files import Pair
 from tests import wire
 from tests.certificates import self_signed
 from tests.doors import Tried, door, new_uid, trying
@@ -25,24 +27,11 @@ from tests.waiting import wait_until
 HANDSHAKE_SECONDS = 2
 
 
-def secured(folder: Path) -> Any:
-    """What puts TLS on a connection, as a node does; and what a caller has to trust."""
+def secured(folder: Path) -> tuple[Acceptor, ssl.SSLContext]:
+    """What puts TLS on a connection; and what a caller has to trust."""
     shown = self_signed(folder, "node")
-    cert, key = shown.certificate, shown.key
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-
-    def secure(plain: socket.socket) -> socket.socket:
-        wrapped = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
-        try:
-            wrapped.settimeout(HANDSHAKE_SECONDS)
-            wrapped.do_handshake()
-        except BaseException:
-            wrapped.close()
-            raise
-        return wrapped
-
-    return secure, ssl.create_default_context(cafile=str(cert))
+    how = Accepting(pair=Pair(shown.certificate, shown.key), handshake_seconds=HANDSHAKE_SECONDS)
+    return Acceptor(how), ssl.create_default_context(cafile=str(shown.certificate))
 
 
 @pytest.fixture(scope="module", params=["own", "pynetdicom"])
@@ -51,12 +40,10 @@ def over_tls(
 ) -> Iterator[tuple[Tried, int, ssl.SSLContext]]:
     """A receiver with a port for TLS beside the other, for few connections."""
     folder = tmp_path_factory.mktemp("tls")
-    secure, trusting = secured(folder)
-    listening = bound("127.0.0.1", 0)
-    port = int(listening.getsockname()[1])
-    limits = dict(connections_per_address=6, loop=request.param, more=(Port(listening, secure),))
-    with trying(folder, migrated, **limits) as made:
-        yield made, port, trusting
+    tls, trusting = secured(folder)
+    with trying(folder, migrated, tls=tls, connections_per_address=6, loop=request.param) as made:
+        assert made.receiver.tls_port
+        yield made, made.receiver.tls_port, trusting
 
 
 def store_over_tls(port: int, trusting: ssl.SSLContext) -> str:
@@ -96,15 +83,18 @@ def test_who_shakes_no_hand_keeps_nobody_waiting(over_tls: Any) -> None:
     tried.settled()
 
 
-@pytest.mark.parametrize("said", [wire.request(), b"GET / HTTP/1.1\r\n\r\n", b""])
-def test_who_does_not_speak_tls_is_closed_and_counted(over_tls: Any, said: bytes) -> None:
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [(wire.request(), "plain-on-tls-port"), (b"GET / HTTP/1.1\r\n\r\n", "not-tls"), (b"", "tls-stalled")],
+)
+def test_who_does_not_speak_tls_is_closed_and_counted(over_tls: Any, said: bytes, code: str) -> None:
     tried, port, _ = over_tls
     before = tried.counted()
     with wire.connected(port) as caller:
         caller.say(said)
         while caller.read(100):  # an alert, perhaps
             pass
-    wait_until("it is counted", lambda: (tried.counted() - before)["tls-failed"] == 1)
+    wait_until("it is counted", lambda: (tried.counted() - before)[code] == 1)
     tried.settled()
 
 
@@ -126,7 +116,7 @@ def test_receivers_share_a_port_and_one_that_is_full_leaves_callers_to_the_other
     listening = bound("127.0.0.1", 0)
     with trying(tmp_path, migrated, listener=listening, associations=1, idle_seconds=30) as first:
         how = door(associations=1, idle_seconds=30, patience=Patience())
-        second = Receiver(how, Doorkeeper(()), first.receiver._inbox, first.database, listening.dup())
+        second = Receiver(how, Doorkeeper(()), first.receiver._inbox, first.database, listener=listening.dup())
         second.start()
         try:
             with ExitStack() as held:
