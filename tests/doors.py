@@ -116,10 +116,12 @@ def trying(
         door(**other), Doorkeeper(peers), Inbox(archive, database), database, listener=listener, tls=tls
     )
     made = Tried(receiver, receiver.start(), database, archive)
-    made.good_sender()
-    wait_until("the first caller has gone", lambda: made.left()[0] == 0)
-    made.before = made.left()
-    yield made
-    if not made.is_over:
-        receiver.stop()
-    database.dispose()
+    try:
+        made.good_sender()
+        wait_until("the first caller has gone", lambda: made.left()[0] == 0)
+        made.before = made.left()
+        yield made
+    finally:
+        if not made.is_over:
+            receiver.stop()
+        database.dispose()

@@ -227,8 +227,10 @@ def test_associations_do_not_give_way_and_one_more_is_told_to_come_again(tmp_pat
             assert caller.status() == 0
         assert tried.counted()["too-many-associations"] == 1
         callers[0].socket.close()
+        wait_until("its place is free", lambda: not tried.receiver.guests.is_full)
         tried.good_sender()
         held.close()
+        wait_until("they have gone", lambda: not tried.receiver.guests.count)
         tried.settled()
 
 
@@ -243,6 +245,7 @@ def test_an_address_with_nothing_but_associations_gets_no_more_connections(tmp_p
         callers[0].say(wire.RELEASE)
         assert wire.said(callers[0].pdu()) == "released"
         held.close()
+        wait_until("they have gone", lambda: not tried.receiver.guests.count)
         tried.settled()
 
 
