@@ -19,6 +19,7 @@ from db.job_states import JobKind
 from db.tables import config_version, job
 from node import cli, reloading, roles, schedule
 from node.app import Node
+from node.duty import Duty
 from node.inbound.room import Room
 from node.operations.alarms.incidents import listing
 from node.receiver import Door, Receiver
@@ -147,11 +148,11 @@ def test_a_scheduler_that_runs_goes_by_the_retention_and_the_alarms_that_are_liv
         with node.database.write() as tx:
             jobs.enqueue(tx, JobKind.SEGMENT, "1", max_attempts=1, priority=10)
             tx.execute(sa.update(job).values(created=job.c.created - 120, run_after=job.c.run_after - 120))
-        watch = schedule.watch_of(node)
-        schedule.look(watch)
+        watch, duty = schedule.watch_of(node), Duty(node.database, schedule.DUTY, "of the tests")
+        schedule.look(watch, duty)
         assert "queue-late" not in alarms(node)
         apply(node, f"[alarms]\ndeadline_minutes = {{ routine = 1 }}\nover_minutes = 0\n{PEERS}{route()}", after=2)
-        schedule.look(watch)
+        schedule.look(watch, duty)
         assert "queue-late" in alarms(node)
 
 
