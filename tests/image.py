@@ -93,8 +93,16 @@ def _places() -> list[str]:
 
 
 def build(folder: Path) -> Image:
-    """Run all steps."""
-    image = Image(folder)
+    """Run all steps; others may read what they make, as in an engine, whatever this process keeps for itself."""
+    mask = os.umask(0o022)
+    try:
+        return _built(Image(folder))
+    finally:
+        os.umask(mask)
+
+
+def _built(image: Image) -> Image:
+    folder = image.folder
     _base(image)
     with (SOURCE / "Dockerfile").open("rb") as file:
         steps = DockerfileParser(fileobj=file).structure

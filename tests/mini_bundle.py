@@ -60,6 +60,18 @@ def marks(name: str = "begun") -> str:
     return f"__import__('os').path.expanduser('~/{name}')"
 
 
+def halts(begun: str, go_on: Path) -> list[dict[str, Any]]:
+    """A transform that says that it runs, and goes on when it may.
+
+    Args:
+        begun: an expression: the path of the file that says so, as `marks` gives it.
+    """
+    there = f"lambda: __import__('os').path.exists({str(go_on)!r})"
+    wait = f"[__import__('time').sleep(0.02) for _ in iter({there}, True)]"
+    code = f"$lambda x: (open({begun}, 'a').close(), {wait}, x)[2]"
+    return [{"_target_": "Lambdad", "keys": "image", "func": code}]
+
+
 def marked(hosts: Path, name: str = "begun") -> Path | None:
     """That file, of the one host in the folder of hosts that has made it."""
     return next(hosts.glob(f"*.scratch/{name}"), None)

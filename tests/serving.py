@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 
@@ -21,8 +22,10 @@ class BundleHosts(ThresholdHosts):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         network = Network(card.read(folder))
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self._folder / "bundle.sock"))
         # it listens until the tests end: a host knows no other end than that of its process
-        threading.Thread(target=host.Desk(network).serve, args=(self._folder / "bundle.sock",), daemon=True).start()
+        threading.Thread(target=host.Desk(network).serve, args=(listener,), daemon=True).start()
 
     def __enter__(self) -> BundleHosts:
         super().__enter__()

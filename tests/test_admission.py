@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -125,19 +124,11 @@ def told(tmp_path: Path) -> list[tuple[str, str]]:
     return [(one["network"], one["state"]) for one in warm.read(tmp_path / "home")]
 
 
-def waits_for(go_on: Path) -> list[dict[str, Any]]:
-    """A transform that says that it runs, and goes on when it may."""
-    there = f"lambda: __import__('os').path.exists({str(go_on)!r})"
-    wait = f"[__import__('time').sleep(0.02) for _ in iter({there}, True)]"
-    code = f"$lambda x: (open({mini_bundle.marks()}, 'a').close(), {wait}, x)[2]"
-    return [{"_target_": "Lambdad", "keys": "image", "func": code}]
-
-
 def test_the_idle_one_makes_room_and_the_one_at_work_is_waited_for(tmp_path: Path, hosts: Hosts) -> None:
     go_on = tmp_path / "go on"
     first, second = (
         mini_bundle.make(tmp_path, "first"),
-        mini_bundle.make(tmp_path, "second", before=waits_for(go_on)),
+        mini_bundle.make(tmp_path, "second", before=mini_bundle.halts(mini_bundle.marks(), go_on)),
     )
     address = hosts.serve()
     assert (run(hosts, first).labels == 1).all()

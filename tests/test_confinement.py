@@ -473,9 +473,9 @@ def test_status_check_and_metrics_tell(tmp_path: Path, capsys: pytest.CaptureFix
         status.print_tables(status.overview(node.database) | {"confinement": told}, node.database)
         said = " ".join(capsys.readouterr().out.split())
         assert "networks and decoders can open every file that this user can: `confine` in [work] is off" in said
-        text = metrics.exposition(metrics.snapshot(node.database, home, "1", [], node.confine)).decode()
+        text = metrics.exposition(metrics.snapshot(node.database, home, "1", [], confine=node.confine)).decode()
         assert 'planimeter_confined{part="system_calls"} 0.0' in text
-        text = metrics.exposition(metrics.snapshot(node.database, home, "1", [], Demand.BEST)).decode()
+        text = metrics.exposition(metrics.snapshot(node.database, home, "1", [], confine=Demand.BEST)).decode()
         assert f'planimeter_confined{{part="files"}} {float(Part.FILES not in lacks())}' in text
     found = {finding.right for finding in checks.confined(Demand.OFF)}
     assert found == {None}, "it is wanted so"

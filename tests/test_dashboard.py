@@ -35,13 +35,16 @@ def asked() -> list[str]:
     return of_board + [rule["expr"] for group in RULES["groups"] for rule in group["rules"]]
 
 
+WARM = {"machine": "m", "network": "n", "device": "cpu", "memory_mb": 1, "peak_mb": 1}
+
+
 @pytest.fixture
 def known(database: Database, tmp_path: Path) -> dict[str, set[str]]:
     """Metric -> its labels, as a scrape has them; the families that are empty are there with their names alone."""
     with database.write() as tx:
         jobs.enqueue(tx, JobKind.CHOOSE, "1", max_attempts=1)
         processes.beat(tx, "work-1", "work")
-    seen = metrics.snapshot(database, tmp_path, "1", [{"network": "n", "device": "cpu", "memory_mb": 1, "peak_mb": 1}])
+    seen = metrics.snapshot(database, tmp_path, "1", [WARM])
     families = text_string_to_metric_families(metrics.exposition(seen).decode())
     found: dict[str, set[str]] = {}
     for family in families:

@@ -102,11 +102,13 @@ def associate(port: int, *classes: str) -> Any:
 
 
 def is_let_in(port: int, *classes: str) -> bool:
-    assoc = associate(port, *classes)
-    if assoc.is_established:
-        assoc.release()
-        return True
-    answer = assoc.acceptor.primitive
+    answer = None
+    while answer is None:  # pynetdicom loses an answer where the connection has ended before it looks
+        assoc = associate(port, *classes)
+        if assoc.is_established:
+            assoc.release()
+            return True
+        answer = assoc.acceptor.primitive
     # PS3.8 9.3.4: rejected-transient, service provider (presentation), local-limit-exceeded
     assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
     return False

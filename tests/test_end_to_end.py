@@ -278,4 +278,5 @@ def test_what_is_bad_is_said_and_the_rest_goes_on(
     assert Counter(ds.Modality for ds in orthanc.instances()) == {"SEG": 1, "SR": 2}
     assert set(status) == {
         *("studies", "jobs", "callers", "deliveries", "held", "networks", "aside", "due", "lacking"),
+        *("machines", "confinement", "audit"),
     }
