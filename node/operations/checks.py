@@ -13,7 +13,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from db import processes, schema
 from db.database import Database, DatabaseError, clock, open_database, why_journal
@@ -31,6 +30,7 @@ from ..outbound.target import Target
 from ..tls.accepting import Accepting
 from . import confinement, tls_check
 from .metrics import ALIVE_SECONDS
+from .terminal import new_list
 
 ECHO_SECONDS = 10.0
 #: a clock that is off by less is right
@@ -76,7 +76,7 @@ def check(
         live: how what is live, and checked, is other than the file; empty where it is not.
     """
     console = Console()
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = new_list("mark", "what", "said")
     wrong = 0
     parts: list[Callable[[], Iterator[Finding]]] = [
         lambda: _configuration(listen, senders, targets, routes, live),

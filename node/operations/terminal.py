@@ -34,6 +34,14 @@ def new_table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
+def new_list(*columns: str) -> Table:
+    """Rows without lines or heads; long cells are folded, never cut: they may end in the path that matters."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
 def print_table(
     console: Console,
     title: str,

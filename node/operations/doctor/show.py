@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...objects.written import name_of
-from ..terminal import new_table, plain
+from ..terminal import new_list, new_table, plain
 from .examination import Examination
 from .verdict import Mark, Verdict
 
@@ -57,7 +57,7 @@ def tables(console: Console, found: Examination, verdict: Verdict) -> None:
     if found.taken:
         console.print(_objects(found))
         console.print(_services(found))
-    lines = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    lines = new_list("mark", "sentence")
     for one in verdict.sentences:
         lines.add_row(MARKS[one.mark], plain(one.sentence))
     console.print(lines)
