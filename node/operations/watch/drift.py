@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 LOOKS_A_YEAR = 52
 #: words that are rarer than the commonest so many are one category
@@ -151,7 +150,9 @@ def _of_channel(persons: Sequence[Appearance], channel: str) -> list[Mapping[str
 def _test(what: str, kind: str, before: list[Any], after: list[Any], deals: int, random: Any) -> _Tested:
     what = what.replace("_mm", "").replace("_", " ")
     if kind == "numbers":
-        found = stats.ks_2samp(before, after)
+        from scipy.stats import ks_2samp  # half a second, which no other process has to wait for
+
+        found = ks_2samp(before, after)
         sentence = f"median {np.median(before):.4g} mm before, {np.median(after):.4g} mm now"
         return _Tested(what, "KS", float(found.statistic), float(found.pvalue), sentence)
     if kind == "words":
