@@ -90,9 +90,13 @@ def test_a_receiver_that_is_killed_takes_nothing_but_its_own_associations_with_i
     pids = set(node.processes("receive"))
     assert len(pids) == 2
     database = open_database(sqlite_url(node.home / "planimeter.db"))
-    with database.read() as tx:
-        beating = {row["name"].partition("/")[2]: row["role"] for row in processes.listing(tx)}
-    assert {name for name, role in beating.items() if role == "receive"} == {"receive-1", "receive-2"}
+
+    def beating() -> set[str]:
+        with database.read() as tx:
+            rows = processes.listing(tx)
+        return {row["name"].partition("/")[2] for row in rows if row["role"] == "receive"}
+
+    wait_until("both are heard of", lambda: beating() == {"receive-1", "receive-2"})
 
     scanners: dict[int, Scanner] = {}
 
