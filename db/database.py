@@ -58,7 +58,7 @@ def _clock_postgresql(_element: Clock, _compiler: Any, **_kw: Any) -> str:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """What the driver raises, in this package's words."""
     try:
         yield
@@ -86,14 +86,14 @@ class Database:
         Raises:
             DatabaseUnreachable, Conflict: nothing was written.
         """
-        with _translated(), self.engine.connect() as connection, connection.begin():
+        with translated(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads: on SQLite it takes no write lock."""
         with (
-            _translated(),
+            translated(),
             self.engine.connect().execution_options(planimeter_read=True) as connection,
             connection.begin(),
         ):

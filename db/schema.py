@@ -12,8 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .database import Database, DatabaseError
-from .database import _translated as translated
+from .database import Database, DatabaseError, translated
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 #: Alembic's own table

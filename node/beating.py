@@ -17,11 +17,6 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
 
 
-def name_of(role: str) -> str:
-    """What a process of this machine is called by all machines."""
-    return f"{machine.name()}/{role}"
-
-
 class Beating:
     """Within a `with` the process is alive.
 
@@ -37,7 +32,7 @@ class Beating:
         beat_seconds: float = BEAT_SECONDS,
         outdated: Callable[[], None] = lambda: None,
     ) -> None:
-        self.name = name_of(role)
+        self.name = machine.process(role)
         self._who = (self.name, role.split("-")[0], machine.name(), __version__)
         self._database, self._seconds, self._outdated = database, beat_seconds, outdated
         self._ended = threading.Event()

@@ -15,3 +15,8 @@ UNUSUAL = re.compile(r"[^A-Za-z0-9._-]")
 def name() -> str:
     """Its host name, unless the environment says another one."""
     return UNUSUAL.sub("-", os.environ.get(VARIABLE) or socket.gethostname()) or "machine"
+
+
+def process(role: str) -> str:
+    """What a process of this machine is called by all machines; no two of one machine have the same role."""
+    return f"{name()}/{role}"

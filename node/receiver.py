@@ -16,8 +16,9 @@ from pynetdicom.presentation import PresentationContext
 from db import pauses
 from db.database import Database, DatabaseUnreachable
 
+from . import machine
 from .audit.trail import SILENT, Trail
-from .audit.transfer import Transfer, process_name
+from .audit.transfer import Transfer
 from .errors import Refused, Unavailable
 from .inbound import syntaxes
 from .inbound.association.connection import PATIENCE, Patience
@@ -108,7 +109,7 @@ class Receiver:
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
         self.ledger, self._quotas = Ledger(database, doorkeeper.ae_titles), Quotas(database)
         self._tls, self.tls_port = tls, None if tls is None else door.tls_port
-        self._trail, self._name = trail, process_name(role)
+        self._trail, self._name = trail, machine.process(role)
         self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
         self._paused = False
         self._stopping, self._ending = threading.Event(), threading.Event()

@@ -18,7 +18,7 @@ from . import schedule as scheduling
 from .admission import Limits
 from .app import Node, open_node
 from .audit.codes import What
-from .beating import Beating, name_of
+from .beating import Beating
 from .child import Child
 from .configured import accepting_of
 from .operations import confinement
@@ -104,7 +104,7 @@ def work(settings: Settings, child: Child, hosts: Path) -> None:
     """One worker; its model hosts belong to the supervisor that `hosts` leads to."""
     node = open_node(settings, hosts)
     name = f"{machine.name()}:{os.getpid()}:{secrets.token_hex(4)}"
-    worker = Worker(node, name, child.stopping, process=name_of(child.role))
+    worker = Worker(node, name, child.stopping, process=machine.process(child.role))
     child.ready(worker=name)
     with Beating(node.database, child.role, outdated=child.stopping.set):
         worker.run(WORKER_GRACE_SECONDS)
@@ -116,7 +116,7 @@ def schedule(settings: Settings, child: Child) -> None:
     node = open_node(settings)
     child.ready()
     with Beating(node.database, child.role, outdated=child.stopping.set):
-        scheduling.run(node, child.stopping, name_of(child.role))
+        scheduling.run(node, child.stopping, machine.process(child.role))
     node.close()
 
 

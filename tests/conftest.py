@@ -42,8 +42,8 @@ for name in ("PLANIMETER_CONFIG", "PLANIMETER_FAILPOINT"):
 
 
 def lacking(what: str, how: str) -> None:
-    """A peer is not installed: say how to install it, and fail where it must be there."""
-    sentence = f"{what} is not installed: {how}"
+    """Something that a test needs is not here: say how to get it, and fail where it must be there."""
+    sentence = f"{what} is not here: {how}"
     if CI:
         pytest.fail(sentence)
     pytest.skip(sentence)

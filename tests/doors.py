@@ -96,9 +96,13 @@ class Tried:
 
 
 def door(**other: Any) -> Door:
-    """How it listens."""
-    usual = dict(ae_title="PLANIMETER", address="127.0.0.1", port=0, associations=20, idle_seconds=3)
-    return Door(**{**usual, "max_pdu_bytes": 16384, "reserve_bytes": 0, "patience": HASTY, **other})
+    """How a receiver listens, for a few callers of this machine."""
+    usual = dict(ae_title="PLANIMETER", address="127.0.0.1", port=0, associations=5, idle_seconds=10)
+    return Door(**{**usual, "max_pdu_bytes": 65536, "reserve_bytes": 0, **other})
+
+
+#: of a receiver that is tried: what is slow is over soon
+QUICK: dict[str, Any] = dict(associations=20, idle_seconds=3, max_pdu_bytes=16384, patience=HASTY)
 
 
 @contextmanager

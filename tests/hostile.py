@@ -54,7 +54,7 @@ def _attempts(told: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]
     yield "lists that of root", lambda: list(Path("/root").iterdir())
     yield "reads the passwords", Path("/etc/shadow").read_text
     yield "writes outside", lambda: (home / "written").write_text("x")
-    yield "writes into /tmp", lambda: Path(f"/tmp/written-{os.getpid()}").write_text("x")
+    yield "writes where all may", lambda: (Path(told["temporary"]) / f"written-{os.getpid()}").write_text("x")
     yield "writes its own program", lambda: Path(__file__).write_text("")
     yield "forks", _forks
     yield "starts a shell", lambda: subprocess.run(["/bin/sh", "-c", "id"], check=False, capture_output=True)

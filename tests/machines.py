@@ -12,11 +12,11 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 from pathlib import Path
 from types import TracebackType
 
 from tests.running import PLANIMETER
+from tests.saying import Saying
 from tests.waiting import wait_until
 
 _numbers = itertools.count(1)
@@ -77,7 +77,7 @@ class Network:
         return address, ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", script, machine]
 
 
-class Machine:
+class Machine(Saying):
     """One machine, and the `planimeter` that runs on it.
 
     Args:
@@ -85,9 +85,9 @@ class Machine:
     """
 
     def __init__(self, network: Network, name: str, home: Path, config: Path, *, cores: set[int] | None = None) -> None:
+        super().__init__()
         self.name, self.home, self._config, self._cores = name, home, config, cores
         self.address, self._before = network.join(name)
-        self.lines: list[str] = []
         self.port = 0
         self._process: subprocess.Popen[str] | None = None
 
@@ -100,7 +100,7 @@ class Machine:
         )
         self.lines.append("--- start\n")
         begun = len(self.lines)
-        threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+        self.listen(self._process)
         wait_until(f"{self.name} is ready", lambda: self._is_ready(begun), 120)
 
     def _is_ready(self, begun: int) -> bool:
@@ -112,16 +112,6 @@ class Machine:
             if "receives as" in line:
                 self.port = int(line.rsplit(":", 1)[1])
         return any("works with" in line or "shows its pages" in line for line in said)
-
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                self.lines.append(line)
-
-    @property
-    def log(self) -> str:
-        return "".join(self.lines)
 
     def planimeter(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command there, to its end."""

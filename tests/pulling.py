@@ -19,8 +19,9 @@ from node.pull import retrieve, search
 from node.pull.pacs import Limits, Pacs, Way
 from node.pull.query import Search, Wish
 from node.pull.retrieve import Us
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from node.study.archive import Archive
+from tests.doors import door
 from tests.synthetic import small_series
 
 QUICK = Limits(timeout_seconds=3, silent_seconds=0.6, study_seconds=20, most_matches=5, most_images=100)
@@ -53,16 +54,7 @@ class Here:
 
     def receive(self) -> int:
         """Start a receiver; its port."""
-        door = Door(
-            ae_title="PLANIMETER",
-            address="127.0.0.1",
-            port=0,
-            associations=5,
-            idle_seconds=10,
-            max_pdu_bytes=65536,
-            reserve_bytes=0,
-        )
-        self._receiver = Receiver(door, Doorkeeper(()), self.inbox, self.database)
+        self._receiver = Receiver(door(), Doorkeeper(()), self.inbox, self.database)
         return self._receiver.start()
 
     def stop(self) -> None:

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from db.database import Database, open_database
 from node.app import database_url
 from node.command_line.options import settings_of
 from node.operations.status import overview
+from tests.saying import Saying
 from tests.waiting import wait_until
 
 PLANIMETER = [sys.executable, "-P", "-m", "node.cli"]
@@ -34,14 +34,14 @@ def planimeter(*arguments: str | Path, check: bool = True, **environ: str) -> su
     )
 
 
-class RunningNode:
+class RunningNode(Saying):
     """`planimeter run`, its log, and what `planimeter status` says of it."""
 
     def __init__(self, home: Path, arguments: tuple[str, ...], environ: dict[str, str], *, pages: bool = False) -> None:
+        super().__init__()
         self.home, self._environ = home, environ
         self._arguments = arguments if pages else ("--no-web", *arguments)
         self.port = 0
-        self.lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._database: Database | None = None
 
@@ -58,7 +58,7 @@ class RunningNode:
         )
         self.lines.append("--- start")
         begun = len(self.lines)
-        threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+        self.listen(self._process)
         line = wait_until(
             "the node is ready",
             lambda: next((line for line in self.lines[begun:] if "receives as" in line), None) or self._died(),
@@ -70,16 +70,6 @@ class RunningNode:
         if self._process is not None and self._process.poll() is not None:
             raise AssertionError("the node did not start:\n" + "".join(self.lines))
         return None
-
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                self.lines.append(line)
-
-    @property
-    def log(self) -> str:
-        return "".join(self.lines)
 
     def stop(self) -> int | None:
         """SIGTERM; the exit status."""

@@ -18,15 +18,21 @@ CLOSE, HANG = b"", None
 
 
 @contextlib.contextmanager
-def listener(answer: bytes | None) -> Iterator[int]:
-    """A port that answers the first bytes with these, closes (`CLOSE`), or says nothing (`HANG`)."""
+def listener(answer: bytes | None, longest: int | None = None) -> Iterator[int]:
+    """A port that answers the first bytes with these, closes (`CLOSE`), or says nothing (`HANG`).
+
+    Args:
+        longest: bytes of a first message that it reads; its answer to a longer one is lost with the connection.
+    """
     over = threading.Event()
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.settimeout(10)
             with contextlib.suppress(OSError):
-                self.request.recv(4096)
+                came = self.request.recv(4096)
+                if longest is not None and len(came) > longest:
+                    return
                 if answer is None:
                     over.wait(30)
                 elif answer:

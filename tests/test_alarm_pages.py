@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from db import deliveries, events, processes
 from db.accounts import Role
@@ -53,12 +53,12 @@ def test_an_alarm_is_shown_on_every_page_until_somebody_acknowledges_it(site: Si
     ]
     page.goto("/alarms")
     assert page.locator(".alarm-open").count() == 2
-    assert "gpu2/work-1 has not been heard of" in page.locator("tbody").inner_text()
+    expect(page.locator("tbody")).to_contain_text("gpu2/work-1 has not been heard of", use_inner_text=True)
     pacs = page.locator(".alarm-open", has_text="pacs does not answer")
     pacs.get_by_label("Remark").fill("the vendor is on it")
     pacs.get_by_role("button").click()
     page.wait_for_url("**/alarms")
-    assert "is acknowledged: no more reminders" in page.locator(".flash").inner_text()
+    expect(page.locator(".flash")).to_contain_text("is acknowledged: no more reminders", use_inner_text=True)
     assert banners.all_inner_texts() == ["Archive does not answer; what is for it waits."]
     known = page.locator(".alarm-acknowledged")
     assert "operator-of-the-tests knows of it" in known.inner_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -38,10 +37,11 @@ from node.operations.alarms.kinds import Kind
 from node.operations.alarms.rules import AlarmPolicy
 from node.operations.status import overview
 from node.outbound.target import Target
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from tests.audit_schema import faults
 from tests.certificates import self_signed
 from tests.conftest import find_program
+from tests.doors import door
 from tests.driving import take_in, work_off
 from tests.fake_collector import FakeCollector, parts
 from tests.fake_pacs import FakePacs
@@ -448,15 +448,10 @@ def embedded(tmp_path: Path, migrated: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def receiver(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def receiver(node: Node) -> Iterator[int]:
     """Of a node that keeps a trail; its port."""
-    monkeypatch.setattr(tempfile, "tempdir", None)
     keep(node.database)
-    door = Door(
-        ae_title="PLANIMETER", address="127.0.0.1", port=0, associations=5, idle_seconds=10, max_pdu_bytes=65536,
-        reserve_bytes=0,
-    )  # fmt: skip
-    started = Receiver(door, Doorkeeper(()), node.inbox, node.database, trail=node.trail)
+    started = Receiver(door(), Doorkeeper(()), node.inbox, node.database, trail=node.trail)
     yield started.start()
     started.stop()
 

@@ -19,6 +19,7 @@ import pytest
 from node.inbound.association.connection import Patience
 from node.inbound.association.request import FIXED_BYTES
 from tests import wire
+from tests.conftest import lacking
 from tests.doors import Tried, new_uid, trying
 from tests.waiting import wait_until
 from tests.wire import p_data, pdu, pdv
@@ -267,7 +268,7 @@ def test_connections_that_open_and_close_leave_nothing(tried: Tried, times: int)
 def test_descriptors_beyond_a_thousand_and_none_at_all(tried: Tried) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 3000:
-        pytest.skip("this process may not open so many files")
+        lacking("the right to open 3000 files", "ulimit -Hn 4096")
     resource.setrlimit(resource.RLIMIT_NOFILE, (3000, hard))
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1200)]
     try:

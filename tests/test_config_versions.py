@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,8 @@ from node import cli, reloading
 from node.app import Node
 from node.command_line.options import who
 from node.errors import Refused
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
+from tests.doors import door
 from tests.driving import only_study, take_in, work_off
 from tests.sites import PEERS, Site, route
 from tests.synthetic import small_series
@@ -217,21 +217,11 @@ def test_a_version_that_cannot_be_used_here_leaves_what_runs_as_it_is(site: Site
 # ------------------------------------------------------------------------ processes
 
 
-def test_the_receiver_lets_in_whom_the_live_version_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", None)  # a receiver sets it for its whole process
+def test_the_receiver_lets_in_whom_the_live_version_names(site: Site) -> None:
     scanner = '\n[[peer]]\nname = "ct"\nae_title = "{}"\naddress = "127.0.0.1"\nmay_send = true\n'
     site.write(scanner.format("CT_1"), route())
     with site.started() as node:
-        door = Door(
-            ae_title="PLANIMETER",
-            address="127.0.0.1",
-            port=0,
-            associations=5,
-            idle_seconds=10,
-            max_pdu_bytes=65536,
-            reserve_bytes=0,
-        )
-        receiver = Receiver(door, node.configuration.live().doorkeeper, node.inbox, node.database)
+        receiver = Receiver(door(), node.configuration.live().doorkeeper, node.inbox, node.database)
         receiver.renewed = lambda: node.configuration.live().doorkeeper
         port = receiver.start()
         try:

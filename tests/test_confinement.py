@@ -68,6 +68,7 @@ class Surroundings:
         shutil.copyfile(Path(__file__).with_name("hostile.py"), folder / "hostile.py")
         told = {
             "home": str(self.home),
+            "temporary": tempfile.gettempdir(),
             "port": self.listener.getsockname()[1],
             "unix": self.unix.getsockname(),
             "worker": self.worker.pid,
@@ -224,7 +225,7 @@ def test_without_confinement_it_gets_nearly_all(surroundings: Surroundings, tmp_
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         said, _ = process.communicate(timeout=60)
     tried = json.loads(said)
-    Path(f"/tmp/written-{process.pid}").unlink()
+    (Path(tempfile.gettempdir()) / f"written-{process.pid}").unlink()
     got = {name for name, outcome in tried.items() if outcome != "denied"}
     assert got >= {"tcp", "udp", "unix socket", "reads the database", "cuts the database off", "reads a secret"}
     assert got >= {"lists the home folder", "writes outside", "forks", "starts a shell", "ends the worker"}

@@ -249,6 +249,15 @@ def test_what_is_no_healthy_peer_is_named(answer: bytes | None, code: str, said:
     assert "\x1b" not in text(verdict)
 
 
+def test_a_rejection_that_is_lost_with_the_line_is_asked_for_again() -> None:
+    with listener(b"\x03\0\0\0\0\x04\0\x01\x01\x07", longest=1000) as port:
+        found, _ = look(port, seconds=1)
+        assert problem(found) == "called-title-unknown"
+    with listener(b"\x03\0\0\0\0\x04\0\x09\x09\x09", longest=1000) as port:
+        found, _ = look(port, seconds=1)
+        assert problem(found) == "rejected"
+
+
 # ------------------------------------------------------------------------ knobs
 
 

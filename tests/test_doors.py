@@ -115,7 +115,7 @@ def test_receivers_share_a_port_and_one_that_is_full_leaves_callers_to_the_other
 ) -> None:
     listening = bound("127.0.0.1", 0)
     with trying(tmp_path, migrated, listener=listening, associations=1, idle_seconds=30) as first:
-        how = door(associations=1, idle_seconds=30, patience=Patience())
+        how = door(associations=1, idle_seconds=30, max_pdu_bytes=16384)
         second = Receiver(how, Doorkeeper(()), first.receiver._inbox, first.database, listener=listening.dup())
         second.start()
         try:

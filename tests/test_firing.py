@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import time
@@ -24,8 +23,9 @@ from db.tables import input_member, input_set, instance, job, series, study
 from node import reloading, schedule
 from node.app import Node
 from node.operations import routes
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from node.study import candidates
+from tests.doors import door
 from tests.driving import take_in, work_off
 from tests.sites import PEERS, REST, Site, route
 from tests.synthetic import small_series
@@ -306,24 +306,12 @@ def test_a_deadline_counts_from_the_last_image_of_the_series(node: Node, site: S
 # ----------------------------------------------------------------- over the network
 
 
-def test_a_scanner_that_sends_series_after_series_has_the_first_one_read_meanwhile(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", None)  # a receiver sets it for its whole process
+def test_a_scanner_that_sends_series_after_series_has_the_first_one_read_meanwhile(node: Node) -> None:
     first, second = study_of("one", "two")
     for ds in first:
         ds.ImagesInAcquisition = len(first)
-    door = Door(
-        ae_title="PLANIMETER",
-        address="127.0.0.1",
-        port=0,
-        associations=5,
-        idle_seconds=10,
-        max_pdu_bytes=65536,
-        reserve_bytes=0,
-    )
     doorkeeper = node.configuration.live().doorkeeper
-    receiver = Receiver(door, doorkeeper, node.inbox, node.database)
+    receiver = Receiver(door(), doorkeeper, node.inbox, node.database)
     port = receiver.start()
     try:
         _send(port, first[:-1])

@@ -42,7 +42,8 @@ from node.operations import control, nifti
 from node.operations import labels as operations
 from node.operations.submit import take_file
 from node.prediction import read
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
+from tests.doors import door as usual_door
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
 from tests.returned import LEFT, LUNG, LUNGS, TISSUE, folder_of, renumbered, segmentation
@@ -509,21 +510,11 @@ def test_a_label_that_cannot_be_read_says_so(node: Node, images: list[Dataset]) 
 
 
 @pytest.fixture
-def door(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Sequence[Dataset]], None]]:
+def door(node: Node) -> Iterator[Callable[[str, Sequence[Dataset]], None]]:
     """A receiver that knows a scanner and a workstation; sends objects to it as one of them."""
-    monkeypatch.setattr(tempfile, "tempdir", None)  # a receiver sets it for its whole process
     here = ipaddress.ip_network("127.0.0.0/8")
     peers = (KnownPeer("scanner", "CT1", here, True, False), KnownPeer("reader", "READER", here, False, True))
-    how = Door(
-        ae_title="PLANIMETER",
-        address="127.0.0.1",
-        port=0,
-        associations=5,
-        idle_seconds=10,
-        max_pdu_bytes=65536,
-        reserve_bytes=0,
-    )
-    receiver = Receiver(how, Doorkeeper(peers), node.inbox, node.database)
+    receiver = Receiver(usual_door(), Doorkeeper(peers), node.inbox, node.database)
     port = receiver.start()
 
     def send(ae_title: str, objects: Sequence[Dataset]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from datetime import time
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from node.app import Node
 from node.duty import Duty
 from node.inbound.room import Room
 from node.operations.alarms.incidents import listing
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
+from tests.doors import door
 from tests.sites import PEERS, REST, Site, route
 from tests.waiting import wait_until
 
@@ -113,19 +113,9 @@ def test_an_upgrade_leaves_what_was_applied_before_and_takes_the_rest_from_the_f
         assert node.alarms.destination_seconds == 420
 
 
-def test_the_disk_marks_of_a_receiver_are_those_that_are_live(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", None)  # a receiver sets it for its whole process
+def test_the_disk_marks_of_a_receiver_are_those_that_are_live(site: Site) -> None:
     with site.started() as node:
-        door = Door(
-            ae_title="PLANIMETER",
-            address="127.0.0.1",
-            port=0,
-            associations=5,
-            idle_seconds=10,
-            max_pdu_bytes=65536,
-            reserve_bytes=0,
-        )
-        receiver = Receiver(door, node.configuration.live().doorkeeper, node.inbox, node.database)
+        receiver = Receiver(door(), node.configuration.live().doorkeeper, node.inbox, node.database)
         receiver.marks = lambda: roles.marks(node)
         receiver.start()
         try:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from starlette.routing import Route
 
 from db.accounts import Role
@@ -208,7 +208,7 @@ def test_signing_in_with_the_keyboard_and_back_to_where_one_wanted_to_be(site: S
     page.keyboard.press("Tab")
     page.keyboard.type("not this one")
     page.keyboard.press("Enter")
-    assert "name or password is wrong" in page.get_by_role("alert").inner_text()
+    expect(page.get_by_role("alert")).to_contain_text("name or password is wrong", use_inner_text=True)
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url("**/queue?state=failed")
@@ -311,7 +311,7 @@ def test_looking_for_a_study_leaves_nothing_in_an_address(site: Site, browser: B
     page.get_by_role("searchbox").fill("nobody has this")
     page.get_by_role("button", name="Find").click()
     page.get_by_role("status").wait_for()
-    assert "no study has that accession number" in page.get_by_role("status").inner_text()
+    expect(page.get_by_role("status")).to_contain_text("no study has that accession number", use_inner_text=True)
     page.close()
 
 
@@ -334,14 +334,14 @@ def test_users_are_made_and_changed_on_their_page(site: Site, browser: Browser) 
     form.get_by_label("Password", exact=True).fill(PASSWORD)
     form.get_by_label("Password again").fill(PASSWORD)
     form.get_by_role("button").click()
-    assert page.get_by_role("status").inner_text() == "nora may sign in as operator"
+    expect(page.get_by_role("status")).to_have_text("nora may sign in as operator", use_inner_text=True)
     page.get_by_label("Role of nora", exact=True).select_option("viewer")
     page.get_by_role("button", name="Set the role of nora").click()
-    assert page.get_by_role("status").inner_text() == "nora is viewer from the next sign-in on"
+    expect(page.get_by_role("status")).to_have_text("nora is viewer from the next sign-in on", use_inner_text=True)
     page.get_by_role("button", name="Disable nora").click()
-    assert "may not sign in any more" in page.get_by_role("status").inner_text()
+    expect(page.get_by_role("status")).to_contain_text("may not sign in any more", use_inner_text=True)
     page.get_by_role("button", name="Disable admin-of-the-tests").click()
-    assert "the only administrator" in page.get_by_role("status").inner_text()
+    expect(page.get_by_role("status")).to_contain_text("the only administrator", use_inner_text=True)
     found = {one.name: (one.role, one.disabled) for one in accounts.listing(site.node.database)}
     assert found["nora"] == (Role.VIEWER, True)
     page.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from db import events, networks, reviews, switches, training_runs
 from db.accounts import Role
@@ -95,11 +95,11 @@ def test_watch_shows_the_weeks_and_a_person_closes_the_review(site: Site, node: 
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         ink[scheme] = drawn.locator("circle.candidate").first.evaluate("one => getComputedStyle(one).fill")
     assert len(set(ink.values())) == 2, "the colours are those of the style sheet"
-    assert page.get_by_role("cell", name="PSI").is_visible()
+    expect(page.get_by_role("cell", name="PSI")).to_be_visible()
     page.get_by_label("What came of it").fill("new kernel since Monday, looked at")
     page.get_by_label("the change is meant to stay").check()
     page.get_by_role("button", name="Close the review").click()
-    assert "its reference is gathered anew" in page.locator(".flash").inner_text()
+    expect(page.locator(".flash")).to_contain_text("its reference is gathered anew", use_inner_text=True)
     with node.database.read() as tx:
         assert reviews.open_reviews(tx) == []
         event = events.listing(tx, NAME)[0]
@@ -112,22 +112,22 @@ def test_a_network_is_approved_promoted_and_rolled_back_by_buttons(site: Site, n
     page.on("dialog", lambda dialog: dialog.accept())
     page.goto("/networks")
     page.get_by_role("link", name=NAME).click()
-    assert "pass against 0.1" in page.locator("main").inner_text()
+    expect(page.locator("main")).to_contain_text("pass against 0.1", use_inner_text=True)
     candidate = page.locator("section", has=page.get_by_role("button", name="Approve"))
     candidate.get_by_label("Reason to approve").fill("the report was read")
     candidate.get_by_role("button", name="Approve").click()
-    assert "is approved" in page.locator(".flash").inner_text()
+    expect(page.locator(".flash")).to_contain_text("is approved", use_inner_text=True)
     page.get_by_label("Reason to make live").fill("agreed on Monday")
     page.get_by_role("button", name="Make live").click()
-    assert "is live" in page.locator(".flash").inner_text()
+    expect(page.locator(".flash")).to_contain_text("is live", use_inner_text=True)
     live = page.locator("h1 .quiet").inner_text()
     assert live != "0.1"
     page.get_by_label("Reason to roll back").fill("it misses small ones")
     page.get_by_role("button", name="Roll back").click()
-    assert page.locator("h1 .quiet").inner_text() == "0.1"
+    expect(page.locator("h1 .quiet")).to_have_text("0.1", use_inner_text=True)
     page.get_by_label("Reason to switch off").fill("until Friday")
     page.get_by_role("button", name="Switch off").click()
-    assert "it reads no study" in page.locator("main").inner_text()
+    expect(page.locator("main")).to_contain_text("it reads no study", use_inner_text=True)
     page.get_by_label("Reason to switch on").fill("it is Friday")
     page.get_by_role("button", name="Switch on").click()
     page.close()
@@ -201,13 +201,13 @@ def test_a_run_draws_its_curves_while_it_goes_on_and_is_stopped(site: Site, node
     page.goto("/runs")
     assert page.get_by_role("row", name="training").count() == 1
     page.get_by_role("link", name=str(run), exact=True).click()
-    assert page.get_by_role("img", name="Loss by epoch").is_visible()
+    expect(page.get_by_role("img", name="Loss by epoch")).to_be_visible()
     with (folder / "progress.jsonl").open("a") as told:
         told.write(json.dumps({"epoch": 13, "epochs": 40, "loss": 0.08, "dice": 0.91}) + "\n")
     page.get_by_text("13 values").first.wait_for()  # by itself
     page.get_by_label("Reason").fill("wrong labels")
     page.get_by_role("button", name="Stop the training").click()
-    assert "is stopped" in page.locator(".flash").inner_text()
+    expect(page.locator(".flash")).to_contain_text("is stopped", use_inner_text=True)
     with node.database.read() as tx:
         row = training_runs.find(tx, run)
     assert (row["state"], row["reason"]) == ("cancelled", f"stopped by {site.account(Role.APPROVER)}: wrong labels")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from db import events
 from db.accounts import Role
@@ -52,8 +52,8 @@ def test_storage_shows_what_is_there_and_removes_what_may_go(
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Remove it now").click()
     page.wait_for_selector(".flash")
-    assert "3 files of originals" in page.locator(".flash").inner_text()
-    assert "The images of 1 studies are not kept any more." in page.locator("main").inner_text()
+    expect(page.locator(".flash")).to_contain_text("3 files of originals", use_inner_text=True)
+    expect(page.locator("main")).to_contain_text("The images of 1 studies are not kept any more.", use_inner_text=True)
     page.close()
     with node.database.read() as tx:
         last = events.last(tx, "purged")
@@ -112,7 +112,7 @@ def test_the_record_is_shown_filtered_turned_over_and_verified(site: Site, brows
         head = str(events.head(tx))
     count = head.split(":")[0]
     assert head in page.locator("main").inner_text()
-    assert f"Verified up to event {count}" in page.locator("main").inner_text()
+    expect(page.locator("main")).to_contain_text(f"Verified up to event {count}", use_inner_text=True)
     page.locator("select[name=who]").select_option("anna")
     page.locator("select[name=what]").select_option("promote")
     page.get_by_role("button", name="Show", exact=True).click()
@@ -123,12 +123,12 @@ def test_the_record_is_shown_filtered_turned_over_and_verified(site: Site, brows
     assert page.locator("tbody tr").count() == 10
     assert {row.split("\t")[2] for row in page.locator("tbody tr").all_inner_texts()} == {"anna"}
     page.locator("summary").first.click()
-    assert HOSTILE in page.locator("details[open]").inner_text()
+    expect(page.locator("details[open]")).to_contain_text(HOSTILE, use_inner_text=True)
     assert page.title() != "owned"
     page.get_by_label("A head that was noted").fill(head)
     page.get_by_role("button", name="Verify").click()
     page.wait_for_selector(".flash")
-    assert "is the one that was noted" in page.locator(".flash").inner_text()
+    expect(page.locator(".flash")).to_contain_text("is the one that was noted", use_inner_text=True)
     page.close()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from db import config_versions
 from db.accounts import Role
@@ -76,20 +76,24 @@ def test_a_text_is_tried_on_the_last_days_applied_and_taken_back(site: pages.Sit
     text = PEERS + route(destinations='["viewer"]', objects='["SC"]')
     write(page, text)
     page.get_by_role("button", name="Try it").click()
-    assert "2 of 2 studies of the last 7 days would change" in page.inner_text("main")
+    expect(page.locator("main")).to_contain_text("2 of 2 studies of the last 7 days would change", use_inner_text=True)
     changed = page.get_by_role("region", name="Studies that would change").inner_text()
     assert STUDY in changed
     assert "ct_lungs to viewer (SC)" in changed
     assert live(site.node)[0] == first, "a trial changes nothing"
     page.get_by_label("Why").fill("the viewer shows pictures")
     page.get_by_role("button", name="Apply it now").click()
-    assert f"Version {first + 1} is live" in page.inner_text(".flash")
+    expect(page.locator(".flash")).to_contain_text(f"Version {first + 1} is live", use_inner_text=True)
     assert live(site.node)[1] == site.account(Role.ADMIN)
     assert site.node.fresh().routes[0].destinations == ("viewer",)
     page.get_by_role("link", name=f"Look at version {first}").click()
-    assert '+destinations = ["pacs"]' in page.get_by_role("region", name="Difference").inner_text()
+    expect(page.get_by_role("region", name="Difference")).to_contain_text(
+        '+destinations = ["pacs"]', use_inner_text=True
+    )
     page.get_by_role("button", name=f"Roll back to version {first}").click()
-    assert f"Version {first + 2} is live, with the text of version {first}" in page.inner_text(".flash")
+    expect(page.locator(".flash")).to_contain_text(
+        f"Version {first + 2} is live, with the text of version {first}", use_inner_text=True
+    )
     assert site.node.fresh().routes[0].destinations == ("pacs",)
 
 
@@ -125,7 +129,7 @@ def test_what_images_say_is_shown_as_text(site: pages.Site, page: Page) -> None:
     (hostile,) = [uid for uid in _studies(site.node) if uid != STUDY]
     page.get_by_label("or on a study that is here").fill(hostile)
     page.get_by_role("button", name="Try it").click()
-    assert HOSTILE in page.inner_text("main")
+    expect(page.locator("main")).to_contain_text(HOSTILE, use_inner_text=True)
     assert page.title().startswith("Routes")
 
 

@@ -249,7 +249,7 @@ def test_images_are_shown_without_scripts(house: House, browser: Browser) -> Non
     assert coloured(picture(page))
     page.get_by_label("Window").select_option("bone")
     page.get_by_role("button", name="Show", exact=True).click()
-    assert "window=bone" in page.url
+    page.wait_for_url("**window=bone**")
     assert "window=bone" in str(page.locator(".slices-image img").get_attribute("src"))
     page.context.close()
 

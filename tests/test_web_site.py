@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from db.accounts import Role
 from tests.pages import Site
@@ -11,7 +11,7 @@ from tests.pages import Site
 def test_the_queue_is_shown_to_whoever_is_signed_in(site: Site, browser: Browser) -> None:
     page = site.page(browser, Role.VIEWER)
     page.goto("/queue")
-    assert page.locator("h1").inner_text() == "Queue"
+    expect(page.locator("h1")).to_have_text("Queue", use_inner_text=True)
     page.close()
     with site.client(None) as nobody:
         answer = nobody.get("/queue?state=done")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from db import events, shadows, trials
 from db.accounts import Role
@@ -181,16 +181,16 @@ def test_a_quarantined_label_is_mapped_or_rejected_and_its_names_are_text(
     page.on("dialog", lambda dialog: dialog.accept())
     page.goto("/labels")
     page.get_by_role("link", name="1 quarantined").click()
-    assert "<script>" in page.get_by_role("region", name="Labels").inner_text()
+    expect(page.get_by_role("region", name="Labels")).to_contain_text("<script>", use_inner_text=True)
     page.locator("tbody th a").click()
     page.get_by_label("GTV Mass (#2)").select_option("1")
     page.get_by_role("button", name="Map and read again").click()
-    assert "#2 is Left lung" in page.locator(".flash").inner_text()
+    expect(page.locator(".flash")).to_contain_text("#2 is Left lung", use_inner_text=True)
     page.get_by_role("button", name="Map and read again").click()
-    assert "no structure was said" in page.locator(".flash").inner_text()
+    expect(page.locator(".flash")).to_contain_text("no structure was said", use_inner_text=True)
     page.get_by_label("Reason").fill("drawn on another phase")
     page.get_by_role("button", name="Reject the label").click()
-    assert "is rejected" in page.locator(".flash").inner_text()
+    expect(page.locator(".flash")).to_contain_text("is rejected", use_inner_text=True)
     assert page.title() != "owned"
     page.close()
     with node.database.read() as tx:

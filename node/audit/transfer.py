@@ -15,16 +15,10 @@ from typing import Any
 from db import audit_trail
 from db.database import Conflict, DatabaseUnreachable
 
-from .. import machine
 from .codes import What
 from .trail import SILENT, Trail
 
 logger = logging.getLogger(__name__)
-
-
-def process_name(role: str) -> str:
-    """Of a process that receives: no two of a machine have the same role."""
-    return f"{machine.name()}/{role}"
 
 
 @dataclass

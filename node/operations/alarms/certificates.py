@@ -23,10 +23,7 @@ def ends(file: Path) -> float:
         OSError: it cannot be read.
         ValueError: there is no certificate in it.
     """
-    found = PEM.findall(file.read_text(encoding="ascii", errors="replace"))
-    if not found:
-        raise ValueError("there is no certificate in it")
-    return min(_read(_not_after, "certificate", ssl.PEM_cert_to_DER_cert(one)) for one in found)
+    return _first_end(file, PEM, "certificate", ssl.PEM_cert_to_DER_cert, _not_after)
 
 
 def list_ends(file: Path) -> float:
@@ -36,15 +33,17 @@ def list_ends(file: Path) -> float:
         OSError: it cannot be read.
         ValueError: there is no list in it.
     """
-    found = LIST.findall(file.read_text(encoding="ascii", errors="replace"))
+    return _first_end(file, LIST, "list of revoked certificates", base64.b64decode, _next_update)
+
+
+def _first_end(
+    file: Path, pattern: re.Pattern[str], what: str, der: Callable[[str], bytes], end: Callable[[bytes], float]
+) -> float:
+    found = pattern.findall(file.read_text(encoding="ascii", errors="replace"))
     if not found:
-        raise ValueError("there is no list of revoked certificates in it")
-    return min(_read(_next_update, "list", base64.b64decode(one)) for one in found)
-
-
-def _read(end: Callable[[bytes], float], what: str, der: bytes) -> float:
+        raise ValueError(f"there is no {what} in it")
     try:
-        return end(der)
+        return min(end(der(one)) for one in found)
     except IndexError:
         raise ValueError(f"its {what} cannot be read") from None
 

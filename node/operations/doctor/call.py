@@ -11,7 +11,7 @@ from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, build_context
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from pynetdicom.sop_class import Verification
 
@@ -161,6 +161,8 @@ def _of_answer(call: Call, answer: bytes) -> Unavailable:
     if answer[0] == ABORTED and answer[1:2] == b"\0":
         said = f"{call.who} at {call.where} aborts our association without a reason"
         return Unavailable("aborted", f"{said}: its log may say why; it may not know our AE title {call.ae_title}")
+    if answer[0] == REJECTED and answer[1:6] == b"\0\0\0\0\4" and len(answer) == line.SHORTEST_ANSWER:
+        return _rejected(call, _rejection(answer))
     if answer[0] in (ACCEPTED, REJECTED) and answer[1:2] == b"\0":
         said = f"{call.who} at {call.where} answers one time and not another, or with an answer that cannot be read"
         return Unavailable("unreadable-answer", f"{said}: try again, and see its log")
@@ -169,6 +171,16 @@ def _of_answer(call: Call, answer: bytes) -> Unavailable:
     shown = printable(answer[:24].decode("ascii", "replace"))
     hint = ": that is a web server; the DICOM port is another" if answer.startswith(b"HTTP/") else ""
     return Unavailable("not-dicom", f"{call.where} does not speak DICOM: it answered {shown!r}{hint}")
+
+
+def _rejection(answer: bytes) -> Any:
+    """None where its result, source and reason are none of the Standard's (PS3.8 9.3.4)."""
+    pdu = A_ASSOCIATE_RJ()
+    pdu.decode(bytearray(answer))
+    try:
+        return pdu.to_primitive()
+    except ValueError:
+        return None
 
 
 def _alerted(call: Call, error: ssl.SSLError) -> Unavailable:
