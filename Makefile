@@ -11,7 +11,7 @@ TRAIN = cd models/bundles/ct_lungs && "$(CURDIR)/$(BIN)/python" -P -W ignore -m 
 CASE = OMP_NUM_THREADS=1 $(BIN)/python -P -W ignore -m tests.cases
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench train train-pet train-ct-pet compare compare-fusion ablation learn learn-keys case-thyroid case-tumour case-brain case-lung clean
+.PHONY: help demo test test-slow lint format bench soak train train-pet train-ct-pet compare compare-fusion ablation learn learn-keys case-thyroid case-tumour case-brain case-lung clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,6 +47,9 @@ bench: .venv/installed-dev ## reading, measuring and writing, against highdicom;
 	$(BIN)/python -P -m tests.bench.age
 	$(BIN)/python -P -m tests.bench.machines
 	$(BIN)/python -P -m tests.bench.whole_way $(ARGS)
+
+soak: .venv/installed-dev ## faults on purpose, thousands of times, with one oracle; ARGS="--short" in minutes, ARGS="receiver-kills" one of them
+	$(BIN)/python -P -m tests.soak $(ARGS)
 
 train: .venv/installed-dev ## train ct_lungs again from DATA=folder with the imaging data; takes hours without a GPU
 	@test -d "$(DATA)" || { echo "make train: say where the unpacked imaging data is: make train DATA=folder"; exit 2; }

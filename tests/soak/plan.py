@@ -1,0 +1,7 @@
+"""All faults, in the order of the plan."""
+
+from __future__ import annotations
+
+from .tally import Fault
+
+PLAN: tuple[Fault, ...] = ()
