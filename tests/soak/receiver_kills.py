@@ -13,12 +13,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Protocol
 
 import sqlalchemy as sa
 
-from db.database import open_database, sqlite_url
+from db.database import BUSY_SECONDS, sqlite_url
 from db.job_states import OPEN
+from db.journal import driver
 from db.tables import instance, job, study
 from tests.postgres import Postgres
 from tests.receiver_process import ReceiverProcess
@@ -45,6 +47,17 @@ when = [{{ modality = "XX" }}]
 networks = ["ct_lungs"]
 destinations = []
 """
+
+
+#: waits for the moment of the kill, given the home folder, the senders, how many bytes they have to send, where to draw
+#: from, and whether all is sent
+Moment = Callable[[Path, Crew, int, Random, Callable[[], bool]], None]
+
+
+def at_a_byte(_home: Path, crew: Crew, whole: int, random: Random, is_over: Callable[[], bool]) -> None:
+    """Any byte of what is sent."""
+    enough = crew.sent_bytes + random.randrange(whole)
+    wait_until("enough was sent", lambda: crew.sent_bytes >= enough or is_over(), 300, 0.0005)
 
 
 class Killed(Protocol):
@@ -91,7 +104,11 @@ class Alone:
 
     def strike(self) -> None:
         self.receiver.kill()
+        self.died()
         self.receiver.start()
+
+    def died(self) -> None:
+        """It is dead, and nobody has touched what it left."""
 
     def end(self) -> None:
         self.receiver.stop()
@@ -124,17 +141,17 @@ class Supervised:
 
 def alone(trials: Trials) -> Tally:
     """A receiver alone, on SQLite."""
-    return _kills(trials, lambda home, config: Alone(ReceiverProcess(home, ("--config", str(config)))), _sqlite)
+    return kills(trials, lambda home, config: Alone(ReceiverProcess(home, ("--config", str(config)))), sqlite)
 
 
 def supervised(trials: Trials) -> Tally:
     """The receiver of a whole node."""
-    return _kills(
-        trials, lambda home, config: Supervised(RunningNode(home, ("--config", str(config)), {})), _sqlite, quiet=1
+    return kills(
+        trials, lambda home, config: Supervised(RunningNode(home, ("--config", str(config)), {})), sqlite, quiet=1
     )
 
 
-def on_postgresql(trials: Trials) -> Tally:
+def on_postgresql(trials: Trials, slices: int = 100) -> Tally:
     """A receiver alone, on PostgreSQL."""
     programs = Postgres.find()
     assert programs is not None
@@ -145,31 +162,36 @@ def on_postgresql(trials: Trials) -> Tally:
             return Alone(ReceiverProcess(home, arguments))
 
         urls: dict[Path, str] = {}
-        return _kills(trials, receiver, lambda home: urls[home])
+        return kills(trials, receiver, lambda home: urls[home], slices=slices)
 
 
-def _sqlite(home: Path) -> str:
+def sqlite(home: Path) -> str:
     return sqlite_url(home / "planimeter.db")
 
 
-def _kills(
-    trials: Trials, killed: Callable[[Path, Path], Killed], url: Callable[[Path], str], quiet: float = 3600
+def kills(
+    trials: Trials,
+    killed: Callable[[Path, Path], Killed],
+    url: Callable[[Path], str],
+    *,
+    quiet: float = 3600,
+    slices: int = 100,
+    moment: Moment = at_a_byte,
 ) -> Tally:
-    tally, studies = Tally(), Studies()
+    tally, studies = Tally(), Studies((64, 64, slices))
     config = trials.folder / "planimeter.toml"
     config.write_text(CONFIG.format(quiet=quiet), encoding="utf-8")
     for begin in range(0, trials.count, BLOCK):
         home = trials.folder / f"home-{begin}"
         node = killed(home, config)
-        tally.add(_block(trials, node, studies, lambda home=home: url(home), min(BLOCK, trials.count - begin)))
-        found = tally.is_clean and not trials.stopped.is_set()
-        if not found:
+        tally.add(_block(trials, node, studies, lambda home=home: url(home), min(BLOCK, trials.count - begin), moment))
+        if not tally.is_clean or trials.stopped.is_set():
             break
         shutil.rmtree(home)
     return tally
 
 
-def _block(trials: Trials, node: Killed, studies: Studies, url: Callable[[], str], count: int) -> Tally:
+def _block(trials: Trials, node: Killed, studies: Studies, url: Callable[[], str], count: int, moment: Moment) -> Tally:
     """Kills of a receiver that keeps its home folder."""
     tally, crew, shares = Tally(), Crew(lambda: node.port), list[list[Letter]]()
     with ExitStack() as stack:
@@ -179,7 +201,7 @@ def _block(trials: Trials, node: Killed, studies: Studies, url: Callable[[], str
             if trials.stopped.is_set():
                 break
             shares = [studies.next()[1] for _ in range(SENDERS)]
-            _trial(trials, node, crew, shares, tally)
+            _trial(trials, node, crew, shares, moment, tally)
             trials.step()
         before = _rows(url(), settled=node.settles)
         with at_work(crew, shares, trials.random):
@@ -192,17 +214,11 @@ def _block(trials: Trials, node: Killed, studies: Studies, url: Callable[[], str
     return tally
 
 
-def _trial(trials: Trials, node: Killed, crew: Crew, shares: list[list[Letter]], tally: Tally) -> None:
+def _trial(trials: Trials, node: Killed, crew: Crew, shares: list[list[Letter]], moment: Moment, tally: Tally) -> None:
     """One kill."""
     whole = sum(len(letter.message) for share in shares for letter in share)
     with at_work(crew, shares, trials.random) as threads:
-        enough = crew.sent_bytes + trials.random.randrange(whole)
-        wait_until(
-            "enough was sent",
-            lambda: crew.sent_bytes >= enough or not any(thread.is_alive() for thread in threads),
-            300,
-            0.0005,
-        )
+        moment(node.home, crew, whole, trials.random, lambda: not any(thread.is_alive() for thread in threads))
         struck = time.monotonic()
         node.strike()
         if any(thread.is_alive() for thread in threads):
@@ -222,11 +238,11 @@ def _rows(url: str, *, settled: bool) -> dict[str, int]:
     Args:
         settled: wait until every study was closed, and its job is through.
     """
-    database = open_database(url)
+    engine = _beside(url)
     of_study = job.c.study_id.is_not(None)
 
     def through() -> bool:
-        with database.read() as tx:
+        with engine.connect() as tx:
             is_open = tx.execute(sa.select(study.c.id).where(study.c.state == "open").limit(1)).first()
             waits = tx.execute(sa.select(job.c.id).where(of_study, job.c.state.in_(OPEN)).limit(1)).first()
         return is_open is None and waits is None
@@ -234,7 +250,7 @@ def _rows(url: str, *, settled: bool) -> dict[str, int]:
     try:
         if settled:
             wait_until("every study was chosen from", through, 300, 0.2)
-        with database.read() as tx:
+        with engine.connect() as tx:
             counted = {
                 "instances": sa.select(sa.func.count()).select_from(instance),
                 "studies": sa.select(sa.func.count()).select_from(study),
@@ -243,4 +259,11 @@ def _rows(url: str, *, settled: bool) -> dict[str, int]:
             }
             return {name: int(tx.execute(asked).scalar() or 0) for name, asked in counted.items()}
     finally:
-        database.dispose()
+        engine.dispose()
+
+
+def _beside(url: str) -> sa.Engine:
+    """Of a database that others have open, with whichever journal."""
+    if url.startswith("sqlite"):
+        return sa.create_engine(url, module=driver, connect_args={"timeout": BUSY_SECONDS})
+    return sa.create_engine(url)

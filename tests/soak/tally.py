@@ -69,7 +69,7 @@ class Trials:
 
     Attributes:
         folder: empty, its own; removed after a clean end.
-        count: how many trials.
+        count: how many trials; 0: all that there are.
         random: seeded; whatever is drawn is drawn from it.
         step: to be called after each trial, for the progress bar.
         stopped: set when a person has had enough: end after this trial.
@@ -91,7 +91,7 @@ class Fault:
         ids: its lines in the fault plan, F1 to F13.
         what: in a sentence, for docs/reliability.md.
         run: makes it, and asks the oracle.
-        long, short: trials of `make soak`, and of `--short`.
+        long, short: trials of `make soak`, and of `--short`; 0: all that there are.
         tests: what shows it in CI, as pytest names them.
         needs: programs without which it cannot be made.
     """
