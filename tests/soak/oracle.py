@@ -142,7 +142,8 @@ def of_store(home: Path, url: str, receipts: Receipts, *, whole_store: bool = Tr
         _integrity(database, tally)
         before = _Store.read(home, database)
         orphans = before.files.keys() - before.paths
-        tally.figures = {"orphans": len(orphans), "spooled": len(list((home / "spool").iterdir()))}
+        left = len(list((home / "spool").iterdir()))
+        tally.figures = {"files without a row, which the sweep took in": len(orphans), "leftovers of the spool": left}
         archive = Archive(home)
         sweep_home(archive, database, Inbox(archive, database), settled_seconds=-1)
         after = _Store.read(home, database)
