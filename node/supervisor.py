@@ -37,7 +37,8 @@ logger = logging.getLogger(__name__)
 START_SECONDS = 120.0
 STOP_SECONDS = 25.0
 FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
+#: with a start on top of it there is somebody again within the fifteen seconds that a dead worker's job may wait
+LONGEST_PAUSE_SECONDS = 8.0
 #: a process that lived so long is started again without a pause
 HEALTHY_SECONDS = 60.0
 
@@ -59,6 +60,10 @@ class _Process:
     started: float
     facts: dict[str, Any] = field(default_factory=dict)
     pause: float = FIRST_PAUSE_SECONDS
+    again_at: float | None = None
+    """it has died, and is started again then"""
+    hearing: threading.Thread | None = None
+    """waits for what it says of itself"""
 
 
 @dataclass
@@ -141,23 +146,33 @@ class Supervisor:
         return dict(facts)
 
     def _look_after(self) -> None:
+        """Start again what died; while one waits for that, or does not get ready, the others are looked after."""
         for role, process in list(self._processes.items()):
-            status = process.popen.poll()
-            if status is None:
-                continue
-            process.line.close()
-            logger.error("%s ended with exit status %s; it is started again", role, status)
-            self._put_back(process)
-            lived = time.monotonic() - process.started
-            pause = FIRST_PAUSE_SECONDS if lived > HEALTHY_SECONDS else process.pause
-            if self.stopping.wait(pause):
-                return
-            self._processes[role] = again = self._start(role, process.command)
-            again.pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            try:
-                again.facts = self._await_ready(again)
-            except NotStarted as error:
-                logger.error("%s", error)  # noqa: TRY400 - the process has printed its own traceback
+            if process.again_at is not None:
+                if time.monotonic() >= process.again_at:
+                    self._start_again(role, process)
+            elif (status := process.popen.poll()) is not None:
+                if process.hearing is not None:
+                    process.hearing.join()  # its line has ended
+                process.line.close()
+                logger.error("%s ended with exit status %s; it is started again", role, status)
+                self._put_back(process)
+                ended = time.monotonic()
+                if ended - process.started > HEALTHY_SECONDS:
+                    process.pause = FIRST_PAUSE_SECONDS
+                process.again_at = ended + process.pause
+
+    def _start_again(self, role: str, process: _Process) -> None:
+        self._processes[role] = again = self._start(role, process.command)
+        again.pause = min(process.pause * 2, LONGEST_PAUSE_SECONDS)
+        again.hearing = threading.Thread(target=self._hear, args=(again,), name=f"{role} starts", daemon=True)
+        again.hearing.start()
+
+    def _hear(self, process: _Process) -> None:
+        try:
+            process.facts = self._await_ready(process)
+        except NotStarted as error:
+            logger.error("%s", error)  # noqa: TRY400 - the process has printed its own traceback
 
     def _put_back(self, process: _Process) -> None:
         worker = process.facts.get("worker")

@@ -23,6 +23,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -58,7 +59,7 @@ def main() -> int:
             if stopped.is_set():
                 break
             count = asked.trials or (fault.short if asked.short else fault.long)
-            task = progress.add_task(fault.name, total=count, said="")
+            task = progress.add_task(fault.name, total=count or None, said="")
             tally, seconds = _made(
                 fault, count, asked.seed, asked.out, lambda task=task: progress.advance(task), stopped
             )
@@ -97,6 +98,8 @@ def _write(file: Path, fault: Fault, tally: Tally, seconds: float, seed: int, *,
         "seed": seed,
         "seconds": round(seconds, 1),
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[2], 1),
+        "made": datetime.now(UTC).strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         **tally.as_json(),
     }

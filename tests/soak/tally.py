@@ -24,7 +24,7 @@ class Tally:
         acknowledged: instances that the oracle looked at.
         delivered: result objects that it looked at.
         recoveries: seconds from each fault until the node served again.
-        figures: what else is worth a column of the page, by its name.
+        figures: what else is worth telling on the page, by its name; counts are added up.
         complaints: what went wrong, in words; empty where all went well.
     """
 
@@ -49,7 +49,9 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.recoveries += other.recoveries
         self.complaints += other.complaints
-        self.figures |= other.figures
+        for name, value in other.figures.items():
+            known = self.figures.get(name, 0)
+            self.figures[name] = known + value if isinstance(value, int) and isinstance(known, int) else value
 
     def recovery(self, share: float = 0.95) -> float | None:
         """Seconds within which this share of the faults was over; None where none was timed."""
@@ -67,7 +69,7 @@ class Trials:
 
     Attributes:
         folder: empty, its own; removed after a clean end.
-        count: how many trials.
+        count: how many trials; 0: all that there are.
         random: seeded; whatever is drawn is drawn from it.
         step: to be called after each trial, for the progress bar.
         stopped: set when a person has had enough: end after this trial.
@@ -89,7 +91,7 @@ class Fault:
         ids: its lines in the fault plan, F1 to F13.
         what: in a sentence, for docs/reliability.md.
         run: makes it, and asks the oracle.
-        long, short: trials of `make soak`, and of `--short`.
+        long, short: trials of `make soak`, and of `--short`; 0: all that there are.
         tests: what shows it in CI, as pytest names them.
         needs: programs without which it cannot be made.
     """
