@@ -53,8 +53,12 @@ class ThresholdHosts:
 
     def __enter__(self) -> ThresholdHosts:
         self._listen(self.address, lambda _message, _arrays: ({"address": str(self._host)}, ()))
-        self._listen(self._host, self._segment)
+        self.listen(self._host)
         return self
+
+    def listen(self, address: Path) -> None:
+        """Be a host there."""
+        self._listen(address, self._segment)
 
     def __exit__(self, *_: object) -> None:
         for listener in self._listeners:

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from . import worker_kills
 from .tally import Fault
 
-PLAN: tuple[Fault, ...] = ()
+PLAN: tuple[Fault, ...] = (
+    Fault(
+        name="worker-kills",
+        ids=("F2",),
+        what=(
+            "SIGKILL of a worker at 12 places from the claim of a job to the commit after its results were sent, in "
+            "the midst of a C-STORE and at any moment, and of its model host in the midst of a volume"
+        ),
+        run=worker_kills.run,
+        long=15 * 50,
+        short=15,
+        tests=("tests/test_crashes.py", "tests/test_host_faults.py"),
+    ),
+)

@@ -1,0 +1,107 @@
+"""Workers, model hosts and receivers as processes that start in a moment: forked from one that has their modules."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from tests.waiting import wait_until
+
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.soak.ahead", "tests.soak.forked"])
+
+
+def worker(config: Path, hosts: Path, log: Path, place: str = "") -> BaseProcess:
+    """`planimeter work --hosts`.
+
+    Args:
+        hosts: where it asks for model hosts.
+        log: what it says is added there.
+        place: where it is to end (`node.failpoints`).
+    """
+    return _started(_work, config, hosts, log, place)
+
+
+def _started(target: object, *arguments: object) -> BaseProcess:
+    process = PROCESSES.Process(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+    process.start()
+    return process
+
+
+def _work(config: Path, hosts: Path, log: Path, place: str) -> None:
+    from config.settings import load
+    from node import logs, roles
+    from node.child import Child
+
+    _say_into(log)
+    os.environ["PLANIMETER_FAILPOINT"] = place
+    logs.configure("work")
+    roles.work(load(config), Child(None, "work"), hosts)
+
+
+def receiver(config: Path, log: Path) -> BaseProcess:
+    """`planimeter receive`; its port is in the configuration."""
+    return _started(_receive, config, log)
+
+
+def _receive(config: Path, log: Path) -> None:
+    from config.settings import load
+    from node import logs, roles
+    from node.child import Child
+
+    _say_into(log)
+    logs.configure("receive")
+    tempfile.tempdir = None
+    roles.receive(load(config), Child(None, "receive"))
+
+
+def host(address: Path, hangs: Path) -> BaseProcess:
+    """A model host that thresholds; it hangs for ever over its next volume where it can make a file.
+
+    Args:
+        hangs: the file; its folder is there as long as it is to hang.
+    """
+    return _started(_host, address, hangs)
+
+
+def _host(address: Path, hangs: Path) -> None:
+    from tests.threshold_host import ThresholdHosts, threshold
+
+    def answer(volume: Any) -> Any:
+        with contextlib.suppress(OSError):
+            hangs.touch(exist_ok=False)
+            threading.Event().wait()
+        return threshold(volume)
+
+    hosts = ThresholdHosts()
+    hosts.answer = answer
+    hosts.listen(address)
+    threading.Event().wait()
+
+
+def _say_into(log: Path) -> None:
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 2)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - as long as the process lives
+
+
+def end(process: BaseProcess, seconds: float = 60) -> None:
+    """SIGTERM, and its end."""
+    process.terminate()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def has_ended(process: BaseProcess, what: str, seconds: float = 60) -> int:
+    """Wait for its end; the exit status, -9 where it was killed."""
+    process.join(seconds)
+    return int(wait_until(what, lambda: (process.exitcode, True) if process.exitcode is not None else None, 1)[0] or 0)

@@ -1,0 +1,190 @@
+"""A node whose processes are forked one by one, its PACS and its model hosts: for faults of the side of jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
+
+from config.settings import load
+from db.job_states import JobKind
+from db.tables import attempt, delivery, input_set, job, result, study
+from node.app import Node, open_node
+from tests.driving import take_in, work_off
+from tests.fake_pacs import FakePacs
+from tests.soak import forked
+from tests.soak.oracle import Receipts, digest_of, of_results, of_store, received_by
+from tests.soak.tally import Tally
+from tests.synthetic import small_series
+from tests.threshold_host import ThresholdHosts
+from tests.waiting import wait_until
+
+#: the results of one small study at one destination: a segmentation and two reports
+RESULTS = 3
+#: of a new database the schema is made, and Alembic knows one database at a time
+OPENING = threading.Lock()
+
+
+class MortalHosts(ThresholdHosts):
+    """One host at a time, in a process that can be killed; the next who asks gets a new one.
+
+    Attributes:
+        hang_next: the next volume is never answered.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._marks = self._folder / "marks"
+        self._mark = self._marks / "hangs"
+        self._process: BaseProcess | None = None
+        self._starting = threading.Lock()
+
+    @property
+    def hang_next(self) -> bool:
+        return self._marks.exists()
+
+    @hang_next.setter
+    def hang_next(self, wanted: bool) -> None:
+        shutil.rmtree(self._marks, ignore_errors=True)
+        if wanted:
+            self._marks.mkdir()
+
+    def hangs(self) -> bool:
+        """Whether it was asked, and hangs."""
+        return self._mark.exists()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self.hang_next = False
+        self._process.kill()
+        self._process.join()
+
+    def __enter__(self) -> MortalHosts:
+        self._listen(self.address, lambda _message, _arrays: ({"address": str(self._living())}, ()))
+        return self
+
+    def _living(self) -> Path:
+        with self._starting:
+            if self._process is None or not self._process.is_alive():
+                self._host.unlink(missing_ok=True)
+                self._process = forked.host(self._host, self._mark)
+                wait_until("the host listens", self._host.exists)
+            return self._host
+
+    def __exit__(self, *about: object) -> None:
+        if self._process is not None:
+            self.kill()
+        super().__exit__(*about)
+
+
+class House:
+    """Runs within a `with`.
+
+    Args:
+        settings: TOML of [work], [send] and whatever else is to be otherwise.
+        url: of a PostgreSQL database; empty: SQLite.
+    """
+
+    def __init__(self, folder: Path, settings: str = "", *, pacs: FakePacs | None = None, url: str = "") -> None:
+        self.folder, self.settings, self.url = folder, settings, url
+        self.pacs = pacs or FakePacs()
+        self.hosts = MortalHosts()
+        self.receipts = Receipts()
+        self.config, self.log = folder / "planimeter.toml", folder / "log.txt"
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> House:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._stack.enter_context(self.pacs)
+        self._stack.enter_context(self.hosts)
+        self.config.write_text(
+            f'[node]\nhome = "{self.folder / "home"}"\n[receive]\nquiet_seconds = 0\nreserve_gb = 0\n'
+            f'[database]\nurl = "{self.url}"\n{self.settings}\n'
+            f'[[peer]]\nname = "pacs"\nae_title = "{self.pacs.ae_title}"\n'
+            f'destination = {{ host = "127.0.0.1", port = {self.pacs.port} }}\n'
+        )
+        with OPENING:
+            self.node: Node = open_node(load(self.config), self.hosts.address)
+        self._stack.callback(self.node.close)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def worker(self, place: str = "") -> BaseProcess:
+        return forked.worker(self.config, self.hosts.address, self.log, place)
+
+    def arrived(self, *, compressed: bool = False, chosen: bool = True) -> str:
+        """A study of one small series is there; its uid."""
+        images = small_series()
+        if compressed:
+            for ds in images:
+                ds.compress(RLELossless, generate_instance_uid=False)
+        self.take(images)
+        if chosen:
+            work_off(self.node, JobKind.CHOOSE)
+        return str(images[0].StudyInstanceUID)
+
+    def take(self, images: Sequence[Dataset]) -> None:
+        """Let images arrive, without the network; what is taken in is acknowledged."""
+        take_in(self.node, images)
+        for ds in images:
+            self.receipts.acknowledge(str(ds.SOPInstanceUID), digest_of(ds))
+
+    def jobs(self, study_uid: str) -> list[Any]:
+        """The jobs of a study, in the order in which they were asked for."""
+        asked = sa.select(job).join(study, study.c.id == job.c.study_id).where(study.c.study_uid == study_uid)
+        with self.node.database.read() as tx:
+            return list(tx.execute(asked.order_by(job.c.id)).mappings())
+
+    def attempts(self, study_uid: str) -> list[Any]:
+        """The attempts at the jobs of a study, with the kind of each, in the order in which they were begun."""
+        asked = sa.select(attempt, job.c.kind).select_from(attempt).join(job, job.c.id == attempt.c.job_id)
+        asked = asked.join(study, study.c.id == job.c.study_id)
+        with self.node.database.read() as tx:
+            found = tx.execute(asked.where(study.c.study_uid == study_uid).order_by(attempt.c.id))
+            return list(found.mappings())
+
+    def deliveries(self, study_uid: str) -> list[Any]:
+        asked = sa.select(delivery, result.c.sop_uid).join(result, result.c.id == delivery.c.result_id)
+        asked = asked.join(input_set, input_set.c.id == result.c.input_set_id)
+        asked = asked.join(study, study.c.id == input_set.c.study_id).where(study.c.study_uid == study_uid)
+        with self.node.database.read() as tx:
+            return list(tx.execute(asked).mappings())
+
+    def is_done(self, study_uid: str) -> bool:
+        """Whether every job has come to an end, and all results have been answered for."""
+        there = self.jobs(study_uid)
+        sent = self.deliveries(study_uid)
+        return (
+            {JobKind.SEGMENT, JobKind.DELIVER} <= {one["kind"] for one in there}
+            and all(one["state"] not in ("waiting", "running") for one in there)
+            and all(one["state"] != "waiting" for one in sent)
+        )
+
+    def until_done(self, study_uid: str, seconds: float = 120) -> None:
+        wait_until("the study is done", lambda: self.is_done(study_uid), seconds, 0.05)
+
+    def sent(self, study_uid: str) -> dict[str, list[Dataset]]:
+        """What the PACS got of a study, each time that it got it, by SOP Instance UID."""
+        found: dict[str, list[Dataset]] = {}
+        for ds in list(self.pacs.objects):
+            if str(ds.StudyInstanceUID) == study_uid:
+                found.setdefault(str(ds.SOPInstanceUID), []).append(ds)
+        return found
+
+    def oracle(self) -> Tally:
+        """What must hold of all that happened here; nobody may be at work."""
+        home = self.folder / "home"
+        tally = of_results(home, self.url, {"pacs": received_by(self.pacs.objects)})
+        tally.add(of_store(home, self.url, self.receipts))
+        return tally
