@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 import threading
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -18,48 +17,38 @@ PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.soak.ahead", "tests.soak.forked"])
 
 
-def worker(config: Path, hosts: Path, log: Path, place: str = "") -> BaseProcess:
-    """`planimeter work --hosts`.
-
-    Args:
-        hosts: where it asks for model hosts.
-        log: what it says is added there.
-        place: where it is to end (`node.failpoints`).
-    """
-    return _started(_work, config, hosts, log, place)
-
-
 def _started(target: object, *arguments: object) -> BaseProcess:
     process = PROCESSES.Process(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
     process.start()
     return process
 
 
-def _work(config: Path, hosts: Path, log: Path, place: str) -> None:
+def role(name: str, config: Path, hosts: Path, log: Path, place: str = "") -> BaseProcess:
+    """`planimeter receive`, `planimeter schedule` or `planimeter work`.
+
+    Args:
+        hosts: where a worker asks for model hosts.
+        log: what it says is added there.
+        place: where it is to end (`node.failpoints`).
+    """
+    return _started(_play, name, config, hosts, log, place)
+
+
+def _play(name: str, config: Path, hosts: Path, log: Path, place: str) -> None:
     from config.settings import load
     from node import logs, roles
     from node.child import Child
 
     _say_into(log)
     os.environ["PLANIMETER_FAILPOINT"] = place
-    logs.configure("work")
-    roles.work(load(config), Child(None, "work"), hosts)
-
-
-def receiver(config: Path, log: Path) -> BaseProcess:
-    """`planimeter receive`; its port is in the configuration."""
-    return _started(_receive, config, log)
-
-
-def _receive(config: Path, log: Path) -> None:
-    from config.settings import load
-    from node import logs, roles
-    from node.child import Child
-
-    _say_into(log)
-    logs.configure("receive")
-    tempfile.tempdir = None
-    roles.receive(load(config), Child(None, "receive"))
+    logs.configure(name)
+    settings, child = load(config), Child(None, name)
+    if name == "receive":
+        roles.receive(settings, child)
+    elif name == "schedule":
+        roles.schedule(settings, child)
+    else:
+        roles.work(settings, child, hosts)
 
 
 def host(address: Path, hangs: Path) -> BaseProcess:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,27 @@ class House:
 
     Args:
         settings: TOML of [work], [send] and whatever else is to be otherwise.
-        url: of a PostgreSQL database; empty: SQLite.
+        pacs: where results go; None: a usual one.
+        url: of a database; empty: SQLite in the home folder.
+        receive: TOML of [receive].
+
+    Attributes:
+        port: of its receiver.
+        processes: that `start` started.
     """
 
-    def __init__(self, folder: Path, settings: str = "", *, pacs: FakePacs | None = None, url: str = "") -> None:
-        self.folder, self.settings, self.url = folder, settings, url
+    def __init__(
+        self,
+        folder: Path,
+        settings: str = "",
+        *,
+        pacs: FakePacs | None = None,
+        url: str = "",
+        receive: str = "reserve_gb = 0\nquiet_seconds = 0",
+    ) -> None:
+        self.folder, self.settings, self.receive, self.url = folder, settings, receive, url
+        self.port = _free_port()
+        self.processes: dict[str, BaseProcess] = {}
         self.pacs = pacs or FakePacs()
         self.hosts = MortalHosts()
         self.receipts = Receipts()
@@ -107,7 +124,7 @@ class House:
         self._stack.enter_context(self.pacs)
         self._stack.enter_context(self.hosts)
         self.config.write_text(
-            f'[node]\nhome = "{self.folder / "home"}"\n[receive]\nquiet_seconds = 0\nreserve_gb = 0\n'
+            f'[node]\nhome = "{self.folder / "home"}"\n[receive]\nport = {self.port}\n{self.receive}\n'
             f'[database]\nurl = "{self.url}"\n{self.settings}\n'
             f'[[peer]]\nname = "pacs"\nae_title = "{self.pacs.ae_title}"\n'
             f'destination = {{ host = "127.0.0.1", port = {self.pacs.port} }}\n'
@@ -118,10 +135,30 @@ class House:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
         self._stack.close()
 
+    def start(self, *, workers: int = 1) -> None:
+        """A receiver, the scheduler and workers, each a process; `stop` ends them."""
+        names = ("receive", "schedule", *(f"work-{number + 1}" for number in range(workers)))
+        for name in names:
+            self.processes[name] = forked.role(name.split("-")[0], self.config, self.hosts.address, self.log)
+        wait_until("the receiver listens", self._listens)
+
+    def _listens(self) -> bool:
+        with socket.socket() as tried:
+            return tried.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        """SIGTERM to the processes, and their ends."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            forked.end(process)
+        self.processes.clear()
+
     def worker(self, place: str = "") -> BaseProcess:
-        return forked.worker(self.config, self.hosts.address, self.log, place)
+        return forked.role("work", self.config, self.hosts.address, self.log, place)
 
     def arrived(self, *, compressed: bool = False, chosen: bool = True) -> str:
         """A study of one small series is there; its uid."""
@@ -182,9 +219,62 @@ class House:
                 found.setdefault(str(ds.SOPInstanceUID), []).append(ds)
         return found
 
+    # ------------------------------------------------------------ all studies together
+
+    def count(self, state: str) -> int:
+        """Jobs of studies in a state."""
+        asked = sa.select(sa.func.count()).where(job.c.state == state, job.c.study_id.is_not(None))
+        with self.node.database.read() as tx:
+            return int(tx.execute(asked).scalar_one())
+
+    def claimed_since(self, moment: float) -> bool:
+        """Whether an attempt was begun after this, in seconds since 1970."""
+        with self.node.database.read() as tx:
+            return tx.execute(sa.select(attempt.c.id).where(attempt.c.started > moment).limit(1)).first() is not None
+
+    def until_all_done(self, studies: Collection[str], seconds: float = 600) -> None:
+        """Wait until something of every study was sent, and every job of one has an end."""
+
+        def left() -> int:
+            asked = sa.select(study.c.study_uid).join(job, job.c.study_id == study.c.id)
+            asked = asked.where(job.c.kind == JobKind.DELIVER)
+            with self.node.database.read() as tx:
+                missing = set(studies) - set(tx.execute(asked).scalars())
+            return len(missing) + self.count("waiting") + self.count("running")
+
+        wait_until("all studies are done", lambda: left() == 0, seconds, 0.5)
+
+    def require_done(self, tally: Tally) -> None:
+        """Of an outage nothing is dead, and no process died."""
+        with self.node.database.read() as tx:
+            bad = list(tx.execute(sa.select(job).where(job.c.state != "done", job.c.study_id.is_not(None))).mappings())
+            dead = tx.execute(sa.select(sa.func.count()).where(delivery.c.state == "dead")).scalar_one()
+        tally.missing += len(bad)
+        tally.complaints += [
+            f"{one['kind']} of study {one['study_id']} is {one['state']}: {one['reason']}" for one in bad
+        ]
+        tally.complaints += [f"{dead} dead letters"] if dead else []
+        for name, process in self.processes.items():
+            if process.exitcode is not None:
+                tally.complaints.append(f"{name} ended with {process.exitcode}")
+
+    def outcomes(self) -> dict[str, int]:
+        """How attempts at jobs ended: outcome and code -> how many."""
+        asked = sa.select(attempt.c.outcome, attempt.c.code, sa.func.count()).group_by(
+            attempt.c.outcome, attempt.c.code
+        )
+        with self.node.database.read() as tx:
+            return {f"{one.outcome} {one.code or ''}".strip(): int(one[2]) for one in tx.execute(asked)}
+
     def oracle(self) -> Tally:
         """What must hold of all that happened here; nobody may be at work."""
         home = self.folder / "home"
         tally = of_results(home, self.url, {"pacs": received_by(self.pacs.objects)})
         tally.add(of_store(home, self.url, self.receipts))
         return tally
+
+
+def _free_port() -> int:
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return int(tried.getsockname()[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import worker_kills
+from . import postgresql_restarts, worker_kills
 from .tally import Fault
 
 PLAN: tuple[Fault, ...] = (
@@ -17,5 +17,17 @@ PLAN: tuple[Fault, ...] = (
         long=15 * 50,
         short=15,
         tests=("tests/test_crashes.py", "tests/test_host_faults.py"),
+    ),
+    Fault(
+        name="postgresql-restarts",
+        ids=("F5",),
+        what=(
+            "pg_ctl restart -m immediate, or SIGKILL of a backend, while three scanners send and two workers work; "
+            "fsync is on"
+        ),
+        run=postgresql_restarts.run,
+        long=20,
+        short=2,
+        tests=("tests/test_soak_jobs.py",),
     ),
 )
