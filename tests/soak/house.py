@@ -95,6 +95,7 @@ class House:
         pacs: where results go; None: a usual one.
         url: of a database; empty: SQLite in the home folder.
         receive: TOML of [receive].
+        home: the node's folder, where it is not beside the configuration.
 
     Attributes:
         port: of its receiver.
@@ -109,7 +110,9 @@ class House:
         pacs: FakePacs | None = None,
         url: str = "",
         receive: str = "reserve_gb = 0\nquiet_seconds = 0",
+        home: Path | None = None,
     ) -> None:
+        self.home = home or folder / "home"
         self.folder, self.settings, self.receive, self.url = folder, settings, receive, url
         self.port = _free_port()
         self.processes: dict[str, BaseProcess] = {}
@@ -124,7 +127,7 @@ class House:
         self._stack.enter_context(self.pacs)
         self._stack.enter_context(self.hosts)
         self.config.write_text(
-            f'[node]\nhome = "{self.folder / "home"}"\n[receive]\nport = {self.port}\n{self.receive}\n'
+            f'[node]\nhome = "{self.home}"\n[receive]\nport = {self.port}\n{self.receive}\n'
             f'[database]\nurl = "{self.url}"\n{self.settings}\n'
             f'[[peer]]\nname = "pacs"\nae_title = "{self.pacs.ae_title}"\n'
             f'destination = {{ host = "127.0.0.1", port = {self.pacs.port} }}\n'
@@ -268,9 +271,8 @@ class House:
 
     def oracle(self) -> Tally:
         """What must hold of all that happened here; nobody may be at work."""
-        home = self.folder / "home"
-        tally = of_results(home, self.url, {"pacs": received_by(self.pacs.objects)})
-        tally.add(of_store(home, self.url, self.receipts))
+        tally = of_results(self.home, self.url, {"pacs": received_by(self.pacs.objects)})
+        tally.add(of_store(self.home, self.url, self.receipts))
         return tally
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import postgresql_restarts, worker_kills
+from . import full_disks, postgresql_restarts, worker_kills
 from .tally import Fault
 
 PLAN: tuple[Fault, ...] = (
@@ -17,6 +17,19 @@ PLAN: tuple[Fault, ...] = (
         long=15 * 50,
         short=15,
         tests=("tests/test_crashes.py", "tests/test_host_faults.py"),
+    ),
+    Fault(
+        name="disk-full",
+        ids=("F4",),
+        what=(
+            "no room on the disk of the home folder (spool, store, results, SQLite; with marks and without), on that "
+            "of the rows alone, on PostgreSQL's, and no more files, while three scanners send; then room again"
+        ),
+        run=full_disks.run,
+        long=30,
+        short=6,
+        tests=("tests/test_disk_full.py", "tests/test_soak_jobs.py"),
+        needs=("mount",),
     ),
     Fault(
         name="postgresql-restarts",

@@ -24,16 +24,22 @@ class Scanners:
 
     Args:
         make: the images of the next study.
+        rest_seconds: between two studies of one of them.
 
     Attributes:
         studies: Study Instance UIDs of which everything was acknowledged.
-        refused: how often what was answered to a C-STORE; -1: the association was rejected.
+        refused: how often what was answered to a C-STORE; -1: the association was rejected; -2: it broke.
     """
 
     def __init__(
-        self, port: int, receipts: Receipts, count: int = 3, make: Callable[[], list[Dataset]] = small_series
+        self,
+        port: int,
+        receipts: Receipts,
+        count: int = 3,
+        make: Callable[[], list[Dataset]] = small_series,
+        rest_seconds: float = 0.0,
     ) -> None:
-        self.port, self.receipts, self.make = port, receipts, make
+        self.port, self.receipts, self.make, self.rest_seconds = port, receipts, make, rest_seconds
         self.studies: list[str] = []
         self.refused: dict[int, int] = {}
         self._stop = threading.Event()
@@ -64,6 +70,7 @@ class Scanners:
                 self._associated(left, digests)
             with self._lock:
                 self.studies.append(study_uid)
+            self._stop.wait(self.rest_seconds)
 
     def _associated(self, left: list[Dataset], digests: dict[str, str]) -> None:
         ae = AE("CT1")
