@@ -22,8 +22,9 @@ from node.app import Node, open_node
 from tests.driving import take_in, work_off
 from tests.fake_pacs import FakePacs
 from tests.soak import forked
-from tests.soak.oracle import Receipts, digest_of, of_results, of_store, received_by
+from tests.soak.oracle import Receipts, Received, digest_of, of_results, of_store, received_by
 from tests.soak.tally import Tally
+from tests.strange_peers import free_port
 from tests.synthetic import small_series
 from tests.threshold_host import ThresholdHosts
 from tests.waiting import wait_until
@@ -92,7 +93,7 @@ class House:
 
     Args:
         settings: TOML of [work], [send] and whatever else is to be otherwise.
-        pacs: where results go; None: a usual one.
+        pacs: where results go, a `FakePacs` or like one; None: a usual one.
         url: of a database; empty: SQLite in the home folder.
         receive: TOML of [receive].
         home: the node's folder, where it is not beside the configuration.
@@ -107,14 +108,14 @@ class House:
         folder: Path,
         settings: str = "",
         *,
-        pacs: FakePacs | None = None,
+        pacs: Any = None,
         url: str = "",
         receive: str = "reserve_gb = 0\nquiet_seconds = 0",
         home: Path | None = None,
     ) -> None:
         self.home = home or folder / "home"
         self.folder, self.settings, self.receive, self.url = folder, settings, receive, url
-        self.port = _free_port()
+        self.port = free_port()
         self.processes: dict[str, BaseProcess] = {}
         self.pacs = pacs or FakePacs()
         self.hosts = MortalHosts()
@@ -269,14 +270,11 @@ class House:
         with self.node.database.read() as tx:
             return {f"{one.outcome} {one.code or ''}".strip(): int(one[2]) for one in tx.execute(asked)}
 
+    def _received(self) -> list[Received]:
+        return received_by(self.pacs.objects) if isinstance(self.pacs, FakePacs) else list(self.pacs.received())
+
     def oracle(self) -> Tally:
         """What must hold of all that happened here; nobody may be at work."""
-        tally = of_results(self.home, self.url, {"pacs": received_by(self.pacs.objects)})
+        tally = of_results(self.home, self.url, {"pacs": self._received()})
         tally.add(of_store(self.home, self.url, self.receipts))
         return tally
-
-
-def _free_port() -> int:
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        return int(tried.getsockname()[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import full_disks, postgresql_restarts, worker_kills
+from . import full_disks, pacs_faults, postgresql_restarts, worker_kills
 from .tally import Fault
 
 PLAN: tuple[Fault, ...] = (
@@ -42,5 +42,18 @@ PLAN: tuple[Fault, ...] = (
         long=20,
         short=2,
         tests=("tests/test_soak_jobs.py",),
+    ),
+    Fault(
+        name="pacs-faults",
+        ids=("F6",),
+        what=(
+            "the destination is stopped, refuses associations, aborts during and after a C-STORE, sleeps longer than "
+            "it is waited for, answers 0xA700, takes no segmentations; then it is well again"
+        ),
+        run=pacs_faults.run,
+        long=80,
+        short=8,
+        tests=("tests/test_delivery.py",),
+        needs=("/usr/bin/storescp",),
     ),
 )
