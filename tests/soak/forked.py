@@ -52,10 +52,10 @@ def _play(name: str, config: Path, hosts: Path, log: Path, place: str) -> None:
 
 
 def host(address: Path, hangs: Path) -> BaseProcess:
-    """A model host that thresholds; it hangs for ever over its next volume where it can make a file.
+    """A model host that thresholds; it hangs over its next volume where it can make a file, until that is gone.
 
     Args:
-        hangs: the file; its folder is there as long as it is to hang.
+        hangs: the file, with the pid of whoever waits; its folder is there as long as it is to hang.
     """
     return _started(_host, address, hangs)
 
@@ -65,8 +65,9 @@ def _host(address: Path, hangs: Path) -> None:
 
     def answer(volume: Any) -> Any:
         with contextlib.suppress(OSError):
-            hangs.touch(exist_ok=False)
-            threading.Event().wait()
+            with hangs.open("x") as mark:
+                mark.write(str(hosts.asking.pid))
+            wait_until("it is to go on", lambda: not hangs.exists(), 600)
         return threshold(volume)
 
     hosts = ThresholdHosts()

@@ -145,7 +145,7 @@ def _of_kind(trials: Trials, kind: str, folder: Path, disk: Disk, times: int) ->
     tally = Tally()
     with House(folder, url=disk.url, receive=disk.receive, home=disk.home) as house:
         house.start(workers=1)
-        with Scanners(house.port, house.receipts, rest_seconds=0.5) as scanners:
+        with Scanners(house.port, house.receipts, rest=house.is_behind) as scanners:
             for _ in range(times):
                 tally.recoveries.append(_full(house, scanners, disk))
                 tally.trials += 1

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from config.settings import load
+from db.database import DatabaseUnreachable
 from db.job_states import JobKind
 from db.tables import attempt, delivery, input_set, job, result, study
 from node.app import Node, open_node
@@ -31,6 +32,8 @@ from tests.waiting import wait_until
 
 #: the results of one small study at one destination: a segmentation and two reports
 RESULTS = 3
+#: jobs that wait, from which on scanners are to send less
+BACKLOG = 8
 #: of a new database the schema is made, and Alembic knows one database at a time
 OPENING = threading.Lock()
 
@@ -59,9 +62,11 @@ class MortalHosts(ThresholdHosts):
         if wanted:
             self._marks.mkdir()
 
-    def hangs(self) -> bool:
-        """Whether it was asked, and hangs."""
-        return self._mark.exists()
+    def hangs(self) -> int:
+        """The pid of the worker that waits in vain; 0 while there is none."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return int(self._mark.read_text())
+        return 0
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -230,6 +235,25 @@ class House:
         asked = sa.select(sa.func.count()).where(job.c.state == state, job.c.study_id.is_not(None))
         with self.node.database.read() as tx:
             return int(tx.execute(asked).scalar_one())
+
+    def is_behind(self) -> bool:
+        """Whether there is more to do than a few studies."""
+        with contextlib.suppress(DatabaseUnreachable):
+            return self.count("waiting") > BACKLOG
+        return True
+
+    def segmented_by(self, pid: int) -> int:
+        """The id of the segment job that a worker holds."""
+        asked = sa.select(job.c.id).where(job.c.kind == JobKind.SEGMENT, job.c.state == "running")
+        with self.node.database.read() as tx:
+            return int(tx.execute(asked.where(job.c.worker.contains(f":{pid}:"))).scalar_one())
+
+    def done_by_another(self, job_id: int, pid: int) -> float | None:
+        """When the attempt of another worker was begun that ended a job well; None as long as there is none."""
+        asked = sa.select(attempt.c.started).where(attempt.c.job_id == job_id, attempt.c.outcome == "done")
+        with self.node.database.read() as tx:
+            found = tx.execute(asked.where(~attempt.c.worker.contains(f":{pid}:"))).scalar()
+        return None if found is None else float(found)
 
     def claimed_since(self, moment: float) -> bool:
         """Whether an attempt was begun after this, in seconds since 1970."""

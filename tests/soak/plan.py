@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import full_disks, pacs_faults, postgresql_restarts, worker_kills
+from . import frozen, full_disks, pacs_faults, postgresql_restarts, worker_kills
 from .tally import Fault
 
 PLAN: tuple[Fault, ...] = (
@@ -55,5 +55,17 @@ PLAN: tuple[Fault, ...] = (
         short=8,
         tests=("tests/test_delivery.py",),
         needs=("/usr/bin/storescp",),
+    ),
+    Fault(
+        name="frozen",
+        ids=("F8",),
+        what=(
+            "SIGSTOP of a worker whose network runs, of the receiver, of PostgreSQL, for longer than the lease, then "
+            "SIGCONT, while two scanners send"
+        ),
+        run=frozen.run,
+        long=21,
+        short=3,
+        tests=("tests/test_crashes.py::test_a_worker_that_was_frozen_cannot_spoil_what_another_did_meanwhile",),
     ),
 )

@@ -29,7 +29,7 @@ def run(trials: Trials) -> Tally:
         House(trials.folder / "node", url=server.new_database(), receive=RECEIVE) as house,
     ):
         house.start(workers=2)
-        with Scanners(house.port, house.receipts) as scanners:
+        with Scanners(house.port, house.receipts, rest=house.is_behind) as scanners:
             for number in range(trials.count):
                 enough = len(scanners.studies) + STUDIES
                 wait_until("more studies came", lambda enough=enough: len(scanners.studies) >= enough, 300)

@@ -24,7 +24,7 @@ class Scanners:
 
     Args:
         make: the images of the next study.
-        rest_seconds: between two studies of one of them.
+        rest: whether to wait a little before the next study.
 
     Attributes:
         studies: Study Instance UIDs of which everything was acknowledged.
@@ -37,9 +37,9 @@ class Scanners:
         receipts: Receipts,
         count: int = 3,
         make: Callable[[], list[Dataset]] = small_series,
-        rest_seconds: float = 0.0,
+        rest: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.port, self.receipts, self.make, self.rest_seconds = port, receipts, make, rest_seconds
+        self.port, self.receipts, self.make, self.rest = port, receipts, make, rest
         self.studies: list[str] = []
         self.refused: dict[int, int] = {}
         self._stop = threading.Event()
@@ -70,7 +70,8 @@ class Scanners:
                 self._associated(left, digests)
             with self._lock:
                 self.studies.append(study_uid)
-            self._stop.wait(self.rest_seconds)
+            while self.rest() and not self._stop.wait(PAUSE_SECONDS):
+                pass
 
     def _associated(self, left: list[Dataset], digests: dict[str, str]) -> None:
         ae = AE("CT1")
