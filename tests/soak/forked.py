@@ -89,9 +89,3 @@ def end(process: BaseProcess, seconds: float = 60) -> None:
     if process.is_alive():
         process.kill()
         process.join()
-
-
-def has_ended(process: BaseProcess, what: str, seconds: float = 60) -> int:
-    """Wait for its end; the exit status, -9 where it was killed."""
-    process.join(seconds)
-    return int(wait_until(what, lambda: (process.exitcode, True) if process.exitcode is not None else None, 1)[0] or 0)

@@ -16,8 +16,8 @@ from tests.soak.scanners import Scanners
 from tests.soak.tally import Tally, Trials
 from tests.waiting import wait_until
 
-#: shorter than a site's, so that a trial takes seconds
-SETTINGS = "[work]\nlease_seconds = 3\nheartbeat_seconds = 0.5\n"
+#: the lease is shorter than a site's, so that a trial takes seconds; a loaded machine loses it by itself now and then
+SETTINGS = "[work]\nlease_seconds = 3\nheartbeat_seconds = 0.5\nattempts = 12\n"
 RECEIVE = "reserve_gb = 0\nquiet_seconds = 2"
 FROZEN_SECONDS = 8.0
 #: what a worker says that comes too late

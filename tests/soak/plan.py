@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import frozen, full_disks, pacs_faults, postgresql_restarts, worker_kills
+from . import frozen, full_disks, pacs_faults, postgresql_restarts, upgrades, worker_kills
 from .tally import Fault
 
 PLAN: tuple[Fault, ...] = (
@@ -67,5 +67,17 @@ PLAN: tuple[Fault, ...] = (
         long=21,
         short=3,
         tests=("tests/test_crashes.py::test_a_worker_that_was_frozen_cannot_spoil_what_another_did_meanwhile",),
+    ),
+    Fault(
+        name="upgrade",
+        ids=("F12",),
+        what=(
+            "a database with jobs in every state, carried over to each schema since 0004, is upgraded, on SQLite and "
+            "on PostgreSQL, and the node goes on with each job"
+        ),
+        run=upgrades.run,
+        long=len(upgrades.OLD),
+        short=2,
+        tests=("tests/test_upgrades.py",),
     ),
 )
