@@ -260,7 +260,7 @@ def close_attempt(tx: Connection, job_id: int, token: int, outcome: Outcome, rep
 
 
 def rescue(tx: Connection, *, worker: str | None = None) -> int:
-    """Put the jobs of dead workers back into the queue; those whose attempts are used up are dead.
+    """Put the jobs of dead workers back into the queue, where they were; those whose attempts are used up are dead.
 
     Args:
         worker: one that is known to be dead, so its jobs need not wait. Otherwise all jobs whose lease has run out.
@@ -277,7 +277,6 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
             .values(
                 state=JobState.DEAD if used_up else JobState.WAITING,
                 ended=Clock() if used_up else None,
-                run_after=Clock(),
                 lease_until=None,
                 worker=None,
                 again=False,

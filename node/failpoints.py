@@ -13,7 +13,10 @@ from pathlib import Path
 NAMES = (
     "stored-before-row",
     "claimed",
+    "loading",
+    "decoding",
     "volume-built",
+    "predicting",
     "predicted",
     "object-written",
     "before-results-commit",

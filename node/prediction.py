@@ -18,6 +18,7 @@ from models.wire import SharedArray
 from . import upstream
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
+from .failpoints import reach
 from .hosts import OUT_OF_MEMORY, ask
 from .learning import sides
 from .study import channels, frames, volume
@@ -124,6 +125,7 @@ def predict(
         stage.close()
         stage.enter_context(stages("network"))
         stages.seconds["host.idle"] = round(stages.seconds.get("host.idle", 0.0) + idle_seconds, 3)
+        reach("predicting")
 
     try:
         with stage:

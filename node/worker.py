@@ -9,6 +9,7 @@ reconcile).
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -42,6 +43,9 @@ LOOPS: dict[str, tuple[JobKind, ...]] = {
 POLL_SECONDS = 0.3
 RESCUE_SECONDS = 2.0
 UNAVAILABLE_SECONDS = 10.0
+NOTING_SECONDS = 0.5
+#: of the disk, or of what this user may have on it
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: how much longer than its wall-clock limit a job may take until the whole worker is given up
 GRACE_SECONDS = 60.0
 EXIT_HUNG = 70
@@ -149,13 +153,18 @@ class Worker:
         return {"study": logs.study(study_uid), "network": network}
 
     def _ended_badly(self, node: Node, claim: Claim, stages: Stages, error: Exception) -> None:
-        try:
-            with self.node.database.write() as tx:
-                self._note(tx, node, claim, stages, error)
-        except LostLease as lost:
-            logger.warning("%s", lost)
-        except DatabaseUnreachable as away:
-            logger.warning("job %s: its end could not be noted, its lease runs out: %s", claim.id, away)
+        """Note it; where the database is away too, as soon as it is back: an outage uses up no attempt."""
+        while True:
+            try:
+                with self.node.database.write() as tx:
+                    self._note(tx, node, claim, stages, error)
+            except LostLease as lost:
+                logger.warning("%s", lost)
+            except DatabaseUnreachable as away:
+                logger.warning("job %s: its end cannot be noted now: %s", claim.id, away)
+                if not self.stopping.wait(NOTING_SECONDS):
+                    continue
+            return
 
     def _note(self, tx: Any, node: Node, claim: Claim, stages: Stages, error: Exception) -> None:
         backoff = self.node.send.backoff if claim.kind in LOOPS["send"] else self.node.work.backoff
@@ -165,8 +174,8 @@ class Worker:
             state = jobs.finish(tx, claim, JobState.REFUSED, stages.report(error.code, error.sentence))
             if state is JobState.REFUSED:
                 gave_up(tx, node, claim, error.sentence)
-        elif isinstance(error, (Unavailable, DatabaseUnreachable)):
-            code, sentence, wait = _away(error)
+        elif (away := _away(error)) is not None:
+            code, sentence, wait = away
             logger.info("%s waits: job %s: %s", claim.kind, claim.id, code)
             jobs.postpone(tx, claim, stages.report(code, sentence), wait)
         else:
@@ -213,10 +222,15 @@ class Worker:
                 return
 
 
-def _away(error: Exception) -> tuple[str, str, float]:
+def _away(error: Exception) -> tuple[str, str, float] | None:
+    """Of what uses up no attempt: code, sentence, and when to try again."""
     if isinstance(error, Unavailable):
         return error.code, error.sentence, error.retry_seconds or UNAVAILABLE_SECONDS
-    return "database-unreachable", str(error), UNAVAILABLE_SECONDS
+    if isinstance(error, DatabaseUnreachable):
+        return "database-unreachable", str(error), UNAVAILABLE_SECONDS
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return "disk-full", "there is no room on the disk for what it makes", UNAVAILABLE_SECONDS
+    return None
 
 
 def _failure(error: Exception) -> tuple[str, str]:

@@ -22,10 +22,11 @@ class Postgres:
 
     Args:
         durable: commits survive a loss of power, as a site has it.
+        within: a folder that its own is made in; None: the temporary one.
     """
 
-    def __init__(self, programs: Path, *, durable: bool = False) -> None:
-        self._programs, self._durable = programs, durable
+    def __init__(self, programs: Path, *, durable: bool = False, within: Path | None = None) -> None:
+        self._programs, self._durable, self._within = programs, durable, within
         self._numbers = itertools.count()
         self._folder = Path()
 
@@ -40,7 +41,7 @@ class Postgres:
         return Path(found).parent if found else None
 
     def __enter__(self) -> Postgres:
-        self._folder = Path(tempfile.mkdtemp(prefix="planimeter-pg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="planimeter-pg-", dir=self._within))
         if os.geteuid() == 0:
             os.chown(self._folder, NOBODY, NOBODY)
         self._run("initdb", "-D", "data", "-A", "trust", "-U", "planimeter", "--no-sync", "--no-locale", "-E", "UTF8")
@@ -54,6 +55,16 @@ class Postgres:
 
     def stop(self, mode: str = "immediate") -> None:
         self._run("pg_ctl", "-D", "data", "-m", mode, "-w", "stop")
+
+    def is_running(self) -> bool:
+        """Whether the server, and not only one of its backends, is there."""
+        pid = (self._folder / "data" / "postmaster.pid").read_text().split()[:1]
+        return bool(pid) and Path("/proc", pid[0]).exists()
+
+    @property
+    def pid(self) -> int:
+        """Of the server."""
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
 
     def __exit__(self, *_: object) -> None:
         self.stop()

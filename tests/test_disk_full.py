@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from node.inbound.room import Room, Watermarks
 from node.operations.sweep import sweep_home
 from node.receiver import Door, Receiver
 from node.study.archive import Archive
+from tests.small_disk import NoMount, leave, mounted
 from tests.synthetic import small_series
 from tests.waiting import wait_until
 
@@ -39,17 +39,14 @@ REFUSE, RESERVE, SIZE = 40 * MB, 20 * MB, 80 * MB
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700,nr_inodes=200k", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        why = f"no file system of its own can be mounted: {done.stderr.strip()}; run the tests as root"
+    try:
+        with mounted(tmp_path / "disk", SIZE) as folder:
+            folder.chmod(0o700)
+            yield folder
+    except NoMount as why:
         if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(why)
-        pytest.skip(why)
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+            pytest.fail(str(why))
+        pytest.skip(str(why))
 
 
 @pytest.fixture
@@ -112,17 +109,6 @@ def is_let_in(port: int, *classes: str) -> bool:
     # PS3.8 9.3.4: rejected-transient, service provider (presentation), local-limit-exceeded
     assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
     return False
-
-
-def leave(disk: Path, free: int) -> None:
-    """Fill the disk, or empty it, until so much is free."""
-    ballast = disk / "ballast"
-    ballast.touch()
-    found = os.statvfs(disk)
-    wanted = ballast.stat().st_size + found.f_bavail * found.f_frsize - free
-    os.truncate(ballast, min(ballast.stat().st_size, wanted))
-    with ballast.open("r+b") as stream:
-        os.posix_fallocate(stream.fileno(), 0, max(wanted, 1))
 
 
 def rows(database: Database) -> dict[str, Any]:

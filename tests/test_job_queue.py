@@ -183,6 +183,16 @@ def test_the_jobs_of_a_worker_that_is_known_to_be_dead_wait_again_at_once(databa
     assert [state(database, claim.id) for claim in held] == ["waiting", "waiting", "running"]
 
 
+def test_the_job_of_a_dead_worker_keeps_its_place_in_the_queue(database: Database) -> None:
+    """Promise 3: it is claimed again within 15 s, and not after everything that came meanwhile."""
+    for number in range(3):
+        ask(database, str(number))
+    first = must_take(database, "dead")
+    with database.write() as tx:
+        jobs.rescue(tx, worker="dead")
+    assert must_take(database).id == first.id
+
+
 def test_attempts_are_bounded_and_then_the_job_is_dead_and_says_why(database: Database) -> None:
     ask(database, max_attempts=3)
     for number in range(1, 4):

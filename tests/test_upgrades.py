@@ -78,7 +78,11 @@ def settings_of(home: Path, database: Database, pacs: FakePacs) -> Any:
 def test_jobs_in_every_state_go_on_after_an_upgrade(
     revision: str, database: Database, tmp_path: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts
 ) -> None:
-    home = tmp_path / "home"
+    go_on(revision, database, tmp_path / "home", pacs, threshold_hosts)
+
+
+def go_on(revision: str, database: Database, home: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts) -> None:
+    """Jobs in every state, carried over to the schema of an older Planimeter, upgraded from there, and worked off."""
     settings = settings_of(home, database, pacs)
     node = open_node(settings, threshold_hosts.address)
     uids = {}

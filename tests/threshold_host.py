@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import struct
 import tempfile
 import threading
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class ThresholdHosts:
         maps: (2, x, y, z) and their affine, of several passes; None: there was one.
         windows: how many windows done, of how many, it tells before it answers.
         environment: what they say that they run on.
+        asking: its `pid` is that of the process that this thread answers.
     """
 
     def __init__(self) -> None:
@@ -49,12 +51,17 @@ class ThresholdHosts:
         self.maps: tuple[NDArray[np.float16], NDArray[np.float64]] | None = None
         self.windows: list[tuple[int, int]] = []
         self.environment = {"torch": "0", "device": "threshold"}
+        self.asking = threading.local()
         self._listeners: list[socket.socket] = []
 
     def __enter__(self) -> ThresholdHosts:
         self._listen(self.address, lambda _message, _arrays: ({"address": str(self._host)}, ()))
-        self._listen(self._host, self._segment)
+        self.listen(self._host)
         return self
+
+    def listen(self, address: Path) -> None:
+        """Be a host there."""
+        self._listen(address, self._segment)
 
     def __exit__(self, *_: object) -> None:
         for listener in self._listeners:
@@ -94,6 +101,8 @@ class ThresholdHosts:
 
         def serve(connection: socket.socket) -> None:
             with connection, contextlib.suppress(Disconnected):
+                credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+                self.asking.pid = struct.unpack("3i", credentials)[0]
                 message, arrays = Receiver(connection).receive()
                 if arrays:
                     send(connection, {"say": "started"})

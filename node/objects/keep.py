@@ -59,9 +59,14 @@ def write(
     archive: Archive, made: Sequence[Made], content_time: float, run: str = "", revision: int = 1
 ) -> dict[Form, NewResult]:
     """Write the bytes of new results, each under a name of our own."""
-    written = {}
+    written: dict[Form, NewResult] = {}
     for one in made:
-        path = archive.write_result(one.data)
+        try:
+            path = archive.write_result(one.data)
+        except OSError:  # as if nothing had been written: all of it is made again
+            for before in written.values():
+                archive.discard(before.path)
+            raise
         reach("object-written")
         written[one.form] = NewResult(
             kind=one.kind,

@@ -83,11 +83,17 @@ class Archive:
     def write_result(self, data: bytes) -> str:
         """Keep the bytes of a result, durably; its path relative to the home folder."""
         spooled = self.new_spool_file()
-        with spooled.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fdatasync(stream.fileno())
-        return self._publish(spooled, self.new_path("results"))
+        path = self.new_path("results")
+        try:
+            with spooled.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fdatasync(stream.fileno())
+            return self._publish(spooled, path)
+        except OSError:  # on a full disk the half of it would be in the way of everybody
+            spooled.unlink(missing_ok=True)
+            self.discard(path)
+            raise
 
     def publish(self, files: Iterable[tuple[Path, str]]) -> dict[str, OSError]:
         """Give files their names, durably: each folder is synchronized once for all of them.

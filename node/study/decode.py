@@ -31,6 +31,7 @@ from models.confine.rights import Demand
 from models.wire import Disconnected, Receiver, SharedArray, send
 
 from ..errors import Failed, Refused
+from ..failpoints import reach
 
 #: of wall clock and of processor time, for one piece
 PIECE_SECONDS = 60.0
@@ -113,6 +114,7 @@ class _Child:
         request = {"first_frame": piece.first_frame, "seconds": seconds}
         with piece.file.open("rb") as stream:
             send(self.connection, request, (piece.into,), (stream.fileno(),))
+        reach("decoding")
         answer, _ = self.receiver.receive()
         return "" if answer.get("say") == "done" else str(answer.get("sentence"))[:LONGEST_SENTENCE]
 

@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from models.card import Input
 from models.wire import SharedArray
 
+from ..failpoints import reach
 from .decode import Decoders
 from .geometry import Geometry
 from .grid import Grid, lay_out, stored_values
@@ -70,6 +71,7 @@ def build(
     grid = lay_out(files, decoders, rule, of_each=of_each)
     shape = (*grid.geometry.shape, 3) if rule.colour == "rgb" else grid.geometry.shape
     values = SharedArray.make(shape, np.float32)
+    reach("loading")
     try:
         _fill_all(values.array, grid, decoders)
     except BaseException:
