@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -31,45 +30,13 @@ from node.operations.sweep import sweep_home
 from node.worker import Worker
 from tests.driving import only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
+from tests.receiver_process import ReceiverProcess
 from tests.running import PLANIMETER
 from tests.synthetic import small_series
 from tests.threshold_host import ThresholdHosts
 from tests.waiting import wait_until
 
 # ------------------------------------------------------------ the receiver
-
-
-class ReceiverProcess:
-    """`planimeter receive` in a process of its own, on a port that it keeps."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.port = home, 0
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-
-    def start(self, **environ: str) -> None:
-        self.kill()
-        command = [*PLANIMETER, "receive", "--home", str(self.home), "--port", str(self.port)]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | environ)
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if found := re.search(r"listens on 127\.0\.0\.1:(\d+)", line):
-                self.port = int(found[1])
-                self._reader = threading.Thread(target=self._process.stderr.read, daemon=True)
-                self._reader.start()
-                return
-        raise AssertionError("the receiver did not start")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        if self._reader is not None and self._process is not None and self._process.stderr is not None:
-            self._reader.join()
-            self._process.stderr.close()
-
-    def has_died(self) -> bool:
-        return self._process is not None and self._process.poll() is not None
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ class Tally:
         acknowledged: instances that the oracle looked at.
         delivered: result objects that it looked at.
         recoveries: seconds from each fault until the node served again.
-        figures: what else is worth a column of the page, by its name.
+        figures: what else is worth telling on the page, by its name; counts are added up.
         complaints: what went wrong, in words; empty where all went well.
     """
 
@@ -49,7 +49,9 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.recoveries += other.recoveries
         self.complaints += other.complaints
-        self.figures |= other.figures
+        for name, value in other.figures.items():
+            known = self.figures.get(name, 0)
+            self.figures[name] = known + value if isinstance(value, int) and isinstance(known, int) else value
 
     def recovery(self, share: float = 0.95) -> float | None:
         """Seconds within which this share of the faults was over; None where none was timed."""
