@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import receiver_kills, slow_mix
+from . import growth, receiver_kills, slow_mix
 from .tally import Fault
 
 PLAN: tuple[Fault, ...] = (
@@ -42,5 +42,14 @@ PLAN: tuple[Fault, ...] = (
             "test_two_hundred_who_say_nothing_keep_nobody_out",
             "test_who_sends_a_byte_now_and_then_is_cut_off",
         ),
+    ),
+    Fault(
+        name="growth",
+        ids=("F13",),
+        what="Associations of eight kinds in turn: stored, echoed, rejected, aborted, broken off, over TLS, no request",
+        run=growth.run,
+        long=20_000,
+        short=800,
+        tests=("test_associations_of_every_kind_leave_nothing_behind",),
     ),
 )
