@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import growth, receiver_kills, slow_mix
+from . import growth, peak_hour, receiver_kills, slow_mix
 from .tally import Fault
 
 PLAN: tuple[Fault, ...] = (
@@ -51,5 +51,14 @@ PLAN: tuple[Fault, ...] = (
         long=20_000,
         short=800,
         tests=("test_associations_of_every_kind_leave_nothing_behind",),
+    ),
+    Fault(
+        name="peak-hour",
+        ids=("F13",),
+        what="A hospital's hour in six minutes: 120 radiographs, 50 ultrasound, 30 CT and 25 MR studies, sent on to two",
+        run=peak_hour.run,
+        long=peak_hour.HOUR_SECONDS,
+        short=peak_hour.HOUR_SECONDS // 6,
+        tests=("test_a_moment_of_a_peak_hour_is_delivered",),
     ),
 )
