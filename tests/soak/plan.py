@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import growth, peak_hour, receiver_kills, slow_mix
+from . import clocks, growth, peak_hour, receiver_kills, slow_mix
 from .tally import Fault
 
 PLAN: tuple[Fault, ...] = (
@@ -55,10 +55,24 @@ PLAN: tuple[Fault, ...] = (
     Fault(
         name="peak-hour",
         ids=("F13",),
-        what="A hospital's hour in six minutes: 120 radiographs, 50 ultrasound, 30 CT and 25 MR studies, sent on to two",
+        what="A hospital's hour in six minutes: 120 radiographs, 50 ultrasound, 30 CT and 25 MR studies, sent to two",
         run=peak_hour.run,
         long=peak_hour.HOUR_SECONDS,
         short=peak_hour.HOUR_SECONDS // 6,
         tests=("test_a_moment_of_a_peak_hour_is_delivered",),
+    ),
+    Fault(
+        name="clock-steps",
+        ids=("F9",),
+        what="The machine's clock is set by an hour to and fro, or over the end of summer time, in transfers and jobs",
+        run=clocks.run,
+        long=12,
+        short=3,
+        tests=(
+            "test_a_study_that_arrives_is_as_quiet_as_it_was",
+            "test_what_waits_for_a_worker_waits_no_longer",
+            "test_a_live_worker_keeps_its_job_and_a_dead_one_loses_it",
+            "test_nobody_looks_at_the_time_of_the_day",
+        ),
     ),
 )
