@@ -6,7 +6,7 @@ import os
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,11 +187,11 @@ def run(trials: Trials) -> Tally:
     tally.add(of_store(home, "", door.receipts))
     tally.figures |= {"at first": baseline.as_json(), "at each quarter": [one.as_json() for one in seen]}
     tally.figures["resident growth after the first quarter, MB"] = round(seen[-1].resident_mb - seen[0].resident_mb, 2)
-    tally.complaints += list(_grown(baseline, seen))
+    tally.complaints += list(grown(baseline, seen))
     return tally
 
 
-def _grown(baseline: Held, seen: list[Held]) -> Any:
+def grown(baseline: Held, seen: list[Held]) -> Iterator[str]:
     """What there is more of than there was, in words."""
     grown = seen[-1].resident_mb - seen[0].resident_mb
     if seen[0].associations >= WARM and grown > MOST_GROWTH_BYTES / 1e6:
