@@ -68,6 +68,7 @@ PLAN: tuple[Fault, ...] = (
         run=clocks.run,
         long=12,
         short=3,
+        needs=("cc",),
         tests=(
             "test_a_study_that_arrives_is_as_quiet_as_it_was",
             "test_what_waits_for_a_worker_waits_no_longer",
