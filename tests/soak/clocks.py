@@ -1,7 +1,7 @@
 """F9: the clock of the machine is set by an hour, or runs over the end of summer time, in the middle of everything.
 
-A library of a page (set_clock.c) tells every process of the node another time of the day, and leaves the monotonic clock
-and all waits alone, as the kernel does when a person or NTP sets the clock.
+A library of a page (set_clock.c) tells every process of the node another time of the day, and leaves the monotonic
+clock and all waits alone, as the kernel does when a person or NTP sets the clock.
 """
 
 from __future__ import annotations
