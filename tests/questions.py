@@ -106,6 +106,7 @@ WHEN_LOOKED_AT: dict[str, Question] = {
         queue.page(tx, queue.Wanted(), "done", 51),
         queue.page(tx, queue.Wanted(), "waiting", 51),
         queue.urgent(tx, queue.Wanted(), 50),
+        deadlines.soonest(tx, range(1, 51)),
     ),
     "the page of destinations": lambda tx: (
         destinations.queues(tx),

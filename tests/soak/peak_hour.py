@@ -54,7 +54,7 @@ WARM_SECONDS = 120
 CONFIG = """
 [receive]
 reserve_gb = 0
-quiet_seconds = 2
+quiet_seconds = 5
 [work]
 device = "cpu"
 [hosts]
