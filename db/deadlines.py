@@ -152,7 +152,7 @@ def soonest(tx: Connection, ids: Sequence[int]) -> dict[int, float]:
         sa.select(input_set.c.study_id, sa.func.min(input_set.c.deadline))
         .join(job, job.c.input_set_id == input_set.c.id)
         .where(input_set.c.study_id.in_(ids), input_set.c.deadline.is_not(None))
-        .where(job.c.state.in_(OPEN), job.c.kind.in_(WORK), ~sa.exists().where(newer.c.supersedes == input_set.c.id))
+        .where(not_done.OPEN, not_done.KIND.in_(WORK), ~sa.exists().where(newer.c.supersedes == input_set.c.id))
         .group_by(input_set.c.study_id)
     )
     return {row[0]: float(row[1]) for row in tx.execute(found)}

@@ -268,5 +268,6 @@ def listing(tx: Connection, study_id: int | None = None, *, latest: int | None =
     if latest is not None:
         newest = sa.select(delivery.c.id).order_by(delivery.c.id.desc()).limit(latest).subquery()
         undone = sa.select(delivery.c.id).where(not_done.UNDONE_DELIVERY)
-        query = query.where(delivery.c.id.in_(sa.union(sa.select(newest), undone)))
+        # no union: see `overview.jobs`
+        query = query.where(delivery.c.id.in_(sa.union_all(sa.select(newest), undone)))
     return tx.execute(query).mappings().all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from . import not_done
 from .job_orders import CANCELLED
 from .overview import NO_RESULT
 from .tables import delivery, input_set, job, result, study
@@ -35,8 +36,6 @@ RANKS = {
 }
 NUMBER = {name: number for number, name in enumerate(RANKS)}
 COMPUTING = ("choose", "segment")
-UNDONE = ("waiting", "held", "dead")
-APART = ("held", "withdrawn", "discarded")
 STANDING = ("ready", "held")
 
 
@@ -75,19 +74,19 @@ def _of_jobs() -> sa.Select[tuple[int, int]]:
 def _superseded() -> sa.ColumnElement[bool]:
     """A newer input set took the place of this one."""
     newer = input_set.alias("newer")
-    return input_set.c.id.in_(sa.select(newer.c.supersedes).where(newer.c.supersedes.is_not(None)))
+    return sa.exists().where(newer.c.supersedes == input_set.c.id)
 
 
 def _of_results() -> sa.Select[tuple[int, int]]:
     held = sa.select(input_set.c.study_id, sa.literal(NUMBER["result held"]).label("rank"))
     source = result.join(input_set, input_set.c.id == result.c.input_set_id)
-    return held.select_from(source).where(result.c.state.in_(APART), result.c.state == "held", ~_superseded())
+    return held.select_from(source).where(not_done.HELD_RESULT, ~_superseded())
 
 
 def _of_what_was_put_away() -> sa.Select[tuple[int, int]]:
     """The state of a study's newest result, where a person took one away and none stands."""
     source = result.join(input_set, input_set.c.id == result.c.input_set_id)
-    away = sa.select(input_set.c.study_id).select_from(source).where(result.c.state.in_(APART))
+    away = sa.select(input_set.c.study_id).select_from(source).where(not_done.APART_RESULT)
     every = (
         sa.select(sa.func.max(result.c.id).label("id"), input_set.c.study_id)
         .select_from(source)
@@ -106,7 +105,7 @@ def _of_deliveries() -> sa.Select[tuple[int, int]]:
     source = delivery.join(result, result.c.id == delivery.c.result_id)
     source = source.join(input_set, input_set.c.id == result.c.input_set_id)
     rank = _rank((delivery.c.state == "held", "result held"), (delivery.c.state == "dead", "dead"), otherwise="sending")
-    waits = sa.and_(delivery.c.state.in_(UNDONE), result.c.state.in_(STANDING), ~_superseded())
+    waits = sa.and_(not_done.UNDONE_DELIVERY, result.c.state.in_(STANDING), ~_superseded())
     return sa.select(input_set.c.study_id, rank).select_from(source).where(waits)
 
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from . import not_done
 from .database import Clock, insert
 from .job_states import JobKind
 from .tables import delivery, destination, job, result
 
 #: what a pause of one destination holds back
 SENDING = (JobKind.DELIVER, JobKind.COMMIT)
+DEAD = sa.and_(not_done.UNDONE_DELIVERY, delivery.c.state == "dead")
 
 
 def note_contact(tx: Connection, name: str) -> None:
@@ -56,26 +58,35 @@ def paused_job() -> sa.ColumnElement[bool]:
 
 
 def queues(tx: Connection) -> Sequence[RowMapping]:
-    """Per destination and state of its deliveries, of results that stand: how many, and since when the oldest waits."""
+    """Per destination and state of what is not delivered, of results that stand: how many, since when the oldest."""
     query = (
         sa.select(
             delivery.c.destination,
             delivery.c.state,
             sa.func.count().label("count"),
             sa.func.min(delivery.c.created).label("oldest"),
-            sa.func.max(delivery.c.delivered).label("last"),
         )
         .join(result, result.c.id == delivery.c.result_id)
-        .where(result.c.state == "ready")
+        .where(not_done.UNDONE_DELIVERY, result.c.state == "ready")
         .group_by(delivery.c.destination, delivery.c.state)
     )
     return tx.execute(query).mappings().all()
 
 
+def taken(tx: Connection, name: str, seconds: float) -> tuple[int, float | None]:
+    """How many objects a destination took within the last so many seconds, and when it took one last."""
+    mine = sa.and_(delivery.c.destination == name, delivery.c.delivered.is_not(None))
+    # a value: PostgreSQL goes along no index for what clock_timestamp() says, as it may say another thing of each row
+    since = float(tx.execute(sa.select(Clock())).scalar_one()) - seconds
+    late = sa.select(sa.func.count()).select_from(delivery).where(mine, delivery.c.delivered > since)
+    last = sa.select(delivery.c.delivered).where(mine).order_by(delivery.c.delivered.desc()).limit(1)
+    return int(tx.execute(late).scalar_one()), tx.execute(last).scalar()
+
+
 def dead_jobs(tx: Connection, name: str) -> list[int]:
     """The `deliver` jobs of what is dead at a destination, oldest first."""
     subject = sa.literal(f"{name}/").concat(sa.cast(result.c.input_set_id, sa.Text))
-    dead = sa.and_(delivery.c.destination == name, delivery.c.state == "dead", result.c.state == "ready")
+    dead = sa.and_(delivery.c.destination == name, DEAD, result.c.state == "ready")
     subjects = sa.select(subject).join_from(delivery, result, result.c.id == delivery.c.result_id).where(dead)
     query = sa.select(job.c.id).where(job.c.kind == JobKind.DELIVER, job.c.subject.in_(subjects)).order_by(job.c.id)
     return [int(one) for one in tx.execute(query).scalars()]
@@ -86,7 +97,7 @@ def dead_reasons(tx: Connection, name: str, most: int) -> Sequence[RowMapping]:
     query = (
         sa.select(delivery.c.reason, sa.func.count().label("count"))
         .join(result, result.c.id == delivery.c.result_id)
-        .where(delivery.c.state == "dead", result.c.state == "ready", delivery.c.destination == name)
+        .where(DEAD, result.c.state == "ready", delivery.c.destination == name)
         .group_by(delivery.c.reason)
         .order_by(sa.func.count().desc(), delivery.c.reason)
     )

@@ -21,5 +21,6 @@ _running = sa.text("other.kind = 'fetch' AND other.state = 'running'")
 #: whether a study is being fetched
 FETCHING = sa.select(sa.literal(1)).select_from(_other).where(_running).exists()
 UNDONE_DELIVERY = sa.text("delivery.state IN ('waiting', 'held', 'dead')")
+APART_RESULT = sa.text("result.state IN ('held', 'withdrawn', 'discarded')")
 #: a person has to look at it; those that a person put away are in the same index
 HELD_RESULT = sa.text("result.state IN ('held', 'withdrawn', 'discarded') AND result.state = 'held'")

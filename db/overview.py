@@ -202,7 +202,8 @@ def jobs(tx: Connection, *, latest: int | None = None) -> Sequence[RowMapping]:
     )
     if latest is not None:
         newest = sa.select(job.c.id).order_by(job.c.id.desc()).limit(latest).subquery()
-        some = sa.union(
+        # no union: SQLite would sort the parts, and read the whole table in the order of its key for that
+        some = sa.union_all(
             sa.select(newest), sa.select(job.c.id).where(not_done.OPEN), sa.select(job.c.id).where(not_done.DEAD)
         )
         query = query.where(job.c.id.in_(some))

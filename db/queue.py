@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from . import not_done
 from .database import Row
 from .deadlines import WORK
 from .derived import STATES, undone
 from .tables import delivery, dispatch, input_set, instance, job, patient, result, series, study
 
 __all__ = [
+    "MOST_COUNTED",
     "STATES",
     "Wanted",
     "among",
@@ -30,6 +32,9 @@ __all__ = [
     "sent",
     "urgent",
 ]
+
+#: of what is done
+MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +67,20 @@ def _filtered(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     return made
 
 
-def counts(tx: Connection, wanted: Wanted) -> dict[str, int]:
-    """State -> how many studies; every state is there."""
+def counts(tx: Connection, wanted: Wanted, most: int = MOST_COUNTED) -> dict[str, int]:
+    """State -> how many studies; every state is there.
+
+    Args:
+        most: what is done is counted up to so many: all that was ever done would take the longer the older a node is.
+    """
     which, states = _filtered(wanted), undone()
-    total = tx.execute(sa.select(sa.func.count()).select_from(study).where(*which)).scalar_one()
     query = sa.select(states.c.now, sa.func.count()).group_by(states.c.now)
     if which:
         query = query.join(study, study.c.id == states.c.study_id).where(*which)
     found = {str(state): int(count) for state, count in tx.execute(query)}
-    found["done"] = found.get("done", 0) + int(total) - sum(found.values())
+    others = sum(found.values()) - found.get("done", 0)
+    some = sa.select(study.c.id).where(*which).limit(others + most).subquery()
+    found["done"] = int(tx.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()) - others
     return {state: found.get(state, 0) for state in STATES}
 
 
@@ -95,13 +105,11 @@ def page(
 def urgent(tx: Connection, wanted: Wanted, limit: int) -> list[tuple[int, float]]:
     """The studies of which not all is delivered that has a deadline, the most urgent first: id, and the deadline."""
     first = sa.func.min(input_set.c.deadline)
-    open_sets = sa.select(job.c.input_set_id).where(
-        job.c.state != "done", job.c.state.in_(["waiting", "running"]), job.c.kind.in_(WORK)
-    )
+    open_sets = sa.select(job.c.input_set_id).where(not_done.OPEN, not_done.KIND.in_(WORK))
     newer = input_set.alias("newer")
-    superseded = sa.select(newer.c.supersedes).where(newer.c.supersedes.is_not(None))
+    superseded = sa.exists().where(newer.c.supersedes == input_set.c.id)
     query = sa.select(input_set.c.study_id, first).where(
-        input_set.c.deadline.is_not(None), input_set.c.id.in_(open_sets), input_set.c.id.not_in(superseded)
+        input_set.c.deadline.is_not(None), input_set.c.id.in_(open_sets), ~superseded
     )
     if which := _filtered(wanted):
         query = query.where(input_set.c.study_id.in_(sa.select(study.c.id).where(*which)))
@@ -167,7 +175,7 @@ def open_jobs(tx: Connection, ids: Sequence[int]) -> dict[int, list[Row]]:
     query = (
         sa.select(*columns, input_set.c.network)
         .outerjoin(input_set, input_set.c.id == job.c.input_set_id)
-        .where(job.c.study_id.in_(ids), job.c.state != "done", job.c.state.in_(["waiting", "running"]))
+        .where(job.c.study_id.in_(ids), not_done.OPEN)
         .order_by(job.c.state, job.c.id)
     )
     found: dict[int, list[Row]] = {}

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from db import firing, jobs, studies, tallies
+from db import clock_steps, firing, jobs, studies, tallies
 from db.database import DatabaseUnreachable
 from db.job_states import JobKind
 
 from . import reconciling
 from .app import Node
 from .audit.forward import Forwarder
+from .clock_steps import ClockSteps, of_database
 from .duty import Duty
 from .operations import completeness, retrain
 from .operations.alarms.watch import Watch
@@ -60,8 +63,19 @@ def run(node: Node, stopping: threading.Event, process: str = "schedule") -> Non
 
 
 def _run(node: Node, stopping: threading.Event, duty: Duty) -> None:
+    watch, steps, since = watch_of(node), ClockSteps(), ClockSteps()
+    telling = _tell_the_collector(node, stopping)
+    while not stopping.is_set():
+        scheduler = _scheduler(node, duty, watch, since)
+        _keep_settling(node, stopping, duty, steps)
+        scheduler.shutdown(wait=True)  # the machine's clock was set: what is next due would come an hour late
+    telling.join(AUDIT_STOP_SECONDS)
+
+
+def _scheduler(node: Node, duty: Duty, watch: Watch, steps: ClockSteps) -> BackgroundScheduler:
+    """All that is due by the clock; started."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
-    scheduler.add_job(duty.act, "interval", seconds=RESCUE_SECONDS, args=[rescue, node], misfire_grace_time=None)
+    scheduler.add_job(duty.act, "interval", seconds=RESCUE_SECONDS, args=[rescue, node, steps], misfire_grace_time=None)
     scheduler.add_job(duty.act, "interval", seconds=COUNT_SECONDS, args=[ask_counts, node], misfire_grace_time=None)
     if node.fetch.reconcile_at is not None:
         scheduler.add_job(
@@ -75,7 +89,6 @@ def _run(node: Node, stopping: threading.Event, duty: Duty) -> None:
     scheduler.add_job(
         duty.act, "interval", seconds=DISK_SECONDS, args=[look_at_the_disk, node], misfire_grace_time=None
     )
-    watch = watch_of(node)
     scheduler.add_job(look, "interval", seconds=ALARM_SECONDS, args=[watch, duty], misfire_grace_time=None)
     scheduler.add_job(duty.act, "interval", seconds=MESSAGE_SECONDS, args=[watch.send], misfire_grace_time=None)
     scheduler.add_job(duty.act, "interval", seconds=TALLY_SECONDS, args=[tally, node], misfire_grace_time=None)
@@ -83,10 +96,7 @@ def _run(node: Node, stopping: threading.Event, duty: Duty) -> None:
     scheduler.add_job(duty.act, "cron", minute=41, args=[ask_for_watch, node], misfire_grace_time=600)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.start()
-    telling = _tell_the_collector(node, stopping)
-    _keep_settling(node, stopping, duty)
-    scheduler.shutdown(wait=True)
-    telling.join(AUDIT_STOP_SECONDS)
+    return scheduler
 
 
 def _tell_the_collector(node: Node, stopping: threading.Event) -> threading.Thread:
@@ -101,20 +111,36 @@ def _tell_the_collector(node: Node, stopping: threading.Event) -> threading.Thre
     return thread
 
 
-def _keep_settling(node: Node, stopping: threading.Event, duty: Duty) -> None:
-    """Settle each study at the moment when it has been quiet long enough, not at the next tick of a clock."""
-    wait_seconds = 0.0
-    while not stopping.wait(wait_seconds):
+def _keep_settling(node: Node, stopping: threading.Event, duty: Duty, steps: ClockSteps) -> None:
+    """Settle each study at the moment when it has been quiet long enough, not at the next tick of a clock.
+
+    Ends where this machine's clock is set, too.
+    """
+    wait_seconds, here = 0.0, ClockSteps()
+    while not stopping.wait(wait_seconds) and not here.look(time.time):
         wait_seconds = SETTLE_SECONDS
-        if not duty.held:
-            continue
         try:
+            follow(node, duty, steps)
+            if not duty.held:
+                continue
             left = settle(node.fresh())
         except Exception:
             logger.exception("studies were not settled")  # the edge of the process: the next time may go well
             continue
         if left is not None:
             wait_seconds = min(max(left, SOONEST_SECONDS), SETTLE_SECONDS)
+
+
+def follow(node: Node, duty: Duty, steps: ClockSteps) -> None:
+    """Where the database's clock was set, have what waits wait no longer and no shorter for it."""
+    try:
+        step = steps.look(partial(of_database, node.database))
+        if step and duty.held:
+            with node.database.write() as tx:
+                clock_steps.follow(tx, step)
+            logger.warning("the database's clock was set by %+.0f s; what waits was moved along", step)
+    except DatabaseUnreachable as error:
+        logger.warning("%s", error)
 
 
 def settle(node: Node) -> float | None:
@@ -167,9 +193,11 @@ def ask_to_reconcile(node: Node) -> None:
         logger.warning("%s", error)
 
 
-def rescue(node: Node) -> None:
-    """Take back the jobs of workers that are gone."""
+def rescue(node: Node, steps: ClockSteps) -> None:
+    """Take back the jobs of workers that are gone; where the clock was just set, the others are heard first."""
     try:
+        if not steps.is_settled(partial(of_database, node.database)):
+            return
         with node.database.write() as tx:
             taken_back = jobs.rescue(tx)
     except DatabaseUnreachable as error:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from db import jobs, pauses, processes, studies
@@ -25,6 +26,7 @@ from db.job_states import Claim, JobKind, JobState, LostLease, Outcome
 from . import logs
 from .app import Node
 from .attempt import Stages
+from .clock_steps import ClockSteps, of_database
 from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
 from .journey import STEPS, gave_up
@@ -88,7 +90,7 @@ class Worker:
                 logger.info("%s given back: job %s", claim.kind, claim.id)
 
     def _loop(self, activity: str, kinds: tuple[JobKind, ...]) -> None:
-        rescued = 0.0
+        rescued, steps = 0.0, ClockSteps()
         while True:
             self._news[activity].clear()  # before it looks: what comes after that is news
             if self.stopping.is_set():
@@ -96,8 +98,9 @@ class Worker:
             try:
                 if time.monotonic() - rescued > RESCUE_SECONDS:
                     rescued = time.monotonic()
-                    with self.node.database.write() as tx:
-                        jobs.rescue(tx)
+                    if steps.is_settled(partial(of_database, self.node.database)):
+                        with self.node.database.write() as tx:
+                            jobs.rescue(tx)
                 claim = self._next(activity, kinds)
             except DatabaseUnreachable as error:
                 logger.warning("%s", error)

@@ -14,22 +14,26 @@ JOBS = 3
 IMAGES = 3
 #: seconds between two studies
 EVERY = 60.0
+#: the images of what is older were removed, as a node is told to
+KEPT_SECONDS = 30 * 86_400.0
 STAGES = """'{"volume": 1.25, "network": 20.5}'"""
 
 #: each study: three images of a series, an input set, a segmentation and a report that were delivered, their jobs
 TABLES = {
     "patient": "(id, issuer, patient_id) SELECT i, '', 'PAT' || i FROM n",
     "study": """(id, study_uid, accession, patient_id, state, generation, chosen, arrived, last_image, closed,
-        closed_because)
+        closed_because, purged)
         SELECT i, '1.2.826.0.1.' || i || '.7', 'ACC' || i, i, 'closed', 1, 1, :start + i * :every, :start + i * :every,
-        :start + i * :every + 60, 'no image for 60 s' FROM n""",
+        :start + i * :every + 60, 'no image for 60 s', CASE WHEN :start + i * :every < :purged THEN :purged END
+        FROM n""",
     "series": """(id, study_id, series_uid, modality, kind, last_image)
         SELECT i, i, '1.2.826.0.1.' || i || '.8', 'CT', 'image', :start + i * :every FROM n""",
     "instance": """(sop_uid, revision, series_id, study_id, patient_id, birth_date, sop_class, kind, transfer_syntax,
-        digest, path, size, calling_ae, address, arrived)
+        digest, path, size, calling_ae, address, arrived, purged)
         SELECT '1.2.826.0.1.' || i || '.8.' || k, 1, i, i, i, '', '1.2.840.10008.5.1.4.1.1.2', 'image',
         '1.2.840.10008.1.2.1', i || '-' || k, 'store/' || i || '/' || k, 524288, 'CT_' || (i % 7), '10.20.30.11',
-        :start + i * :every FROM n CROSS JOIN (SELECT 1 AS k UNION ALL SELECT 2 UNION ALL SELECT 3) AS images""",
+        :start + i * :every, CASE WHEN :start + i * :every < :purged THEN :purged END
+        FROM n CROSS JOIN (SELECT 1 AS k UNION ALL SELECT 2 UNION ALL SELECT 3) AS images""",
     "input_set": """(id, study_id, network, slot, members_hash, because, created)
         SELECT i, i, 'ct_lungs', '', 'hash' || i, 'route chest', :start + i * :every + 61 FROM n""",
     "dispatch": """(input_set_id, route, mode, destination) SELECT i, 'chest', 'live', 'pacs' FROM n""",
@@ -69,7 +73,7 @@ def fill(tx: Connection, studies: int, now: float) -> None:
         ),
         {"now": now},
     )
-    given = {"count": studies, "start": now - EVERY * (studies + 1), "every": EVERY}
+    given = {"count": studies, "start": now - EVERY * (studies + 1), "every": EVERY, "purged": now - KEPT_SECONDS}
     for table, rows in TABLES.items():
         columns, select = rows.split(")", 1)
         text = f"INSERT INTO {table} {columns}) {NUMBERS}{select}"

@@ -23,8 +23,7 @@ weights_licence = "Apache-2.0"
 {more}
 
 [[input]]
-modality = ["CT"]
-minimum_slices = 2
+{reads}
 
 [[segment]]
 value = 1
@@ -43,6 +42,7 @@ colour = [50, 100, 200]
 [files]
 """
 
+VOLUMES = 'modality = ["CT"]\nminimum_slices = 2'
 #: as nearly every bundle has it
 EVALUATOR = {
     "_target_": "SupervisedEvaluator",
@@ -77,13 +77,14 @@ def marked(hosts: Path, name: str = "begun") -> Path | None:
     return next(hosts.glob(f"*.scratch/{name}"), None)
 
 
-def card_text(name: str, title: str, labels: tuple[str, str], more: str = "") -> str:
+def card_text(name: str, title: str, labels: tuple[str, str], more: str = "", reads: str = VOLUMES) -> str:
     """The card of a network with two classes.
 
     Args:
         more: lines of its head.
+        reads: lines of its input.
     """
-    return CARD.format(name=name, title=title, labels=labels, more=more)
+    return CARD.format(name=name, title=title, labels=labels, more=more, reads=reads)
 
 
 def make(
@@ -93,12 +94,16 @@ def make(
     smallest_component_ml: float = 0.0,
     before: list[dict[str, Any]] | None = None,
     post: list[dict[str, Any]] | None = None,
+    reads: str = VOLUMES,
+    below: tuple[float, float] = (-500, -900),
 ) -> Path:
     """Write a bundle; its folder.
 
     Args:
         before: transforms that go in front of the network, after the usual ones.
         post: the postprocessing; default: softmax, inversion, argmax, save.
+        reads: lines of the input of its card.
+        below: what is 1, and what is 2.
     """
     root = folder / name
     (root / "configs").mkdir(parents=True)
@@ -155,9 +160,9 @@ def make(
     (root / "configs" / "inference.json").write_text(json.dumps(inference))
     slope = 0.02
     weight = torch.tensor([0.0, -slope, -2 * slope]).reshape(3, 1, 1, 1, 1)
-    bias = torch.tensor([0.0, -500 * slope, -1400 * slope])
+    bias = torch.tensor([0.0, below[0] * slope, sum(below) * slope])
     torch.save({"weight": weight, "bias": bias}, root / "models" / "model.pt")
     more = f"smallest_component_ml = {smallest_component_ml}"
-    (root / card.FILE).write_text(card_text(name, "Thresholds", ("Dark", "Darker"), more))
+    (root / card.FILE).write_text(card_text(name, "Thresholds", ("Dark", "Darker"), more, reads))
     card.seal(root)
     return root

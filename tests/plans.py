@@ -58,8 +58,13 @@ def faults(tx: Connection, statement: str, parameters: Any) -> list[str]:
     """
     newest = re.findall(r"ORDER BY (\w+)\.id DESC\s+LIMIT", statement) + re.findall(r"max\((\w+)\.id\)", statement)
     found = _faults(tx, statement, parameters)
-    allowed = ("ix_study_settling", *(f"SCAN {table}" for table in newest), *(f"pk_{table}" for table in newest))
-    return [fault for fault in found if not any(re.search(rf"{one}\b", fault) for one in allowed)]
+    for table in re.findall(r"FROM (\w+)\s+LIMIT", statement):  # any so many of it
+        found = [fault for fault in found if not re.search(rf"(SCAN|on) {table}\b", fault)]
+    for table in newest:  # as often as it is asked so, and no further time
+        mine = [fault for fault in found if re.search(rf"(SCAN {table}|pk_{table})\b", fault)]
+        if mine:
+            found.remove(mine[0])
+    return [fault for fault in found if not re.search(r"ix_study_settling\b", fault)]
 
 
 def _faults(tx: Connection, statement: str, parameters: Any) -> list[str]:

@@ -20,6 +20,7 @@ from db import (
     overview,
     pauses,
     processes,
+    queue,
     recording,
     results,
     studies,
@@ -99,6 +100,19 @@ WHEN_LOOKED_AT: dict[str, Question] = {
     "what the self-check holds": results.held,
     "machines": processes.listing,
     "destinations that are paused": destinations.paused,
+    "a page of the queue": lambda tx: (
+        queue.counts(tx, queue.Wanted(), 100),
+        queue.page(tx, queue.Wanted(), "", 51),
+        queue.page(tx, queue.Wanted(), "done", 51),
+        queue.page(tx, queue.Wanted(), "waiting", 51),
+        queue.urgent(tx, queue.Wanted(), 50),
+        deadlines.soonest(tx, range(1, 51)),
+    ),
+    "the page of destinations": lambda tx: (
+        destinations.queues(tx),
+        destinations.taken(tx, "pacs", 3600),
+        destinations.dead_reasons(tx, "pacs", 3),
+    ),
 }
 #: these go through the latest of what was done, as many as a constant says
 BOUNDED: dict[str, Question] = {

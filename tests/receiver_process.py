@@ -32,6 +32,12 @@ class ReceiverProcess:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started; of its tracer where there is one."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, **environ: str) -> None:
         """Start, and wait until it listens.
 

@@ -197,7 +197,7 @@ def test_a_destination_says_when_it_answered_and_what_waits(node: Node, pacs: Fa
     assert of(node, "pacs").state == "unknown"
     through(node)
     up = of(node, "pacs")
-    assert (up.state, up.delivered, up.waiting, up.dead) == ("up", 3, 0, 0)
+    assert (up.state, up.delivered_today, up.waiting, up.dead) == ("up", 3, 0, 0)
     assert up.last_contact is not None
     assert of(node, "second").state == "unknown"
 

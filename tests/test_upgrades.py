@@ -16,6 +16,7 @@ from db.job_states import JobKind
 from node import schedule
 from node.app import open_node
 from node.beating import Beating
+from node.clock_steps import ClockSteps
 from node.operations import control
 from node.operations import upgrade as upgrading
 from tests.driving import take_in, work_off
@@ -121,7 +122,7 @@ def go_on(revision: str, database: Database, home: Path, pacs: FakePacs, thresho
     node = open_node(settings, threshold_hosts.address)
     with database.write() as tx:  # the worker of before is gone, and its lease has run out by now
         tx.execute(sa.text("UPDATE job SET lease_until = 1 WHERE state = 'running'"))
-    schedule.rescue(node)
+    schedule.rescue(node, ClockSteps())
     work_off(node)
 
     def state_of(which: str) -> str:

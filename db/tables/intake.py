@@ -116,6 +116,14 @@ instance = sa.Table(
     one_of("kind", "image", "ours", "label", "other"),
     # how many images a study has is counted without looking at a row
     sa.Index("ix_instance_of_study", "study_id", "kind", "revision"),
+    # what may go is looked for among what is there
+    sa.Index(
+        "ix_instance_kept",
+        "study_id",
+        "arrived",
+        sqlite_where=sa.text("purged IS NULL"),
+        postgresql_where=sa.text("purged IS NULL"),
+    ),
 )
 
 # A call or an object that was refused at the door, counted per address, AE title and reason.

@@ -88,6 +88,14 @@ delivery = sa.Table(
         sqlite_where=sa.text("state IN ('waiting', 'held', 'dead')"),
         postgresql_where=sa.text("state IN ('waiting', 'held', 'dead')"),
     ),
+    # what a destination took last, and lately
+    sa.Index(
+        "ix_delivery_delivered",
+        "destination",
+        "delivered",
+        sqlite_where=sa.text("delivered IS NOT NULL"),
+        postgresql_where=sa.text("delivered IS NOT NULL"),
+    ),
 )
 
 # Storage commitment that was asked for (PS3.4 J): the answer may come to any receiver process.

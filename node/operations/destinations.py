@@ -20,6 +20,7 @@ from .terminal import print_table
 #: of C-ECHO, asked for by a person who waits
 ECHO_SECONDS = 5.0
 REASONS_SHOWN = 3
+DAY_SECONDS = 86_400.0
 STYLES = {"down": "bold red", "paused": "bold yellow", "up": "green", "not configured": "dim"}
 
 
@@ -36,7 +37,8 @@ class DestinationView:
         retry_after: when it is tried next.
         last_contact: when it answered last.
         last_error, last_error_at: what went wrong last, in words.
-        waiting, held, dead, delivered: objects of results that stand.
+        waiting, held, dead: objects of results that stand.
+        delivered_today: objects that it took within the last 24 hours.
         oldest_waiting: since when the oldest one waits.
         dead_reasons: sentence -> how many objects.
         paused_since, paused_by: None and empty where it is not paused.
@@ -56,7 +58,7 @@ class DestinationView:
     waiting: int = 0
     held: int = 0
     dead: int = 0
-    delivered: int = 0
+    delivered_today: int = 0
     oldest_waiting: float | None = None
     dead_reasons: tuple[tuple[str, int], ...] = ()
     paused_since: float | None = None
@@ -68,24 +70,38 @@ def listing(database: Database, targets: Mapping[str, Target]) -> list[Destinati
     with database.read() as tx:
         rows, known = destinations.queues(tx), destinations.known(tx)
         outages = {row["destination"]: row for row in deliveries.outages(tx)}
-        names = {*targets, *(row["destination"] for row in rows if row["state"] in ("waiting", "held", "dead"))}
+        names = {*targets, *(row["destination"] for row in rows)}
+        taken = {name: destinations.taken(tx, name, DAY_SECONDS) for name in names}
         reasons = {name: destinations.dead_reasons(tx, name, REASONS_SHOWN) for name in names}
     queues: dict[str, dict[str, Any]] = {}
     for row in rows:
         queues.setdefault(row["destination"], {})[row["state"]] = row
     return [
-        _view(name, targets.get(name), queues.get(name, {}), known.get(name), outages.get(name), reasons[name])
+        _view(
+            name,
+            targets.get(name),
+            queues.get(name, {}),
+            taken[name],
+            known.get(name),
+            outages.get(name),
+            reasons[name],
+        )
         for name in sorted(names)
     ]
 
 
 def _view(
-    name: str, target: Target | None, queue: Mapping[str, Any], known: Any, outage: Any, reasons: Any
+    name: str,
+    target: Target | None,
+    queue: Mapping[str, Any],
+    taken: tuple[int, float | None],
+    known: Any,
+    outage: Any,
+    reasons: Any,
 ) -> DestinationView:
     count = {state: int(row["count"]) for state, row in queue.items()}
     noted = dict(known) if known is not None else {}
-    last = [row["last"] for row in queue.values() if row["last"] is not None]
-    contact = max([*last, *([noted["last_contact"]] if noted.get("last_contact") else [])], default=None)
+    contact = max((at for at in (taken[1], noted.get("last_contact")) if at), default=None)
     paused = noted.get("paused_since")
     return DestinationView(
         name=name,
@@ -102,7 +118,7 @@ def _view(
         waiting=count.get("waiting", 0),
         held=count.get("held", 0),
         dead=count.get("dead", 0),
-        delivered=count.get("delivered", 0) + count.get("committed", 0),
+        delivered_today=taken[0],
         oldest_waiting=queue["waiting"]["oldest"] if "waiting" in queue else None,
         dead_reasons=tuple((row["reason"] or "nobody knows why", int(row["count"])) for row in reasons),
         paused_since=paused,

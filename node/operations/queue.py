@@ -90,6 +90,11 @@ class Page:
     older: int | None
     now: float
 
+    @property
+    def is_more_done(self) -> bool:
+        """Whether more is done than is counted."""
+        return self.counts["done"] >= rows.MOST_COUNTED
+
 
 def page(
     database: Database,

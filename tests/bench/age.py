@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from db import destinations, queue, retention, schema
+from db import queue, retention, schema
 from db.database import Database, open_database, sqlite_url
 from db.queue import Wanted
 from node.operations import metrics, status
@@ -97,11 +97,10 @@ def measures(home: Path) -> dict[str, Callable[[Database], float]]:
     found: dict[str, Callable[[Database], float]] = {"claims per second": claims_per_second}
     found |= {name: undone(question) for name, question in {**EVERY_SECOND, **WHEN_LOOKED_AT, **BOUNDED}.items()}
     found["a scrape of /metrics"] = timed(lambda of: metrics.exposition(metrics.snapshot(of, home, "1", [])))
-    found["planimeter status"] = timed(lambda of: status.overview(of, FEW // aged.JOBS))
+    found["planimeter status"] = timed(lambda of: status.overview(of, most=FEW // aged.JOBS))
     found["a page of the queue"] = timed(lambda of: queue_page.page(of, Wanted()))
     found["  of that, its counts"] = undone(lambda tx: queue.counts(tx, Wanted()))
     found["an accession number"] = timed(lambda of: queue_page.search(of, "ACC77"))
-    found["the page of destinations"] = undone(destinations.queues)
     found["once a night: what may go"] = undone(
         lambda tx: (retention.blocked(tx, []), retention.originals(tx, 86_400 * 30))
     )

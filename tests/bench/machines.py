@@ -5,7 +5,9 @@
 Two test hosts (network namespaces, where the kernel lets us) share one PostgreSQL and one folder. Each runs one worker
 with its model host, held to a core of its own (taskset, and one thread of torch). The studies are received and chosen
 from while all workers are paused; then one host works them off alone, then both do, in turn, round after round. Prints
-the rates and their ratio. It wants an idle machine with two cores: whatever else runs takes from one of the two.
+the rates and their ratio, and the share of a job's time that the network takes: what else there is, PostgreSQL's part
+too, should be little, else it is that which is measured. It wants an idle machine with two cores: whatever else runs
+takes from one of the two. Studies per run should be even.
 """
 
 from __future__ import annotations
@@ -94,6 +96,23 @@ def main() -> None:
         node.close()
         one, two = statistics.median(rates[1]), statistics.median(rates[2])
         sys.stdout.write(f"median {one:.0f} and {two:.0f} studies per hour: {two / one:.2f} times\n")
+        sys.stdout.write(_where_time_goes(open_database(url), options.studies))
+
+
+def _where_time_goes(database: Database, warming: int) -> str:
+    """Of the jobs, but those that only warmed up: the stages of the median one, and the network's share."""
+    with database.read() as tx:
+        asked = sa.text(
+            "SELECT attempt.seconds, attempt.ended - attempt.started AS took FROM attempt"
+            " JOIN job ON job.id = attempt.job_id WHERE job.kind = 'segment' AND attempt.outcome = 'done'"
+            " ORDER BY attempt.id"
+        )
+        rows = tx.execute(asked).all()[2 * warming :]
+    database.dispose()
+    stages = {name: statistics.median(row.seconds.get(name, 0.0) for row in rows) for name in rows[0].seconds}
+    took = statistics.median(row.took for row in rows)
+    told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items())
+    return f"a job took {took:.1f} s: {told}; the network {stages.get('network', 0.0) / took:.0%}\n"
 
 
 def _arrive(node: Node, options: argparse.Namespace, serial: int) -> int:
@@ -125,7 +144,7 @@ def _rate(database: Database, hosts: list[Machine], count: int, studies: int) ->
             tx.execute(sa.text(words), {"drained": drained, "machine": host.name})
     begun = time.monotonic()
     _pause(database, paused=False)
-    wait_until("all are segmented", lambda: not _waiting(database), 3600, every=0.05)
+    wait_until("all are segmented", lambda: not _waiting(database), 3600, every=0.1)
     return studies / (time.monotonic() - begun) * 3600
 
 

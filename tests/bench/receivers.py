@@ -58,6 +58,14 @@ def storescp(folder: Path) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
+def storescp_alone(folder: Path) -> Iterator[tuple[int, str]]:
+    """DCMTK's as its defaults have it: one process, one association after the other."""
+    port = free_port()
+    with program(["/usr/bin/storescp", "-od", str(folder), str(port)], port, TCP_NODELAY="1"):
+        yield port, "STORESCP"
+
+
+@contextmanager
 def orthanc(folder: Path) -> Iterator[tuple[int, str]]:
     """As its defaults have it: files are synchronized, the rows of its index are not."""
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
@@ -79,12 +87,13 @@ def stock(how: str) -> Receiving:
     return receiving
 
 
-def planimeter(database: str, processes: int = 1) -> Receiving:
+def planimeter(database: str, processes: int = 1, more: str = "") -> Receiving:
     """`planimeter receive`.
 
     Args:
         database: "wal", "rollback" or "postgresql".
         processes: at the same port.
+        more: sections of its configuration.
     """
 
     @contextmanager
@@ -100,7 +109,8 @@ def planimeter(database: str, processes: int = 1) -> Receiving:
                 (folder / "hidden" / "pysqlite3.py").write_text(HIDDEN)
                 environ["PYTHONPATH"] = os.pathsep.join([str(folder / "hidden"), environ.get("PYTHONPATH", "")])
             config = folder / "planimeter.toml"
-            config.write_text(f"[receive]\nquiet_seconds = 3600\nreserve_gb = 0\nprocesses = {processes}\n")
+            usual = f"[receive]\nquiet_seconds = 3600\nreserve_gb = 0\nprocesses = {processes}\n"
+            config.write_text(usual + more)
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
             port = int(listener.getsockname()[1])
             command = [*PLANIMETER, "receive", "--config", str(config), "--home", str(folder / "home"), *options]

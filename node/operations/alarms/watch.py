@@ -38,6 +38,7 @@ class Watch:
     random: Random
     _away_since: float | None = None
     _told: set[str] = field(default_factory=set)
+    _away_from: float = 0.0
     _again: float = 0.0
 
     @property
@@ -62,10 +63,10 @@ class Watch:
             logger.warning("%s", error)
 
     def _away(self) -> None:
-        now = time.time()
+        now, steady = time.time(), time.monotonic()
         if self._away_since is None:
-            self._away_since = now
-        if now - self._away_since < self.policy.database_seconds or now < self._again:
+            self._away_since, self._away_from = now, steady
+        if steady - self._away_from < self.policy.database_seconds or steady < self._again:
             return
         text = texts.of_incident(self._incident(self._away_since), "opened", self.policy.node, self.policy.link)
         for recipient in self.policy.recipients:
@@ -77,7 +78,7 @@ class Watch:
                 logger.warning("%s is not told that the database is away: %s", recipient.name, error.sentence)
             else:
                 self._told.add(recipient.name)
-        self._again = now + AGAIN_SECONDS
+        self._again = steady + AGAIN_SECONDS
 
     def _back(self, at: datetime) -> None:
         """It answers again: what was told is written down, with its end."""

@@ -1,0 +1,62 @@
+"""A clock that somebody sets, compared with one that nobody sets: by how much, and when.
+
+Leases, waits and quiet periods go by the database's clock, so that machines agree. NTP, a person or a suspended
+virtual machine may set that clock by an hour; nothing is to be lost by it, or to wait for an hour.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from db.database import Database, clock
+
+#: less is NTP's slewing, or a database that took its time
+STEP_SECONDS = 3.0
+#: until then every worker that lives has prolonged its leases by the clock as it is now
+SETTLED_SECONDS = 10.0
+#: a look that took longer says nothing
+QUICK_SECONDS = 1.0
+
+
+class ClockSteps:
+    """One process's look at one clock; asked every few seconds, by one thread.
+
+    Args:
+        steady: a clock that nobody sets.
+    """
+
+    def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
+        self._steady = steady
+        self._ahead: float | None = None
+        self._stepped = float("-inf")
+
+    def look(self, read: Callable[[], float]) -> float:
+        """By how many seconds the clock was set since the last look; 0: by none that matters."""
+        asked = self._steady()
+        ahead = read() - asked
+        if self._steady() - asked > QUICK_SECONDS:
+            return 0.0
+        step = 0.0 if self._ahead is None else ahead - self._ahead
+        if self._ahead is None or abs(step) > STEP_SECONDS:
+            self._ahead = ahead
+        else:  # slewing
+            self._ahead, step = ahead, 0.0
+        if step:
+            self._stepped = self._steady()
+        return step
+
+    def is_settled(self, read: Callable[[], float]) -> bool:
+        """Whether all workers that live have prolonged their leases by the clock as it is now."""
+        self.look(read)
+        return self._steady() - self._stepped > SETTLED_SECONDS
+
+
+def of_database(database: Database) -> float:
+    """The database's clock, read.
+
+    Raises:
+        DatabaseUnreachable.
+    """
+    with database.read() as tx:
+        return clock(tx)

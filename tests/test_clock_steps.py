@@ -1,0 +1,187 @@
+"""The database's clock is set by an hour, to and fro: nothing is lost by it, and nothing waits for an hour."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from db import clock_steps, duties, jobs
+from db.database import Clock, clock
+from db.job_states import JobKind
+from db.tables import input_set, job, outage, study
+from node import schedule
+from node.app import Node
+from node.clock_steps import SETTLED_SECONDS, ClockSteps
+from node.duty import Duty
+from node.worker import LOOPS
+from tests.driving import take_in
+from tests.synthetic import small_series
+
+HOUR = 3600.0
+DAYS_OF_1970 = 2440587.5
+
+
+@pytest.fixture
+def set_by(node: Node) -> Iterator[list[float]]:
+    """By how much the clock of the node's database is set: SQLite asks its process for the time of the day."""
+    shift = [0.0]
+
+    def julianday(_of: str) -> float:
+        return (time.time() + shift[0]) / 86_400 + DAYS_OF_1970
+
+    def settle_in(connection: Any, _record: object) -> None:
+        connection.create_function("julianday", 1, julianday)
+
+    node.database.engine.dispose()
+    sa.event.listen(node.database.engine, "connect", settle_in)
+    yield shift
+    node.database.engine.dispose()
+
+
+class Follower:
+    """The schedule process's look at the clock, as often as it is asked."""
+
+    def __init__(self, node: Node) -> None:
+        self._node, self._steps = node, ClockSteps()
+        self.duty = Duty(node.database, "schedule", "here")
+        self.look()
+
+    def look(self) -> None:
+        schedule.follow(self._node, self.duty, self._steps)
+
+
+def claimed(node: Node) -> Any:
+    with node.database.write() as tx:
+        return jobs.claim(tx, LOOPS["work"], "gpu:1:a", 10)
+
+
+def left(node: Node, column: sa.Column[float]) -> float:
+    with node.database.read() as tx:
+        return float(tx.execute(sa.select(column - Clock())).scalar_one())
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_study_that_arrives_is_as_quiet_as_it_was(node: Node, set_by: list[float], hours: int) -> None:
+    follower = Follower(node)
+    take_in(node, small_series())
+    set_by[0] = hours * HOUR
+    assert abs(left(node, study.c.last_image) + hours * HOUR) < 60
+    follower.look()
+    assert -60 < left(node, study.c.last_image) <= 0
+    follower.look()
+    assert -60 < left(node, study.c.last_image) <= 0
+
+
+def test_what_waits_for_a_worker_waits_no_longer(node: Node, set_by: list[float]) -> None:
+    follower = Follower(node)
+    with node.database.write() as tx:
+        jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
+        tx.execute(
+            sa.insert(outage).values(
+                destination="pacs", since=Clock(), retry_after=Clock() + 30, failures=1, reason="away"
+            )
+        )
+    set_by[0] = -HOUR
+    assert claimed(node) is None
+    follower.look()
+    assert left(node, outage.c.retry_after) < 60
+    assert claimed(node) is not None
+
+
+def test_a_live_worker_keeps_its_job_and_a_dead_one_loses_it(node: Node, set_by: list[float]) -> None:
+    with node.database.write() as tx:
+        jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
+    held, steady = claimed(node), [0.0]
+    steps = ClockSteps(lambda: steady[0])
+
+    def rescued() -> str:
+        schedule.rescue(node, steps)
+        with node.database.read() as tx:
+            return str(tx.execute(sa.select(job.c.state)).scalar_one())
+
+    def later(seconds: float) -> None:
+        steady[0] += seconds
+        set_by[0] += seconds
+
+    assert rescued() == "running"
+    set_by[0] += HOUR
+    assert rescued() == "running", "it was not heard of since the clock was set"
+    with node.database.write() as tx:
+        jobs.beat(tx, held, SETTLED_SECONDS + 10)
+    later(SETTLED_SECONDS + 1)
+    assert rescued() == "running"
+    later(20)
+    assert rescued() == "waiting"
+
+
+def test_a_lease_of_before_does_not_last_an_hour(node: Node, set_by: list[float]) -> None:
+    with node.database.write() as tx:
+        jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
+        assert duties.take(tx, "schedule", "there", 8)
+    follower = Follower(node)
+    claimed(node)
+    set_by[0] = -HOUR
+    follower.look()
+    assert left(node, job.c.lease_until) < 60
+    with node.database.read() as tx:
+        assert duties.holder(tx, "schedule") == "there"
+        lasts = tx.execute(sa.text("SELECT lease_until FROM duty")).scalar_one() - clock(tx)
+    assert lasts < 60
+
+
+def test_a_deadline_stays_the_hour_of_the_day_that_it_was(node: Node, set_by: list[float]) -> None:
+    take_in(node, small_series())
+    with node.database.write() as tx:
+        values = dict(
+            network="ct_lungs", slot="", members_hash="a", because="", created=Clock(), deadline=Clock() + 600
+        )
+        tx.execute(sa.insert(input_set).values(study_id=1, **values))
+        before = tx.execute(sa.select(input_set.c.deadline)).scalar_one()
+        clock_steps.follow(tx, -HOUR)
+        assert tx.execute(sa.select(input_set.c.deadline)).scalar_one() == before
+
+
+def test_only_a_step_is_a_step() -> None:
+    steady, wall = [100.0], [5000.0]
+    steps = ClockSteps(lambda: steady[0])
+    assert steps.look(lambda: wall[0]) == 0
+    for _ in range(100):  # slewed
+        steady[0] += 1
+        wall[0] += 1.1
+        assert steps.look(lambda: wall[0]) == 0
+    wall[0] -= 60
+    assert steps.look(lambda: wall[0]) == pytest.approx(-60)
+    assert steps.look(lambda: wall[0]) == 0
+
+    def slow() -> float:
+        steady[0] += 5
+        return wall[0] + 500
+
+    assert steps.look(slow) == 0, "who knows when it was read"
+
+
+def test_what_is_due_by_the_clock_is_due_when_that_was_set_back(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schedule process begins its timetable anew: the next look would come an hour late."""
+    real, shift = time.time, [0.0]
+    stopping, over = threading.Event(), threading.Event()
+    with Duty(node.database, "schedule", "here") as duty:
+
+        def settle() -> None:
+            schedule._keep_settling(node, stopping, duty, ClockSteps())
+            over.set()
+
+        monkeypatch.setattr(time, "time", lambda: real() + shift[0])
+        thread = threading.Thread(target=settle)
+        thread.start()
+        try:
+            assert not over.wait(0.1)
+            shift[0] = -HOUR
+            assert over.wait(30)
+        finally:
+            stopping.set()
+            thread.join()
