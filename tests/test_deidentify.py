@@ -150,7 +150,7 @@ def test_the_table_names_attributes_as_the_dictionary_does() -> None:
     assert wrong == []
 
 
-#: where we take away what an option lets stay or clean: nothing here can tell codes of a maker's own, or bytes, to be clean
+#: where we take away what an option lets stay or cleans: nothing here tells a maker's own codes, or bytes, to be clean
 TAKEN_AWAY_ALL_THE_SAME = {
     ("AdmittingDiagnosesCodeSequence", "descriptors"),
     ("DeviceSettingDescription", "descriptors"),
@@ -166,7 +166,7 @@ TAKEN_AWAY_ALL_THE_SAME = {
 
 
 def test_the_columns_of_options_are_those_of_an_independent_copy_of_the_standard() -> None:
-    """It is of an older edition: 428 rows. In them we never retain more than it, and less only where it is written down."""
+    """It is of an older edition: 428 rows. In them we retain no more than it, and less only where that is listed."""
     lines = Path(__file__).with_name("option_columns.csv").read_text("utf-8").splitlines()
     copy = {int(row["tag"], 16): row for row in csv.DictReader(line for line in lines if not line.startswith("#"))}
     assert len(copy) == 428

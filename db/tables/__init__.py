@@ -7,7 +7,7 @@ from .accounts import account, session, sign_in_delay
 from .alarms import alarm_message, duty, incident, process, tally
 from .audit import audit_message, audit_trail
 from .base import metadata
-from .by_hand import asked_network, destination, sent_by_hand
+from .by_hand import asked_export, asked_network, destination, sent_by_hand
 from .configuration import config_version
 from .intake import caller, instance, patient, refusal, series, series_fact, study
 from .learning import (
@@ -45,6 +45,7 @@ __all__ = [
     "account",
     "alarm_message",
     "appearance",
+    "asked_export",
     "asked_network",
     "attempt",
     "audit_message",

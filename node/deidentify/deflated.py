@@ -1,4 +1,4 @@
-"""Frames that are deflated, each by itself (PS3.5 A.4.15): nothing in them can be searched for before they are unpacked."""
+"""Frames that are deflated, each by itself (PS3.5 A.4.15): they are unpacked to be searched."""
 
 from __future__ import annotations
 

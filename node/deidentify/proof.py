@@ -4,7 +4,8 @@ What is searched for, and where:
 
 - UIDs: every run of digits and points in the file that is one of them, or begins with one.
 - Identifiers of 8 bytes or more: anywhere in the file, pixels included, those of deflated frames unpacked, in any case
-  of ASCII letters; digits not as a part of a longer number. In UTF-8, UTF-16, every character set of DICOM that has their letters, and as they stood.
+  of ASCII letters; digits not as a part of a longer number. In UTF-8, UTF-16, every character set of DICOM that has
+  their letters, and as they stood.
 - Of 5 to 7 bytes: the same, but of the pixels only the beginning of each compressed frame, where comments are. In the
   bytes of many pixels so few come about by chance.
 - Of 3 or 4 bytes, and numbers of up to 7 digits: as whole words of every text and of every element of unknown bytes.

@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db import events
+from db import audit_trail, events
 from db.database import Database
 from db.exports import EXPORTED
 
+from ...audit.codes import What
 from ...errors import Refused
 from ...failpoints import reach
 from ...learning.durable import sync_folder, write
@@ -52,6 +53,7 @@ class Made:
         name: of this export, for ever: 16 hexadecimal digits.
         root: where it is made; its name is given at the end.
         patients: how the record names those who are in it.
+        studies: their UIDs as they are here, for the audit trail.
         files: of each file that leaves, what the manifest says.
         kept: what stayed, and why.
     """
@@ -59,6 +61,7 @@ class Made:
     name: str
     root: Path
     patients: set[str] = field(default_factory=set)
+    studies: set[str] = field(default_factory=set)
     files: list[dict[str, Any]] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -157,6 +160,8 @@ def publish(export: Made, to: Path, database: Database, who: str, subject: str, 
     details = about | {"patients": sorted(export.patients), "files": len(export.files), "refused": export.refused}
     with database.write() as tx:
         events.append(tx, who, EXPORTED, subject, details)
+        for study_uid in sorted(export.studies):
+            audit_trail.put(tx, What.EXPORTED, audit_trail.about(tx, study_uid) | {"who": who})
     reach("export-recorded")
     try:
         export.root.rename(to)
