@@ -5,7 +5,7 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 
 from .accounts import account, session, sign_in_delay
 from .alarms import alarm_message, duty, incident, process, tally
-from .audit import audit_message, audit_trail
+from .audit import audit_keeper, audit_message, audit_trail
 from .base import metadata
 from .by_hand import asked_export, asked_network, destination, sent_by_hand
 from .configuration import config_version
@@ -48,6 +48,7 @@ __all__ = [
     "asked_export",
     "asked_network",
     "attempt",
+    "audit_keeper",
     "audit_message",
     "audit_trail",
     "caller",

@@ -1,4 +1,4 @@
-"""Exports that people ask for on the pages."""
+"""Exports that people ask for on the pages, and the machines that have a collector of audit messages."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,3 +29,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_asked_export")),
     )
     op.create_index(op.f("ix_asked_export_study_id"), "asked_export", ["study_id"])
+    op.create_table(
+        "audit_keeper",
+        sa.Column("machine", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("machine", name=op.f("pk_audit_keeper")),
+    )
