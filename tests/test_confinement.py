@@ -368,7 +368,7 @@ def test_a_reader_that_ends_or_says_nonsense_is_a_refusal(tmp_path: Path, monkey
     for does, said in (
         ("os.kill(os.getpid(), 9)", r"ended the process that did \(-9\)"),
         ("print('{}'); sys.stdout.flush(); os._exit(0)", "gave no answer"),
-        ('sys.stdout.write(\'{"folder": "..", "program": {}}\'); sys.stdout.flush(); os._exit(0)', "no folder of it"),
+        (f"print({outside!r}); sys.stdout.flush(); os._exit(0)", "no folder of it"),
         ("[0] * (1 << 60)", "cannot be read|ended the process"),
     ):
         (library / "yaml" / "__init__.py").write_text(
@@ -514,6 +514,47 @@ def test_what_a_kernel_cannot_do_is_named_and_the_rest_is_done(
     assert (required.returncode == 1) is bool(lacking)
     for part in lacking:
         assert f"{'open every file' if part is Part.FILES else 'use the network'}" in required.stderr
+
+
+LIMITED = """
+import json, mmap, os, resource, sys, tempfile
+from pathlib import Path
+from models.confine.process import confine
+from models.confine.rights import Demand, Rights
+mib = 1 << 20
+folder = Path(tempfile.mkdtemp())
+confine(Rights(write=(folder,), descriptors=64, file_bytes=mib, **json.loads(sys.argv[2])), Demand(sys.argv[1]))
+def tried(attempt):
+    try: attempt()
+    except (OSError, MemoryError) as error: return type(error).__name__
+    return "got"
+print(json.dumps({
+    "file": tried(lambda: (folder / "large").write_bytes(bytes(2 * mib))),
+    "small file": tried(lambda: (folder / "small").write_bytes(bytes(mib))),
+    "memory": tried(lambda: len(bytearray(1024 * mib))),
+    "descriptors": tried(lambda: [open(os.devnull) for _ in range(100)]),
+    "core": resource.getrlimit(resource.RLIMIT_CORE)[1],
+    "goes first": Path("/proc/self/oom_score_adj").read_text().strip(),
+}))
+"""
+
+
+@pytest.mark.parametrize("demand", ["best", "off"])
+@pytest.mark.parametrize(("limit", "memory"), [("data_bytes", True), ("address_bytes", True), ("", False)])
+def test_each_limit_holds_also_where_nothing_else_is_taken(demand: str, limit: str, memory: bool) -> None:
+    """Half a gigabyte of memory; and the process lets nobody see what it held, when it dies."""
+    limits = json.dumps({limit: 512 << 20} if limit else {})
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", LIMITED, demand, limits], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert json.loads(done.stdout) == {
+        "file": "OSError",
+        "small file": "got",
+        "memory": "MemoryError" if memory else "got",
+        "descriptors": "OSError",
+        "core": 0,
+        "goes first": "500",
+    }
 
 
 def test_threads_that_run_already_are_named() -> None:
