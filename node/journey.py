@@ -11,7 +11,7 @@ fetch     worker   -> a study that is somewhere else, at night             fetch
 prior     worker   -> an earlier study, to be compared with                prior_fetching, pull
 reconcile worker   -> what a PACS has that never came                        reconciling, pull
 label     worker   -> what a person corrected, read as truth to learn from labelling, learning
-export    worker   -> a study de-identified, as a person asked for          operations.exporting.asked
+export    worker   -> a study de-identified, as a person asked for          exporting
 watch     worker   -> whether what networks read has drifted, once a week   operations.watch
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
@@ -27,7 +27,6 @@ from typing import Any
 
 from db import (
     appearances,
-    asked_exports,
     deliveries,
     input_sets,
     job_orders,
@@ -46,6 +45,7 @@ from . import (
     commitment,
     delivering,
     evaluating,
+    exporting,
     fetching,
     labelling,
     machine,
@@ -69,7 +69,6 @@ from .objects.ahead import Ahead
 from .objects.headers import repaired
 from .operations import purge as removing
 from .operations.at_rest import undisturbed
-from .operations.exporting import asked
 from .operations.routes import PRIORITIES
 from .operations.sweep import sweep_home
 from .operations.watch import looking
@@ -247,15 +246,6 @@ def purge(node: Node, job: Claim, stages: Stages) -> None:
         jobs.finish(tx, job, JobState.DONE, stages.report(sentence=str(done)))
 
 
-def export(node: Node, job: Claim, stages: Stages) -> None:
-    """De-identify a study that somebody asked for on its page, into a file to be fetched there."""
-    with stages("export"):
-        done = asked.make(node.database, node.archive.home, node.learning.key, int(job.subject))
-    with node.database.write() as tx:
-        asked_exports.end(tx, int(job.subject), **done)
-        jobs.finish(tx, job, JobState.DONE, stages.report())
-
-
 def watch(node: Node, job: Claim, stages: Stages) -> None:
     """Compare what each network read last week with its reference; what has drifted opens a review."""
     with stages("drift"):
@@ -302,5 +292,5 @@ STEPS: dict[JobKind, Step] = {
     JobKind.RECONCILE: reconciling.reconcile,
     JobKind.PRIOR: prior_fetching.prior,
     JobKind.WATCH: watch,
-    JobKind.EXPORT: export,
+    JobKind.EXPORT: exporting.export,
 }
