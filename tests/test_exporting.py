@@ -452,7 +452,10 @@ def test_a_study_that_somebody_asks_for_is_made_once_and_kept_for_a_week(given: 
     with house.database.write() as tx:
         tx.execute(sa.update(asked_export).values(ended=asked_export.c.ended - asked.KEPT_SECONDS - 1))
     (house.home / asked.FOLDER / "7").mkdir()  # what a worker left that was killed
-    asked.sweep(house.archive, house.database, 1e12)
+    with made(house.home / asked.FOLDER / "8") as busy:
+        os.utime(busy.root, (0, 0))
+        asked.sweep(house.archive, house.database, 1e12)
+        assert list((house.home / asked.FOLDER).iterdir()) == [busy.root]
     assert list((house.home / asked.FOLDER).iterdir()) == []
     with pytest.raises(Refused, match="not kept"):
         asked.file_of(house.database, house.home, given.uid, 1)

@@ -121,6 +121,9 @@ def sweep(archive: Archive, database: Database, before: float) -> None:
         kept = asked_exports.paths(tx)
     purge.finish(archive, database)
     root = archive.home / FOLDER
+    folder.sweep(root)
     for one in root.iterdir() if root.is_dir() else ():
+        if one.name.startswith(folder.MAKING):  # by now it is one that a process is busy with
+            continue
         if one.relative_to(archive.home).as_posix() not in kept and one.lstat().st_mtime < before:
             shutil.rmtree(one) if one.is_dir() else one.unlink(missing_ok=True)
