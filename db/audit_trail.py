@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from . import events
-from .database import Clock, Row, clock
+from .database import Clock, Row, clock, insert
+from .tables import audit_keeper as keeper
 from .tables import audit_message as message
 from .tables import audit_trail as trail
 from .tables import event, patient, study
@@ -61,6 +62,28 @@ def switch(tx: Connection, *, on: bool) -> bool:
     head = events.head(tx)
     tx.execute(sa.insert(trail).values(id=1, events_until=head.number if head else 0))
     return True
+
+
+def keep(tx: Connection, machine: str, *, told: bool) -> bool:
+    """A machine begins: whether a trail is kept from now on that was not before.
+
+    One that has no collector does not end the trail of another one that has, whichever began last.
+
+    Args:
+        told: its configuration names a collector.
+    """
+    if told:
+        tx.execute(insert(tx, keeper).values(machine=machine).on_conflict_do_nothing())
+    else:
+        tx.execute(sa.delete(keeper).where(keeper.c.machine == machine))
+    wanted = tx.execute(sa.select(keeper.c.machine).limit(1)).first() is not None
+    return switch(tx, on=wanted) and wanted
+
+
+def forget(tx: Connection, machine: str) -> None:
+    """A machine does not come back: where it was the last one that had a collector, no trail is kept any more."""
+    if tx.execute(sa.delete(keeper).where(keeper.c.machine == machine)).rowcount:
+        keep(tx, machine, told=False)
 
 
 def is_on(tx: Connection) -> bool:

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from . import data_sets, labels, shadows
 from .job_states import JobKind
 from .tables import (
+    asked_export,
     data_set,
     data_set_member,
     delivery,
@@ -111,7 +112,14 @@ def _values(tx: Connection, column: sa.Column[str], table: sa.Table, found: Rows
 
 def paths(tx: Connection, found: Rows) -> set[str]:
     """The files of these rows, below the home folder; masks that others have too are not among them."""
-    columns = (instance.c.path, result.c.path, label.c.source_path, label.c.mask_path, shadow.c.mask_path)
+    columns = (
+        asked_export.c.path,
+        instance.c.path,
+        result.c.path,
+        label.c.source_path,
+        label.c.mask_path,
+        shadow.c.mask_path,
+    )
     return {path for column in columns for path in _values(tx, column, column.table, found)}
 
 

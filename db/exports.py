@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from .arrivals import Kind
 from .database import Row
 from .results import REJECTION
-from .tables import event, input_set, instance, result, series, study
+from .tables import event, input_set, instance, patient, result, series, study
 from .trials import no_trial
 
 #: of events: something left the house
@@ -18,9 +18,23 @@ EXPORTED = "exported"
 
 
 def studies(
-    tx: Connection, *, since: float | None = None, until: float | None = None, modality: str | None = None
+    tx: Connection,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    modality: str | None = None,
+    accession: str | None = None,
+    patient_id: str | None = None,
+    issuer: str | None = None,
+    network: str | None = None,
 ) -> list[str]:
-    """The UIDs of the studies that came in between (seconds since 1970) and have settled, oldest first; no trials."""
+    """The UIDs of the studies of which all of this holds and that have settled, oldest first; no trials.
+
+    Args:
+        since, until: between which they came, in seconds since 1970.
+        patient_id, issuer: of the patient, or of whom a person said to be the same.
+        network: that has read them.
+    """
     query = sa.select(study.c.study_uid).where(study.c.state == "closed", no_trial())
     if since is not None:
         query = query.where(study.c.arrived >= since)
@@ -29,7 +43,24 @@ def studies(
     if modality is not None:
         has = sa.exists().where(series.c.study_id == study.c.id, series.c.modality == modality)
         query = query.where(has)
+    if accession is not None:
+        query = query.where(study.c.accession == accession)
+    if network is not None:
+        query = query.where(sa.exists().where(input_set.c.study_id == study.c.id, input_set.c.network == network))
+    if patient_id is not None or issuer is not None:
+        query = query.where(study.c.patient_id.in_(_persons(patient_id, issuer)))
     return list(tx.execute(query.order_by(study.c.arrived, study.c.id)).scalars())
+
+
+def _persons(patient_id: str | None, issuer: str | None) -> sa.Select[tuple[int]]:
+    """The rows of everybody who is called so, and of all that are the same person."""
+    person = sa.func.coalesce(patient.c.alias_of, patient.c.id)
+    named = sa.select(person)
+    if patient_id is not None:
+        named = named.where(patient.c.patient_id == patient_id)
+    if issuer is not None:
+        named = named.where(patient.c.issuer == issuer)
+    return sa.select(patient.c.id).where(person.in_(named))
 
 
 def objects(tx: Connection, study_id: int) -> Sequence[RowMapping]:

@@ -54,6 +54,7 @@ class JobKind(StrEnum):
     PRIOR = "prior"
     PURGE = "purge"
     WATCH = "watch"
+    EXPORT = "export"
 
 
 class Outcome(StrEnum):

@@ -23,7 +23,7 @@ from db.urls import with_password
 from models.card import SHIPPED
 from models.confine.rights import Demand
 
-from . import __version__, place
+from . import __version__, machine, place
 from .audit.codes import What
 from .audit.messages import Us
 from .audit.syslog import Collector
@@ -267,7 +267,7 @@ def _work(settings: Settings) -> WorkPolicy:
 def _keep_trail(database: Database, *, on: bool) -> None:
     """From now on what happens to patients' data is written down for the collector; or not any more."""
     with database.write() as tx:
-        if audit_trail.switch(tx, on=on) and on:
+        if audit_trail.keep(tx, machine.name(), told=on):
             audit_trail.put(tx, What.TRAIL_STARTED, {})
 
 

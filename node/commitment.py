@@ -143,7 +143,7 @@ def _look(node: Node, target: Target, input_set_id: int, owed: Sequence[Any], wh
     """
     wanted = [Wanted(row["study_uid"], row["series_uid"], row["sop_uid"]) for row in owed]
     try:
-        there = find.found(target, node.ae_title, wanted, node.send.timeout_seconds)
+        there = find.found(target, node.ae_title, wanted, node.send.timeout_seconds, node.trail)
     except Refused as refusal:
         sentence = f"{why}; {refusal.sentence}: nobody knows whether it keeps them"
         with node.database.write() as tx:

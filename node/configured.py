@@ -50,7 +50,7 @@ def _target(settings: Settings, peer: Peer, to: Destination) -> Target:
         peer.ae_title,
         to.host,
         to.port or 0,
-        web=_web(to),
+        web=_web(settings, to),
         tls=calling_of(settings, to) if to.tls else None,
         objects=frozenset(to.objects),
         stl_segments=to.stl_segments,
@@ -62,16 +62,21 @@ def _target(settings: Settings, peer: Peer, to: Destination) -> Target:
     )
 
 
-def _web(at: Service) -> Web | None:
-    return Web(at.url, at.user, at.password_file, at.token_file, at.ca_file) if at.url else None
+def _web(settings: Settings, at: Service) -> Web | None:
+    return Web(at.url, at.user, at.password_file, at.token_file, _trust(settings, at)) if at.url else None
+
+
+def _trust(settings: Settings, at: Service | None) -> Trust:
+    """Whose certificates are good: as a peer's own part says, or for all of them."""
+    section = settings.tls
+    return Trust(section.ca_file, section.crl_file) if at is None or at.ca_file is None else Trust(at.ca_file)
 
 
 def calling_of(settings: Settings, at: Service | None = None) -> Calling:
     """How peers are called over TLS: one that says so where it answers, or any."""
     section = settings.tls
-    trust = Trust(section.ca_file, section.crl_file) if at is None or at.ca_file is None else Trust(at.ca_file)
     return Calling(
-        trust=trust,
+        trust=_trust(settings, at),
         pair=Pair(*section.shown) if section.shown else None,
         profile=Profile(section.profile),
         name=at.tls_name if at else "",
@@ -128,7 +133,7 @@ def watching_of(settings: Settings) -> WatchPolicy:
 
 def _pacs(settings: Settings, peer: Peer, asked: Query) -> Pacs:
     tls = calling_of(settings, asked) if asked.tls else None
-    target = Target(peer.name, peer.ae_title, asked.host, asked.port or 0, web=_web(asked), tls=tls)
+    target = Target(peer.name, peer.ae_title, asked.host, asked.port or 0, web=_web(settings, asked), tls=tls)
     return Pacs(
         peer.name,
         target,

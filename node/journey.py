@@ -11,6 +11,7 @@ fetch     worker   -> a study that is somewhere else, at night             fetch
 prior     worker   -> an earlier study, to be compared with                prior_fetching, pull
 reconcile worker   -> what a PACS has that never came                        reconciling, pull
 label     worker   -> what a person corrected, read as truth to learn from labelling, learning
+export    worker   -> a study de-identified, as a person asked for          exporting
 watch     worker   -> whether what networks read has drifted, once a week   operations.watch
 
 A step commits what it made together with the end of its job, or raises Refused, Unavailable or Failed.
@@ -44,6 +45,7 @@ from . import (
     commitment,
     delivering,
     evaluating,
+    exporting,
     fetching,
     labelling,
     machine,
@@ -290,4 +292,5 @@ STEPS: dict[JobKind, Step] = {
     JobKind.RECONCILE: reconciling.reconcile,
     JobKind.PRIOR: prior_fetching.prior,
     JobKind.WATCH: watch,
+    JobKind.EXPORT: exporting.export,
 }

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from pynetdicom import AE, _config
 from pynetdicom.presentation import PresentationContext
@@ -38,6 +39,8 @@ from .tls.accepting import Acceptor
 
 logger = logging.getLogger(__name__)
 
+#: below the home folder: the places of peers' associations, which all receivers share
+PLACES = "run/associations"
 HOUSEKEEPING_SECONDS = 1.0
 STOP_SECONDS = 8.0
 #: for what is being stored when associations are ended
@@ -107,7 +110,8 @@ class Receiver:
         self.renewed: Callable[[], Doorkeeper] = lambda: doorkeeper  # asked every second who may call by now
         self.marks = lambda: (door.refuse_bytes, door.reserve_bytes)  # of the disk; likewise
         self._door, self._doorkeeper, self._inbox, self._database = door, doorkeeper, inbox, database
-        self.ledger, self._quotas = Ledger(database, doorkeeper.ae_titles), Quotas(database)
+        self.ledger = Ledger(database, doorkeeper.ae_titles)
+        self._quotas = Quotas(database, inbox.archive.home / PLACES)
         self._tls, self.tls_port = tls, None if tls is None else door.tls_port
         self._trail, self._name = trail, machine.process(role)
         self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
@@ -146,7 +150,14 @@ class Receiver:
             self._desk,
             self._door.loop,
         )
-        self._listener = Listener(ports, self.guests, self.ledger, reception.serve, shared=self._shared)
+
+        def serve(*connection: Any) -> None:
+            try:
+                reception.serve(*connection)
+            finally:
+                self._quotas.leave()
+
+        self._listener = Listener(ports, self.guests, self.ledger, serve, shared=self._shared)
         self._listener.start()
         self._housekeeper.start()
         return ports[0].number

@@ -1,7 +1,7 @@
 """The working process: claims jobs, keeps their leases, and says how each attempt ended.
 
 It knows nothing of DICOM or networks; the steps are in `journey`. Four loops run side by side, so that a result
-that is there is not kept waiting by the next study: one works (choose, segment, label, sweep, purge), one sends
+that is there is not kept waiting by the next study: one works (choose, segment, label, sweep, purge, export), one sends
 (deliver, commit), one learns (train, evaluate, shadow), one receives what has to be asked for (prior, fetch,
 reconcile).
 """
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 LOOPS: dict[str, tuple[JobKind, ...]] = {
     "work": (
         *(JobKind.CHOOSE, JobKind.SEGMENT, JobKind.EXPLAIN, JobKind.LABEL),
-        *(JobKind.SWEEP, JobKind.PURGE, JobKind.WATCH),
+        *(JobKind.SWEEP, JobKind.PURGE, JobKind.WATCH, JobKind.EXPORT),
     ),
     "send": (JobKind.DELIVER, JobKind.COMMIT),
     "learn": (JobKind.TRAIN, JobKind.EVALUATE, JobKind.SHADOW),

@@ -47,6 +47,7 @@ NO_PAGES: set[str] = {
     # of a study that a network has read: tests/test_study_page.py looks at them
     "/studies/{study_uid}/images/{input_set:int}",
     "/studies/{study_uid}/images/{input_set:int}/{k:int}.png",
+    "/studies/{study_uid}/exports/{export:int}.zip",
 }
 
 

@@ -21,6 +21,7 @@ from node.pull.query import Search, Wish
 from node.pull.retrieve import Us
 from node.receiver import Receiver
 from node.study.archive import Archive
+from node.tls.files import SYSTEM, Trust
 from tests.doors import door
 from tests.synthetic import small_series
 
@@ -79,9 +80,9 @@ def dimse(archive: Any, way: Way) -> Pacs:
     return Pacs("archive", Target("archive", archive.ae_title, "127.0.0.1", archive.port), way)
 
 
-def dicomweb(url: str) -> Pacs:
+def dicomweb(url: str, trust: Trust = SYSTEM) -> Pacs:
     """How one is configured that is asked by QIDO-RS."""
-    return Pacs("archive", Target("archive", "ARCHIVE", "", 0, web=Web(url)), "wado")
+    return Pacs("archive", Target("archive", "ARCHIVE", "", 0, web=Web(url, trust=trust)), "wado")
 
 
 def look(pacs: Pacs, limits: Limits = PATIENT, **wish: Any) -> Search:

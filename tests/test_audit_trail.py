@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,9 +18,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import sqlalchemy as sa
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.dsutils import decode
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from config.settings import Settings, SettingsError, load
-from db import audit_trail, events
+from db import audit_trail, events, studies
 from db.accounts import Role
 from db.database import Database, open_database, sqlite_url
 from db.tables import audit_message
@@ -31,11 +39,13 @@ from node.audit.xml import Source
 from node.errors import Unavailable
 from node.inbound.ledger import Ledger
 from node.inbound.peers import Doorkeeper
-from node.operations import erase, metrics, send
+from node.operations import erase, metrics, resend, send
 from node.operations.alarms.findings import World, look
 from node.operations.alarms.kinds import Kind
 from node.operations.alarms.rules import AlarmPolicy
+from node.operations.doctor.examination import examine
 from node.operations.status import overview
+from node.outbound import find
 from node.outbound.target import Target
 from node.receiver import Receiver
 from tests.audit_schema import faults
@@ -510,6 +520,102 @@ def test_results_that_go_out_are_told_of_before_and_after(node: Node, pacs: Fake
     assert found[What.SENDING]["destination"] == "pacs"
     assert sum(found[What.TRANSFER_OUT]["classes"].values()) == len(pacs.objects) > 0
     assert found[What.TRANSFER_OUT]["failed"] == 0
+
+
+def test_images_that_are_sent_again_are_told_of_before_and_after(node: Node, pacs: FakePacs) -> None:
+    """`planimeter resend --originals`, and what is not taken is a failure."""
+    images = small_series()
+    take_in(node, images)
+    keep(node.database)
+    with node.database.read() as tx:
+        found = studies.find(tx, images[0].StudyInstanceUID)
+    assert found is not None
+    pacs.statuses = [0xC000]
+    assert resend.send_originals(node.archive, node.trail, node.targets["pacs"], [found["id"]], "PLANIMETER", 10) == 1
+    (before, sending), (after, sent) = told(node)
+    assert (before, after) == (What.SENDING, What.TRANSFER_OUT)
+    assert (sending["destination"], sending["study_uid"]) == ("pacs", images[0].StudyInstanceUID)
+    sop_class = str(images[0].SOPClassUID)
+    assert sending["classes"] == {sop_class: len(images)}
+    assert (sent["classes"], sent["failed"]) == ({sop_class: len(images) - 1}, 1)
+
+
+def test_every_question_of_c_find_is_told_of(node: Node) -> None:
+    """Of the commitment step's that looks for objects, and of the doctor's."""
+    keep(node.database)
+    wanted = [find.Wanted("1.2.3", "1.2.3.4", f"1.2.3.4.{n}") for n in range(2)]
+    with finding() as port:
+        target = Target("pacs", "PACS", "127.0.0.1", port)
+        for _ in range(2):  # the same question again is no news
+            assert find.found(target, "PLANIMETER", wanted, 10, node.trail) == set()
+        asked = told(node)
+        examine(target, "PLANIMETER", 10, None, date(2026, 1, 2), node.trail)
+    assert [what for what, _ in asked] == [What.QUERY] * 2
+    identifiers = [dcmread_identifier(facts["query"]) for _, facts in told(node)]
+    assert [ds.SOPInstanceUID for ds in identifiers[:2]] == [one.sop_uid for one in wanted]
+    assert [ds.QueryRetrieveLevel for ds in identifiers[2:]] == ["STUDY", "IMAGE"]
+    assert identifiers[2].StudyDate == "20260102"
+    assert {(facts["peer"], facts["ae"], facts["address"]) for _, facts in asked} == {("pacs", "PACS", "127.0.0.1")}
+
+
+def test_the_doctor_of_the_command_line_tells_the_trail_of_its_node(tmp_path: Path, ours: tuple[Path, Path]) -> None:
+    file, home = tmp_path / "planimeter.toml", tmp_path / "home"
+    file.write_text(
+        f'[node]\nhome = "{home}"\n[audit]\nhost = "127.0.0.1"\nport = 6514\nca_file = "{ours[0]}"\n', encoding="utf-8"
+    )
+    with finding() as port:
+        asked = ("doctor", f"PACS@127.0.0.1:{port}", "--json", "--config", file)
+        planimeter(*asked, check=False)  # where there is no node yet, nobody is told, and none is made
+        assert not home.exists()
+        planimeter("status", "--config", file)
+        keep(database := open_database(sqlite_url(home / "planimeter.db")))
+        planimeter(*asked, check=False)
+    assert [row["what"] for row in waiting(database)] == [What.QUERY] * 2
+    database.dispose()
+
+
+@contextmanager
+def finding() -> Iterator[int]:
+    """The port of a PACS that answers every question, and has nothing."""
+    ae = AE(ae_title="PACS")
+    ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, lambda _: iter(()))])
+    try:
+        yield server.socket.getsockname()[1]
+    finally:
+        server.shutdown()
+
+
+def dcmread_identifier(query: str) -> Dataset:
+    return decode(BytesIO(base64.b64decode(query)), True, True)
+
+
+def test_a_machine_without_a_collector_does_not_end_the_trail_of_the_others(database: Database) -> None:
+    def kept() -> bool:
+        with database.read() as tx:
+            return audit_trail.is_on(tx)
+
+    def begins(machine: str, told: bool) -> bool:
+        with database.write() as tx:
+            return audit_trail.keep(tx, machine, told=told)
+
+    assert not begins("cpu1", False)
+    assert not kept()
+    assert begins("gpu1", True)
+    assert not begins("gpu1", True)
+    assert not begins("gpu2", True)
+    note(database, "a")
+    assert not begins("cpu1", False)
+    assert kept()
+    begins("gpu1", False)
+    assert kept()
+    with database.write() as tx:
+        audit_trail.forget(tx, "cpu1")
+    assert kept()
+    with database.write() as tx:
+        audit_trail.forget(tx, "gpu2")  # the last one that had a collector does not come back
+    assert not kept()
+    assert len(waiting(database)) == 1
 
 
 def test_an_erased_patient_is_a_deleted_study(node: Node) -> None:

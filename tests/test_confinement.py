@@ -30,6 +30,7 @@ from models.confine.environment import cleaned
 from models.confine.kernel import Kernel
 from models.confine.process import Part, lacks, sentence
 from models.confine.rights import Demand
+from models.incoming import reading
 from models.wire import Disconnected, Receiver, SharedArray
 from node.app import open_node
 from node.errors import Failed, Refused
@@ -238,7 +239,10 @@ def test_without_confinement_it_gets_nearly_all(surroundings: Surroundings, tmp_
 
 
 @CONFINED
-def test_a_training_reaches_no_more_than_its_cases_and_its_run(surroundings: Surroundings, tmp_path: Path) -> None:
+def test_a_training_reaches_no_more_than_its_cases_and_its_run(
+    surroundings: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", SECRET)  # as the environment of a worker may hold it
     given = [tiny.case(tmp_path, number) for number in range(4)]
     other = tiny.case(tmp_path, 9)
     bundle = tiny.make(tmp_path / "balls")
@@ -299,6 +303,79 @@ def test_pools_of_threads_work_without_shared_memory() -> None:
     """MONAI's CacheDataset has one, and its locks would be files in /dev/shm."""
     done = subprocess.run([sys.executable, "-P", "-c", POOLS], capture_output=True, text=True, check=False, timeout=120)
     assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+# ------------------------------------------------- what strangers bring to be installed
+
+READER = """
+import os
+from pathlib import Path
+from . import hostile
+
+
+class YAMLError(Exception):
+    pass
+
+
+def safe_load(text):
+    if text.startswith("link"):
+        Path(os.getcwd(), text.split()[1]).symlink_to(text.split()[2])
+        return {}
+    got = {name: what for name, what in hostile.attempts().items() if what != "denied"}
+    raise ValueError("everything is denied" if not got else repr(got))
+"""
+
+
+@CONFINED
+def test_a_reader_of_what_is_brought_that_was_taken_over_reaches_nothing(
+    surroundings: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in of what reads configs, as if a file had taken the real one over; so with pickles of networks."""
+    library, brought = tmp_path / "site-packages", tmp_path / "brought"
+    (library / "yaml").mkdir(parents=True)
+    (library / "yaml" / "__init__.py").write_text(READER)
+    surroundings.put_into(library / "yaml")
+    (brought / "configs").mkdir(parents=True)
+    config = brought / "configs" / "inference.yaml"
+    config.write_text("everything")
+    monkeypatch.setenv("PGPASSWORD", SECRET)
+    monkeypatch.setenv("PYTHONPATH", f"{library}{os.pathsep}{ROOT}")
+    with pytest.raises(card.CardError, match="everything is denied"):
+        reading.read(brought, "", Demand.BEST)
+    surroundings.assert_untouched()
+    # links that it leaves would be followed by the one who installs, who may read everything; where it may make them
+    config.write_text(f"link {brought / 'configs' / 'more.txt'} /etc/shadow")
+    with pytest.raises(card.CardError, match="Permission denied"):
+        reading.read(brought, "", Demand.BEST)
+    with pytest.raises(card.CardError, match="is no plain file"):
+        reading.read(brought, "", Demand.OFF)
+    (brought / "configs" / "more.txt").unlink()
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    config.write_text("network: $import os\n")
+    folder, found = reading.read(brought, "", Demand.REQUIRE)
+    assert (folder, [one.words for one in found.imports]) == (brought, ["$import os"])
+    assert [one.name for one in brought.iterdir()] == ["configs"], "nothing of its own is left"
+
+
+@CONFINED
+def test_a_reader_that_ends_or_says_nonsense_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, brought = tmp_path / "site-packages", tmp_path / "brought"
+    (library / "yaml").mkdir(parents=True)
+    (brought / "configs").mkdir(parents=True)
+    (brought / "configs" / "inference.yaml").write_text("x")
+    monkeypatch.setenv("PYTHONPATH", f"{library}{os.pathsep}{ROOT}")
+    outside = json.dumps({"folder": "..", "program": {}})
+    for does, said in (
+        ("os.kill(os.getpid(), 9)", r"ended the process that did \(-9\)"),
+        ("print('{}'); sys.stdout.flush(); os._exit(0)", "gave no answer"),
+        (f"print({outside!r}); sys.stdout.flush(); os._exit(0)", "no folder of it"),
+        ("[0] * (1 << 60)", "cannot be read|ended the process"),
+    ):
+        (library / "yaml" / "__init__.py").write_text(
+            f"import os, sys\nclass YAMLError(Exception): pass\ndef safe_load(text):\n    {does}\n"
+        )
+        with pytest.raises(card.CardError, match=said):
+            reading.read(brought, "", Demand.BEST)
 
 
 # ------------------------------------------------------------------ codecs
@@ -437,6 +514,47 @@ def test_what_a_kernel_cannot_do_is_named_and_the_rest_is_done(
     assert (required.returncode == 1) is bool(lacking)
     for part in lacking:
         assert f"{'open every file' if part is Part.FILES else 'use the network'}" in required.stderr
+
+
+LIMITED = """
+import json, mmap, os, resource, sys, tempfile
+from pathlib import Path
+from models.confine.process import confine
+from models.confine.rights import Demand, Rights
+mib = 1 << 20
+folder = Path(tempfile.mkdtemp())
+confine(Rights(write=(folder,), descriptors=64, file_bytes=mib, **json.loads(sys.argv[2])), Demand(sys.argv[1]))
+def tried(attempt):
+    try: attempt()
+    except (OSError, MemoryError) as error: return type(error).__name__
+    return "got"
+print(json.dumps({
+    "file": tried(lambda: (folder / "large").write_bytes(bytes(2 * mib))),
+    "small file": tried(lambda: (folder / "small").write_bytes(bytes(mib))),
+    "memory": tried(lambda: len(bytearray(1024 * mib))),
+    "descriptors": tried(lambda: [open(os.devnull) for _ in range(100)]),
+    "core": resource.getrlimit(resource.RLIMIT_CORE)[1],
+    "goes first": Path("/proc/self/oom_score_adj").read_text().strip(),
+}))
+"""
+
+
+@pytest.mark.parametrize("demand", ["best", "off"])
+@pytest.mark.parametrize(("limit", "memory"), [("data_bytes", True), ("address_bytes", True), ("", False)])
+def test_each_limit_holds_also_where_nothing_else_is_taken(demand: str, limit: str, memory: bool) -> None:
+    """Half a gigabyte of memory; and the process lets nobody see what it held, when it dies."""
+    limits = json.dumps({limit: 512 << 20} if limit else {})
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", LIMITED, demand, limits], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert json.loads(done.stdout) == {
+        "file": "OSError",
+        "small file": "got",
+        "memory": "MemoryError" if memory else "got",
+        "descriptors": "OSError",
+        "core": 0,
+        "goes first": "500",
+    }
 
 
 def test_threads_that_run_already_are_named() -> None:

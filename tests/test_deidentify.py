@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import warnings
+import zlib
 from datetime import date
 from functools import cache
 from io import BytesIO
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.datadict import DicomDictionary, keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
@@ -145,6 +148,36 @@ def test_the_table_names_attributes_as_the_dictionary_does() -> None:
         f"{tag:08X}" for tag, row in rows().items() if keyword_for_tag(tag) and keyword_for_tag(tag) != row["attribute"]
     ]
     assert wrong == []
+
+
+#: where we take away what an option lets stay or cleans: nothing here tells a maker's own codes, or bytes, to be clean
+TAKEN_AWAY_ALL_THE_SAME = {
+    ("AdmittingDiagnosesCodeSequence", "descriptors"),
+    ("DeviceSettingDescription", "descriptors"),
+    ("FrameOriginTimestamp", "full_dates"),
+    ("FrameOriginTimestamp", "modified_dates"),
+    ("MakerNote", "descriptors"),
+    ("PrescriptionNotesSequence", "descriptors"),
+    ("ReasonForRequestedProcedureCodeSequence", "descriptors"),
+    ("ReasonForVisitCodeSequence", "descriptors"),
+    ("ReferencedPatientSequence", "uids"),  # X there, which is what the profile does anyway
+    ("RequestAttributesSequence", "descriptors"),
+}
+
+
+def test_the_columns_of_options_are_those_of_an_independent_copy_of_the_standard() -> None:
+    """It is of an older edition: 428 rows. In them we retain no more than it, and less only where that is listed."""
+    lines = Path(__file__).with_name("option_columns.csv").read_text("utf-8").splitlines()
+    copy = {int(row["tag"], 16): row for row in csv.DictReader(line for line in lines if not line.startswith("#"))}
+    assert len(copy) == 428
+    other = {
+        (rows()[tag]["attribute"], column): (said[column], rows()[tag][column])
+        for tag, said in copy.items()
+        for column in COLUMNS.values()
+        if said[column] != rows()[tag][column]
+    }
+    assert set(other) == TAKEN_AWAY_ALL_THE_SAME
+    assert {ours for _, ours in other.values()} == {""}
 
 
 def test_an_option_changes_only_what_it_is_about() -> None:
@@ -538,6 +571,45 @@ def test_the_proof_finds_what_was_planted(kind: str, where: dict[str, Any]) -> N
         leaks = Proof(found).leaks(written_as_is(clean))
     assert kind in [leak.kind for leak in leaks]
     assert "uill" not in str(leaks)
+
+
+def deflated(*frames: bytes) -> Dataset:
+    """An object whose frames are deflated, each by itself (PS3.5 A.4.15)."""
+    clean, _, _ = through(base())
+    for keyword, value in pixels(b"").items():
+        setattr(clean, keyword, value)
+    clean.NumberOfFrames = len(frames)
+    packed = []
+    for frame in frames:
+        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        packed.append(packer.compress(frame) + packer.flush())
+    clean.PixelData = encapsulate([one + b"\0" * (len(one) % 2) for one in packed])
+    clean["PixelData"].VR, clean["PixelData"].is_undefined_length = "OB", True
+    clean.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.8.1")
+    return clean
+
+
+def leaks_of(ds: Dataset) -> list[Leak]:
+    return Proof(looked_for()).leaks(written(ds))
+
+
+def test_the_proof_looks_into_deflated_frames() -> None:
+    frame = b"\0Quillfeather^Oscarina".ljust(2048, b"\0")
+    assert b"Quill" not in written(deflated(frame))
+    assert leaks_of(deflated(bytes(2048), frame)) == [Leak("PatientName", "a deflated frame")]
+    assert leaks_of(deflated(bytes(2048), bytes(2048))) == []
+    # behind what the frame's pixels need, where no viewer looks
+    assert leaks_of(deflated(bytes(2048) + frame)) == [Leak("PatientName", "a deflated frame")]
+
+
+@pytest.mark.parametrize("frames", [(bytes(1 << 26),), (b"",)], ids=["bomb", "short"])
+def test_deflated_frames_that_are_not_what_they_are_said_to_be_stay(frames: tuple[bytes, ...]) -> None:
+    ds = deflated(*frames)
+    if not frames[0]:
+        ds.PixelData = encapsulate([b"\xff\xff\xff\xff"])
+    with pytest.raises(Refused) as refused:
+        leaks_of(ds)
+    assert refused.value.code == "unreadable-object"
 
 
 def test_short_identifiers_are_words_of_texts_and_no_chance_bytes_of_pixels() -> None:

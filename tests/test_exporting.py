@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import zipfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -20,17 +21,20 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian, generate_uid
 
-from db import events
+from db import asked_exports, audit_trail, events
 from db.database import Database, open_database, sqlite_url
-from db.tables import study
+from db.tables import asked_export, instance, study
+from node.audit.codes import What
 from node.deidentify.instance import Profile
 from node.deidentify.keys import Keys
 from node.deidentify.options import USUAL, Option
 from node.errors import Refused
 from node.learning.buckets import Key
 from node.operations import erase as erasing
+from node.operations import purge
+from node.operations.exporting import asked, choice
 from node.operations.exporting import studies as exporting
-from node.operations.exporting.folder import MAKING, Made
+from node.operations.exporting.folder import MAKING, Made, made, sweep
 from tests.kept import SMALL, House
 from tests.peers_tools import dciodvfy
 from tests.returned import segmentation
@@ -313,10 +317,22 @@ def test_the_command_exports_and_says_what_stayed(at_home: Given, tmp_path: Path
     done = planimeter("export", at_home.uid, "--to", out, "--home", home, "--option", "retain-modified-dates")
     assert done.stdout.startswith("5 files of 1 patients")
     assert (out.stat().st_mode & 0o777) == 0o700
-    done = planimeter("export", "--since", "2020-01-01", "--modality", "CT", "--to", tmp_path / "all", "--home", home)
+    by = (
+        "--since",
+        "2020-01-01",
+        "--query",
+        "Modality=CT",
+        "--query",
+        "AccessionNumber=ACC7788",
+        "--read-by",
+        "ct_lungs",
+    )
+    done = planimeter("export", *by, "--to", tmp_path / "all", "--home", home)
     assert done.stdout.startswith("5 files of 1 patients")
     for arguments, code in (
         (["--since", "2020-01-01", "--modality", "PT"], "no study"),
+        (["--query", "AccessionNumber=OTHER"], "no study"),
+        (["--query", "PatientName=X"], "--query takes"),
         ([at_home.uid, "--option", "retain-everything"], "is no option"),
         (["--data-set", "ct_lungs"], "no data set yet"),
     ):
@@ -336,6 +352,136 @@ def test_a_process_that_is_killed_leaves_no_half_export_and_none_that_is_not_in_
     (left,) = tmp_path.glob(f"{MAKING}*")
     with at_home.house.database.read() as tx:
         assert len(events.listing(tx)) == (place == "export-recorded")
+    os.utime(left, (0, 0))
     subprocess.run(command, check=True, capture_output=True)
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 5
-    assert left.is_dir()
+    assert not left.exists()  # the next one there takes it away
+    assert not list(tmp_path.glob(f"{MAKING}*"))
+
+
+def test_only_what_a_killed_export_left_is_swept(tmp_path: Path) -> None:
+    stranger = tmp_path / f"{MAKING}of-somebody"
+    young, old = (tmp_path / f"{MAKING}{digit * 16}" for digit in "12")
+    for folder in (stranger, young, old):
+        folder.mkdir()
+        (folder / "x").touch()
+    link = tmp_path / f"{MAKING}{'3' * 16}"
+    link.symlink_to(stranger, target_is_directory=True)
+    for folder in (stranger, old):
+        os.utime(folder, (0, 0))
+    with made(tmp_path / "out") as export:
+        assert not old.exists()
+        os.utime(export.root, (0, 0))
+        assert sweep(tmp_path) == 0  # a process is busy with it, however long
+        assert export.root.is_dir()
+    assert {one.name for one in tmp_path.iterdir()} == {stranger.name, young.name, link.name}
+
+
+@pytest.mark.parametrize(
+    ("asked", "which", "found"),
+    [
+        (["AccessionNumber=ACC7788"], {}, "ab"),
+        (["AccessionNumber=ACC7788", "StudyDate=20260301-20260331"], {}, "b"),
+        (["StudyDate=-20260228"], {}, "ac"),
+        (["StudyDate=20260311"], {}, "b"),
+        (["PatientID=OTHER-1"], {}, "c"),
+        (["ModalitiesInStudy=CT", "PatientID=QX-0815"], {}, "ab"),
+        ([], {"network": "ct_lungs"}, "a"),
+        (["IssuerOfPatientID=nobody"], {}, "nothing-to-export"),
+        (["AccessionNumber=A", "AccessionNumber=B"], {}, "unknown-query"),
+        (["PatientName=X"], {}, "unknown-query"),
+        (["StudyDate=March"], {}, "no-such-time"),
+    ],
+)
+def test_studies_are_chosen_as_one_asks_a_pacs(
+    database: Database, tmp_path: Path, asked: list[str], which: dict[str, str], found: str
+) -> None:
+    house = House(database, tmp_path / "home")
+    uids = {
+        "a": house.study(images(StudyDate="20260101")),
+        "b": house.study(images(StudyDate="20260311")),
+        "c": house.study(images("OTHER-1", "Bywater^Tom", StudyDate="20260101", AccessionNumber="ACC9")),
+    }
+    house.input_set(uids["a"])
+    if len(found) < 4:
+        assert choice.find(database, house.archive, asked, **which) == [uids[one] for one in found]
+        return
+    with pytest.raises(Refused) as refused:
+        choice.find(database, house.archive, asked, **which)
+    assert refused.value.code == found
+
+
+def test_the_audit_trail_is_told_of_each_study_that_leaves(given: Given, tmp_path: Path) -> None:
+    """PS3.15 A.5.3.6: an export, 110106."""
+    with given.house.database.write() as tx:
+        audit_trail.switch(tx, on=True)
+    given.export(tmp_path / "out")
+    with given.house.database.read() as tx:
+        (said,) = [row for row in audit_trail.waiting(tx, 10) if row["what"] == What.EXPORTED]
+    assert (said["facts"]["study_uid"], said["facts"]["who"]) == (given.uid, "somebody")
+
+
+# ------------------------------------------------- asked for on a page, made by a worker
+
+
+def test_a_study_that_somebody_asks_for_is_made_once_and_kept_for_a_week(given: Given) -> None:
+    house = given.house
+    options = ["clean-descriptors", "clean-structured-content", "retain-modified-dates"]
+    asked.ask(house.database, given.uid, "anna", options, results=True)
+    with pytest.raises(Refused) as refused:
+        asked.ask(house.database, given.uid, "anna", options, results=True)
+    assert refused.value.code == "export-waits"
+    done = asked.make(house.database, house.home, KEY, 1)
+    with house.database.write() as tx:
+        asked_exports.end(tx, 1, **done)
+    (row,) = asked.listing(house.database, given.uid)
+    file = asked.file_of(house.database, house.home, given.uid, 1)
+    assert row["size"] == file.stat().st_size
+    assert (file.stat().st_mode & 0o777) == 0o600
+    with zipfile.ZipFile(file) as packed:
+        names = packed.namelist()
+        assert len([name for name in names if name.endswith(".dcm")]) == 5
+        for name in names:
+            said = name.encode() + packed.read(name).lower()
+            assert [word for word in WORDS if word in said] == []
+    assert [one.name for one in (house.home / asked.FOLDER).iterdir()] == [file.name]
+    with pytest.raises(Refused, match="no such export"):
+        asked.file_of(house.database, house.home, "1.2.3", 1)
+    asked.sweep(house.archive, house.database, 1e12)
+    assert file.is_file()
+    with house.database.write() as tx:
+        tx.execute(sa.update(asked_export).values(ended=asked_export.c.ended - asked.KEPT_SECONDS - 1))
+    (house.home / asked.FOLDER / "7").mkdir()  # what a worker left that was killed
+    with made(house.home / asked.FOLDER / "8") as busy:
+        os.utime(busy.root, (0, 0))
+        asked.sweep(house.archive, house.database, 1e12)
+        assert list((house.home / asked.FOLDER).iterdir()) == [busy.root]
+    assert list((house.home / asked.FOLDER).iterdir()) == []
+    with pytest.raises(Refused, match="not kept"):
+        asked.file_of(house.database, house.home, given.uid, 1)
+
+
+def test_an_export_goes_with_its_patient(given: Given) -> None:
+    house = given.house
+    for number in (1, 2):
+        asked.ask(house.database, given.uid, "anna", [], results=False)
+        done = asked.make(house.database, house.home, KEY, number)
+        if number == 1:
+            with house.database.write() as tx:
+                asked_exports.end(tx, number, **done)
+    assert len(list((house.home / asked.FOLDER).glob("*.zip"))) == 2
+    erasing.erase(house.archive, house.database, PATIENT, None, "asked for", "somebody", KEY)
+    with house.database.write() as tx:  # the one that was made meanwhile goes with the next purge
+        asked_exports.end(tx, 2, **done)
+    purge.finish(house.archive, house.database)
+    assert list((house.home / asked.FOLDER).iterdir()) == []
+    assert asked.make(house.database, house.home, KEY, 2)["code"] == "no-such-study"
+
+
+def test_an_export_of_which_nothing_may_leave_says_why(given: Given) -> None:
+    house = given.house
+    with house.database.write() as tx:
+        tx.execute(sa.update(instance).values(purged=1.0))
+    asked.ask(house.database, given.uid, "anna", [], results=False)
+    done = asked.make(house.database, house.home, KEY, 1)
+    assert (done["path"], done["code"]) == (None, "nothing-to-export")

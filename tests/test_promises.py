@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from playwright.sync_api import Browser, expect
 
 from db import jobs, trials
 from db.database import Clock
@@ -132,6 +134,26 @@ def test_the_queue_says_how_long_there_is_and_the_most_urgent_comes_first(node: 
         assert "late by 24 h" in said
         assert "late by 24 h" in client.get("/queue/rows?order=due", headers={"x-planimeter-fragment": "1"}).text
         assert "late by 24 h" in client.get("/queue?state=waiting").text
+
+
+def test_deadlines_on_the_queue_go_on_while_nothing_is_written(node: Node, browser: Browser) -> None:
+    """The words change with the clock of the page alone: nothing is asked of the node meanwhile."""
+    take_in(node, small_series())
+    later(node, 15)
+    with serving(node) as served:
+        shows = served.page(browser, Role.VIEWER)
+        shows.clock.install()
+        shows.route("**/queue/rows*", lambda route: route.abort())
+        shows.goto("/queue")
+        deadline = shows.locator("[data-deadline]").first
+        expect(deadline).to_have_text(re.compile(r"due in 1[45] min"))
+        shows.clock.fast_forward("10:00")
+        expect(deadline).to_have_text(re.compile(r"due in [345] min"))
+        expect(deadline).not_to_have_class(re.compile("late"))
+        shows.clock.fast_forward("35:00")
+        expect(deadline).to_have_text(re.compile(r"late by (29|30|31) min"))
+        expect(deadline).to_have_class(re.compile("late"))
+        shows.context.close()
 
 
 def page(node: Node) -> tuple[queue.Entry, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from pydicom.dataset import Dataset
 from node.errors import Failed, NodeError, Refused, Unavailable
 from node.pull.multipart import parts
 from node.pull.pacs import Limits
+from node.tls.files import Trust
+from tests.certificates import Authority
 from tests.pulling import QUICK, Here, dicomweb, look, opened, study
 
 UID = study(1)[0].StudyInstanceUID
@@ -31,7 +34,7 @@ class FakeWeb:
     `answer`, if there is one, is given in place of every right one: status, content type, body.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self.objects: list[Dataset] = study(1)
         self.page, self.paging = 100, True
         self.answer: tuple[int, str, bytes] | None = None
@@ -39,7 +42,11 @@ class FakeWeb:
         self.asked: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/dicom-web"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self._server.server_address[1]}/dicom-web"
 
     def __enter__(self) -> FakeWeb:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -165,6 +172,26 @@ def test_what_comes_is_kept_as_it_is(web: FakeWeb, here: Here) -> None:
     assert here.fetch(dicomweb(web.url), UID) == "3 objects are here, 3 of them new"
     assert not list(here.archive.spool.iterdir())
     assert here.progress[-1] == (3, None)
+
+
+def test_questions_and_objects_come_over_tls_from_whom_is_trusted(here: Here, tmp_path: Path) -> None:
+    """QIDO-RS and WADO-RS, with an authority of the site's own and what it has revoked."""
+    authority = Authority(tmp_path / "authority")
+    good, revoked = authority.issue("good"), authority.issue("revoked")
+    authority.revoke(revoked)
+    trust = Trust(authority.pem, authority.crl(tmp_path / "crl.pem"))
+    with FakeWeb((good.certificate, good.key)) as web, FakeWeb((revoked.certificate, revoked.key)) as other:
+        assert len(look(dicomweb(web.url, trust), QUICK, patient_id="P1").studies) == 1
+        assert here.fetch(dicomweb(web.url, trust), UID) == "3 objects are here, 3 of them new"
+        for pacs, why in (
+            (dicomweb(other.url, trust), "certificate revoked"),
+            (dicomweb(web.url), "issuer"),
+            (dicomweb(web.url, Trust(tmp_path / "gone.pem")), "tls-files"),
+        ):
+            with pytest.raises(Unavailable, match=why):
+                look(pacs, QUICK, patient_id="P1")
+            with pytest.raises(Unavailable, match=why):
+                here.fetch(pacs, UID)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,40 @@ def test_a_receiver_that_is_killed_takes_nothing_but_its_own_associations_with_i
     database.dispose()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_peers_associations_are_counted_over_all_receivers_and_die_with_theirs(
+    start_node: Start, tmp_path: Path
+) -> None:
+    config = tmp_path / "quota.toml"
+    config.write_text(
+        "[receive]\nprocesses = 2\nquiet_seconds = 600\n[hosts]\nat_start = false\n"
+        '[[peer]]\nname = "ct1"\nae_title = "CT1"\naddress = "127.0.0.1"\nmay_send = true\nassociations = 2\n'
+    )
+    node = start_node("--config", str(config), home=tmp_path / "home")
+    wait_until("both listen", lambda: node.log.count("listens on") == 2)
+    inside: dict[int, list[Any]] = {pid: [] for pid in node.processes("receive")}
+
+    def one_at_each() -> bool:
+        assoc = associate(node.port)
+        assert assoc.is_established
+        pid = receiver_of(node, assoc)
+        if inside[pid]:
+            assoc.release()
+        else:
+            inside[pid].append(assoc)
+        return all(inside.values())
+
+    wait_until("each receiver has one of the two", one_at_each)
+    for _ in range(4):  # whichever receiver it comes to
+        assert associate(node.port).is_rejected
+    killed = min(inside)
+    os.kill(killed, signal.SIGKILL)
+    again = associate(node.port)  # its place is free at once: nobody has to notice that it died
+    assert again.is_established
+    for assoc in (again, *(one for pid, of in inside.items() if pid != killed for one in of)):
+        assoc.release()
+
+
 @pytest.mark.parametrize(("processes", "associations"), [(1, 50), (3, 50), (4, 4), (4, 2), (2, 1), (0, 7)])
 def test_the_shares_of_all_receivers_are_what_the_configuration_says(
     tmp_path: Path, processes: int, associations: int

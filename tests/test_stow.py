@@ -15,12 +15,16 @@ from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, RLELossless
 
+from config.settings import load
+from node.configured import targets_of
 from node.errors import Unavailable
 from node.outbound import stow, stow_response
 from node.outbound.scu import Parcel, Receipt
 from node.outbound.statuses import Answer
 from node.outbound.stow_response import Stored
 from node.outbound.target import Target, Web
+from node.tls.files import Trust
+from tests.certificates import Authority, Issued, self_signed
 from tests.conftest import find_program, lacking
 from tests.fake_stow import FakeStow
 from tests.orthanc import Orthanc
@@ -295,16 +299,63 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_a_server_is_trusted_by_its_certificate(files: list[Path], certificate: tuple[Path, Path]) -> None:
     with FakeStow(certificate) as server:
-        trusted = target(server.url, ca_file=certificate[0])
+        trusted = target(server.url, trust=Trust(certificate[0]))
         assert send(trusted, files[:1])[0].answer is Answer.DELIVERED
         stow.echo(trusted, "PLANIMETER", 5)
         for ask in (lambda: send(target(server.url), files), lambda: stow.echo(target(server.url), "PLANIMETER", 5)):
             with pytest.raises(Unavailable, match=r"cloud cannot be trusted: self.signed certificate; see ca_file"):
                 ask()
         assert len(server.files) == 1
-        gone = target(server.url, ca_file=certificate[0].with_name("gone.pem"))
+        gone = target(server.url, trust=Trust(certificate[0].with_name("gone.pem")))
         with pytest.raises(Unavailable, match=r"gone\.pem"):
             send(gone, files)
+
+
+def _pair(of: Issued) -> tuple[Path, Path]:
+    return of.certificate, of.key
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def test_servers_are_trusted_as_all_peers_are_and_not_those_that_were_revoked(
+    files: list[Path], authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`[tls] ca_file` and `crl_file` hold for STOW-RS and QIDO-RS too; a bundle of the environment does not."""
+    good, revoked = authority.issue("good"), authority.issue("revoked")
+    authority.revoke(revoked)
+    file = tmp_path / "planimeter.toml"
+    with (
+        FakeStow((good.certificate, good.key)) as server,
+        FakeStow((revoked.certificate, revoked.key)) as other,
+        FakeStow(_pair(self_signed(tmp_path, "own"))) as own,
+    ):
+        peers = "".join(
+            f'[[peer]]\nname = "{name}"\nae_title = "A"\n[peer.destination]\nurl = "{one.url}"\n{more}\n'
+            for name, one, more in (
+                ("good", server, ""),
+                ("revoked", other, ""),
+                ("own", own, f'ca_file = "{tmp_path / "own.pem"}"'),
+                ("stranger", own, ""),
+            )
+        )
+        file.write_text(
+            f'[node]\nhome = "{tmp_path}"\n[tls]\nca_file = "{authority.pem}"\n'
+            f'crl_file = "{authority.crl(tmp_path / "crl.pem")}"\n{peers}',
+            encoding="utf-8",
+        )
+        to = targets_of(load(file))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "own.pem"))
+        for name in ("good", "own"):
+            assert send(to[name], files[:1])[0].answer is Answer.DELIVERED
+            stow.echo(to[name], "PLANIMETER", 5)
+        for name, why in (("revoked", "certificate revoked"), ("stranger", "self.signed certificate")):
+            with pytest.raises(Unavailable, match=f"{name} cannot be trusted: {why}"):
+                send(to[name], files[:1])
+            with pytest.raises(Unavailable, match=f"{name} cannot be trusted: {why}"):
+                stow.echo(to[name], "PLANIMETER", 5)
 
 
 def test_a_large_object_is_streamed(server: FakeStow, tmp_path: Path) -> None:

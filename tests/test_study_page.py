@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,11 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from config.settings import load
+from db import events
 from db.accounts import Role
 from db.job_states import JobKind
 from node.app import Node, open_node
@@ -152,6 +156,50 @@ def test_the_patient_is_hidden_until_asked_for(house: House, browser: Browser) -
     expect(page.locator("h1")).to_contain_text(NAME)
     expect(page.locator("dl.facts").first).to_contain_text(PATIENT_ID)
     page.context.close()
+
+
+def test_an_approver_exports_a_study_without_names_and_fetches_it(house: House, browser: Browser) -> None:
+    page = house.site.page(browser, Role.APPROVER, viewport={"width": 1200, "height": 1000})
+    page.on("dialog", lambda dialog: dialog.accept())
+    look(page, house)
+    page.get_by_role("heading", name="Give it away without names").click()
+    page.get_by_label("Dates").select_option("retain-modified-dates")
+    page.get_by_label("retain patient characteristics").check()
+    page.get_by_label("clean graphics").uncheck()
+    page.get_by_role("button", name="Export", exact=True).click()
+    row = page.get_by_role("region", name="Exports of this study").locator("tbody tr").first
+    expect(row).to_contain_text("It is being made")
+    expect(row).to_contain_text("retain-modified-dates retain-patient-characteristics")
+    work_off(house.node, JobKind.EXPORT)
+    page.reload()
+    expect(row).to_contain_text("of 1 patients, export")
+    with page.expect_download() as download:
+        row.get_by_role("link", name="Fetch").click()
+    name = download.value.suggested_filename
+    assert re.fullmatch(r"export-[0-9a-f]{16}\.zip", name)
+    with zipfile.ZipFile(download.value.path()) as packed:
+        files = [one for one in packed.namelist() if one.endswith(".dcm")]
+        kinds = {dcmread(io.BytesIO(packed.read(one)), stop_before_pixels=True).Modality for one in files}
+        assert kinds == {"CT", "SEG", "SR"}
+        for one in packed.namelist():
+            said = one.encode() + packed.read(one)
+            assert not any(word in said for word in (b"Mirabilis", PATIENT_ID.encode(), house.uid.encode()))
+    with house.node.database.read() as tx:
+        last = [event for event in events.listing(tx) if event["what"] == "exported"][-1]
+    assert last["who"] == house.site.account(Role.APPROVER)
+    assert json.loads(last["details"])["export"] in name
+    if folder := os.environ.get("PLANIMETER_PICTURES"):
+        page.locator("#export").screenshot(path=str(Path(folder) / "export.png"))
+    page.context.close()
+
+
+def test_only_an_approver_exports(house: House) -> None:
+    with house.site.client(Role.OPERATOR) as client:
+        assert "Give it away" not in client.get(f"/studies/{house.uid}").text
+        assert client.submit(f"/studies/{house.uid}/export").status_code == 403
+        assert client.get(f"/studies/{house.uid}/exports/1.zip").status_code == 403
+    with house.site.client(Role.APPROVER) as client:
+        assert client.get(f"/studies/{house.uids[0]}/exports/1.zip").status_code == 409  # of another study
 
 
 def test_a_viewer_may_look_and_not_touch(house: House) -> None:
@@ -461,7 +509,7 @@ def test_a_study_whose_uid_is_odd_has_a_page(house: House) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_of_a_study_can_be_used_by_everybody(house: House, browser: Browser, scheme: Any) -> None:
     source, at = axe(), images_of(house)
-    page = house.site.page(browser, Role.OPERATOR, bypass_csp=True, color_scheme=scheme)
+    page = house.site.page(browser, Role.APPROVER, bypass_csp=True, color_scheme=scheme)
     for path in (f"/studies/{house.uid}", at, "/destinations"):
         page.goto(path)
         if path != "/destinations":

@@ -208,6 +208,20 @@ def test_one_association_too_many_is_put_off_and_the_next_one_is_let_in(tls_site
     assert found["quota"].subject == "XRAY1"  # type: ignore[index]
 
 
+def test_the_receivers_of_a_home_folder_let_in_as_many_together_as_one_may(tls_site: TlsSite) -> None:
+    doors = keeper(quota=Quota(associations=2))
+    ports = [tls_site.start(doors).port for _ in range(2)]
+    two = [associated(port, title="XRAY1") for port in ports]
+    assert all(assoc.is_established for assoc in two)
+    for port in ports:
+        assert rejected(associated(port, title="XRAY1")) == NO_ROOM
+    two.pop().release()
+    two.append(associated(ports[0], title="XRAY1"))
+    assert two[1].is_established  # what is given up at one may be had at the other
+    for assoc in two:
+        assoc.release()
+
+
 def findings(database: Database) -> list[Any]:
     with database.read() as tx:
         return look(tx, AlarmPolicy(), World(free_bytes=10**12, at=0.0))
@@ -250,8 +264,8 @@ def test_an_hour_passes(database: Database) -> None:
         assert quotas.used(tx)["mr"] == (1, 1)
 
 
-def test_bytes_are_counted_and_what_cannot_be_written_is_kept(database: Database) -> None:
-    limited, quota = Quotas(database), Quota(bytes=1000)
+def test_bytes_are_counted_and_what_cannot_be_written_is_kept(database: Database, tmp_path: Path) -> None:
+    limited, quota = Quotas(database, tmp_path), Quota(bytes=1000)
     limited.require_left("ct", quota)
     limited.count("ct", quota, 600)
     limited.require_left("ct", quota)
@@ -260,7 +274,7 @@ def test_bytes_are_counted_and_what_cannot_be_written_is_kept(database: Database
         with pytest.raises(Unavailable, match="quota-hour"):
             limited.require_left("ct", quota)
         limited.keep_up(hourly=True)
-    another = Quotas(database)
+    another = Quotas(database, tmp_path)
     another.require_left("ct", quota)
     another.keep_up(hourly=True)
     with pytest.raises(Unavailable, match="quota-hour"):
@@ -269,14 +283,15 @@ def test_bytes_are_counted_and_what_cannot_be_written_is_kept(database: Database
         assert quotas.used(tx) == {"ct": (2, 1200)}
 
 
-def test_a_place_is_held_until_its_connection_ends(database: Database) -> None:
-    limited, quota, over = Quotas(database), Quota(associations=1), threading.Event()
+def test_a_place_is_held_until_its_connection_ends(database: Database, tmp_path: Path) -> None:
+    limited, quota, over = Quotas(database, tmp_path), Quota(associations=1), threading.Event()
     inside = threading.Event()
 
     def stays() -> None:
         limited.enter("ct", quota)
         inside.set()
         over.wait(60)
+        limited.leave()
 
     thread = threading.Thread(target=stays)
     thread.start()

@@ -5,9 +5,9 @@ Times are seconds since 1970 on the database's clock. "Model" means a neural net
 
 from .accounts import account, session, sign_in_delay
 from .alarms import alarm_message, duty, incident, process, tally
-from .audit import audit_message, audit_trail
+from .audit import audit_keeper, audit_message, audit_trail
 from .base import metadata
-from .by_hand import asked_network, destination, sent_by_hand
+from .by_hand import asked_export, asked_network, destination, sent_by_hand
 from .configuration import config_version
 from .intake import caller, instance, patient, refusal, series, series_fact, study
 from .learning import (
@@ -45,8 +45,10 @@ __all__ = [
     "account",
     "alarm_message",
     "appearance",
+    "asked_export",
     "asked_network",
     "attempt",
+    "audit_keeper",
     "audit_message",
     "audit_trail",
     "caller",

@@ -41,3 +41,10 @@ audit_trail = sa.Table(
     sa.Column("reason", sa.Text),
     sa.CheckConstraint("id = 1", name="one"),
 )
+
+# A machine of this node whose configuration names a collector: while there is one, a trail is kept.
+audit_keeper = sa.Table(
+    "audit_keeper",
+    metadata,
+    sa.Column("machine", sa.Text, primary_key=True),
+)

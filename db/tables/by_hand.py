@@ -31,6 +31,26 @@ sent_by_hand = sa.Table(
     sa.Column("who", sa.Text, nullable=False),
 )
 
+# A study that is to leave de-identified, as a file that whoever asked fetches from the pages.
+asked_export = sa.Table(
+    "asked_export",
+    metadata,
+    id_column(),
+    reference("study_id", "study"),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("at", Time, nullable=False),
+    # of PS3.15 E.3, with blanks between them
+    sa.Column("options", sa.Text, nullable=False),
+    sa.Column("results", sa.Boolean, nullable=False),
+    sa.Column("ended", Time),
+    # of the file below the home folder; empty before it is made, and when it is not kept any more
+    sa.Column("path", sa.Text),
+    sa.Column("size", sa.BigInteger),
+    # why nothing leaves; or, without a code, what left and what stayed
+    sa.Column("code", sa.Text),
+    sa.Column("sentence", sa.Text),
+)
+
 # What is known of a destination, beside its outage: when it answered last, what went wrong last, whether it is paused.
 destination = sa.Table(
     "destination",

@@ -30,20 +30,22 @@ def studies(options: argparse.Namespace, node: Node, keys: Keys) -> int:
     from rich.progress import Progress
 
     from ..deidentify.instance import Profile
+    from ..operations.exporting import choice
     from ..operations.exporting import studies as exporting
     from ..operations.resend import day
 
     options_of_profile = chosen(options.option, usual=not options.basic)
     named = list(options.studies)
-    by_day = dict(
+    which = dict(
         since=day(options.since) if options.since else None,
         until=day((date.fromisoformat(options.until) + timedelta(1)).isoformat()) if options.until else None,
         modality=options.modality,
+        network=options.read_by,
     )
-    if any(value is not None for value in by_day.values()):
-        named += exporting.uids_of(node.database, **by_day)
+    if options.query or any(value is not None for value in which.values()):
+        named += choice.find(node.database, node.archive, options.query, **which)
     if not named:
-        raise Refused("nothing-to-export", "no study: name them by UID, or by --since, --until and --modality")
+        raise Refused("nothing-to-export", "no study: name them by UID, or by --query, --since, --until, --read-by")
     wish = exporting.Wish(
         study_uids=named,
         profile=Profile(options_of_profile, keys),

@@ -25,7 +25,8 @@ def add_model(options: argparse.Namespace) -> int:
     from ..operations import installing, rehearse, show_network
 
     node = node_of(options)
-    brought = installing.add(node.networks, options.path, who(), options.card, options.name, options.orientation)
+    said = (options.card, options.name, options.orientation)
+    brought = installing.add(node.networks, options.path, who(), *said, node.confine)
     show_network.print_brought(brought)
     if brought.questions:
         return 1

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from config.settings import Settings, SettingsError
+from db import schema
+from db.database import open_database
 
+from ..app import database_url
+from ..audit.trail import SILENT, Trail
 from ..configured import calling_of, targets_of
 from ..outbound.target import Target
 from ..tls.calling import Calling
@@ -27,7 +33,24 @@ def doctor(options: argparse.Namespace) -> int:
         raise SettingsError("--timeout is a number of seconds above 0")
     settings = settings_of(options)
     target = _target(settings, options.peer)
-    return visit(target, settings.node.ae_title, options.timeout, _tls(options, settings, target), as_json=options.json)
+    tls = _tls(options, settings, target)
+    with _trail(settings) as trail:
+        return visit(target, settings.node.ae_title, options.timeout, tls, trail, as_json=options.json)
+
+
+@contextmanager
+def _trail(settings: Settings) -> Iterator[Trail]:
+    """That of the node, where it keeps one; a peer is examined also where there is no node here, or none yet."""
+    url = database_url(settings)
+    if not settings.audit.host or (not settings.database.url and not (settings.home / "planimeter.db").is_file()):
+        yield SILENT
+        return
+    database = open_database(url)
+    try:
+        schema.require(database)
+        yield Trail(database)
+    finally:
+        database.dispose()
 
 
 def _tls(options: argparse.Namespace, settings: Settings, target: Target) -> Calling | None:

@@ -110,7 +110,7 @@ def resend(options: argparse.Namespace) -> int:
         if options.originals:
             with node.database.read() as tx:
                 studies = {row["study_id"] for row in resending.standing(tx, **which)}
-            given = (node.archive, node.database, target, sorted(studies), node.ae_title, node.send.timeout_seconds)
+            given = (node.archive, node.trail, target, sorted(studies), node.ae_title, node.send.timeout_seconds)
             status = sending.send_originals(*given)
     return status
 

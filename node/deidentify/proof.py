@@ -3,8 +3,9 @@
 What is searched for, and where:
 
 - UIDs: every run of digits and points in the file that is one of them, or begins with one.
-- Identifiers of 8 bytes or more: anywhere in the file, pixels included, in any case of ASCII letters; digits not as a
-  part of a longer number. In UTF-8, UTF-16, every character set of DICOM that has their letters, and as they stood.
+- Identifiers of 8 bytes or more: anywhere in the file, pixels included, those of deflated frames unpacked, in any case
+  of ASCII letters; digits not as a part of a longer number. In UTF-8, UTF-16, every character set of DICOM that has
+  their letters, and as they stood.
 - Of 5 to 7 bytes: the same, but of the pixels only the beginning of each compressed frame, where comments are. In the
   bytes of many pixels so few come about by chance.
 - Of 3 or 4 bytes, and numbers of up to 7 digits: as whole words of every text and of every element of unknown bytes.
@@ -26,7 +27,9 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments
 from pydicom.multival import MultiValue
 
+from ..learning.segment_pixels import DEFLATED_IMAGE_FRAME
 from ..objects.characters import SINGLE, UNREADABLE_ELEMENT
+from .deflated import inflated
 from .identifiers import Identifiers
 
 #: bytes from which on a find is no chance, wherever it is
@@ -112,10 +115,16 @@ class Proof:
                 yield data, kind
 
     def leaks(self, data: bytes) -> list[Leak]:
-        """What is found in the bytes of a Part 10 file; empty where they may leave."""
+        """What is found in the bytes of a Part 10 file; empty where they may leave.
+
+        Raises:
+            Refused: `unreadable-object`: its frames cannot be looked into.
+        """
         ds = dcmread(BytesIO(data))
         found = {Leak("UID", "the file") for _ in self._uids(data)}
         found |= {Leak(kind, "the file") for kind in self._among(LONG, data)}
+        if ds.file_meta.TransferSyntaxUID == DEFLATED_IMAGE_FRAME:
+            found |= {Leak(kind, "a deflated frame") for frame in inflated(ds) for kind in self._among(LONG, frame)}
         found |= {Leak(kind, "the file") for kind in self._among(MIDDLE, _without_pixels(data, ds))}
         words = list(_words(ds)) if self._sorted[SHORT] else []
         if self._among(SHORT, b"\0".join(said for _, said in words)):  # once for all of them, for they are many

@@ -1,7 +1,7 @@
 """How much a peer may ask of us: associations at a time, instances and bytes in an hour.
 
-Associations are counted in this process. What came in the last hour is counted in the database, for all receivers
-together; what another one took in the last second is not known here yet.
+Associations take places that all receivers share (`places`). What came in the last hour is counted in the database, for
+all receivers together too; what another one took in the last second is not known here yet.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from db import quotas
 from db.database import Database
 
 from ..errors import Unavailable
+from .places import Places
 
 #: an association that is ending holds its place for a moment: the same sender may be there again before that
 ENDING_SECONDS = 1.0
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,21 @@ UNLIMITED = Quota()
 
 
 class Quotas:
-    """Counts for one receiver. Peers go by their names."""
+    """Counts for one receiver. Peers go by their names.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Args:
+        places: the folder of the places that its receivers share.
+    """
+
+    def __init__(self, database: Database, places: Path) -> None:
+        self._database, self._places = database, Places(places)
         self._lock = threading.Lock()
-        self._inside: defaultdict[str, set[threading.Thread]] = defaultdict(set)
+        self._inside = threading.local()
         self._known: Mapping[str, tuple[int, int]] = {}
         self._new: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
 
     def enter(self, peer: str, quota: Quota) -> None:
-        """An association begins, in this thread; it holds its place until the thread ends.
+        """An association begins, in this thread; it has its place until `leave`.
 
         Raises:
             Unavailable: `quota-associations`.
@@ -72,13 +78,18 @@ class Quotas:
             time.sleep(LOOK_SECONDS)
 
     def _entered(self, peer: str, most: int) -> bool:
-        with self._lock:
-            inside = self._inside[peer]
-            inside -= {thread for thread in inside if not thread.is_alive()}
-            if len(inside) >= most:
-                return False
-            inside.add(threading.current_thread())
-            return True
+        try:
+            self._inside.place = self._places.take(peer, most)
+        except OSError as error:
+            why = f"the places of associations cannot be counted: {error.strerror}"
+            raise Unavailable("quota-associations", why) from None
+        return self._inside.place is not None
+
+    def leave(self) -> None:
+        """The association of this thread, if there is one, has ended."""
+        place, self._inside.place = getattr(self._inside, "place", None), None
+        if place is not None:
+            self._places.leave(place)
 
     def require_left(self, peer: str, quota: Quota) -> None:
         """Raises:

@@ -15,10 +15,12 @@ from db import events, switches
 from db import networks as rows
 from models import card
 from models.card import FILE, CardError
-from models.incoming import draft, program, unpacked
+from models.confine.rights import Demand
+from models.incoming import draft, reading, unpacked
 from models.incoming.program import Program
+from models.incoming.reading import NotRead
 
-from ..errors import Refused
+from ..errors import Failed, Refused
 from ..learning import versions
 from ..networks import Networks
 from ..objects.uids import derive
@@ -48,25 +50,33 @@ class Brought:
 
 
 def add(
-    networks: Networks, path: Path, who: str, card_file: Path | None = None, name: str = "", orientation: str = ""
+    networks: Networks,
+    path: Path,
+    who: str,
+    card_file: Path | None = None,
+    name: str = "",
+    orientation: str = "",
+    confine: Demand = Demand.BEST,
 ) -> Brought:
     """Install the bundle of a folder, a zip or a TorchScript file, or draft the card that it lacks.
 
-    A results folder of nnU-Net becomes a bundle here.
+    A results folder of nnU-Net becomes a bundle here. What is brought is read by a confined process
+    (`models.incoming.reading`).
 
     Args:
         card_file: its card; None: the one that lies in it, or else one is drafted into `<name>.toml` in this folder.
         name: what the network is to be called, where its card is drafted; else the name of the folder or file.
         orientation: of nnU-Net's training (`models.incoming.nnunet.bundle`).
+        confine: what is wanted of the kernel.
 
     Raises:
         Refused: `bad-bundle`, `bad-card`, `network-exists`, `draft-exists`.
+        Failed: `not-confined`.
     """
     aside = networks.home / versions.FOLDER / f".brought-{secrets.token_hex(8)}"
     try:
         with unpacked.unpacked(path, aside) as folder:
-            folder = _as_bundle(folder, orientation)
-            would_run = program.program(folder)
+            folder, would_run = reading.read(folder, orientation, confine)
             file = card_file or (folder / FILE if (folder / FILE).is_file() else None)
             if file is None:
                 return _drafted(folder, would_run, _called(name or _own_name(path.resolve())))
@@ -76,22 +86,8 @@ def add(
             return _installed(networks, folder, text, would_run, who)
     except CardError as error:
         raise Refused("bad-bundle", str(error)) from None
-
-
-def _as_bundle(folder: Path, orientation: str) -> Path:
-    """The folder itself, or the bundle that was made of nnU-Net's results in it.
-
-    Raises:
-        CardError: these cannot be run to the same label map, or an orientation was said of something else.
-    """
-    if not any(folder.rglob(PLANS)):
-        if orientation:
-            raise CardError("--orientation is for results of nnU-Net; the configuration of a bundle says its own")
-        return folder
-    from models.incoming import nnunet  # takes the seconds that torch takes
-
-    results = nnunet.chosen(folder)
-    return nnunet.bundle(results, orientation) if results else folder
+    except NotRead as error:
+        raise Failed("not-confined", str(error)) from None
 
 
 def _own_name(path: Path) -> str:

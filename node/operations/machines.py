@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db import duties, events, processes
+from db import audit_trail, duties, events, processes
 from db.database import Database
 
 from .. import warm
@@ -118,6 +118,7 @@ def forget(database: Database, machine: str, who: str) -> str:
         count = processes.forget(tx, machine, ALIVE_SECONDS)
         if not count:
             raise _unknown(tx, machine, "none of its processes is silent")
+        audit_trail.forget(tx, machine)
         events.append(tx, who, "machine-forgotten", machine)
     return f"{machine} is forgotten: {count} processes"
 

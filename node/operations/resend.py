@@ -7,6 +7,7 @@ as it is, so the command may be repeated.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,9 +18,11 @@ from pydicom.uid import UID
 from rich.console import Console
 from rich.progress import track
 
-from db import deliveries, resending
+from db import audit_trail, deliveries, resending
 from db.database import Database
 
+from ..audit.codes import What
+from ..audit.trail import Trail
 from ..errors import Refused
 from ..objects import forms
 from ..objects.forms import Form
@@ -124,28 +127,42 @@ def said(runs: Sequence[Run]) -> str:
 
 
 def send_originals(
-    archive: Archive, database: Database, target: Target, study_ids: Sequence[int], ae_title: str, seconds: float
+    archive: Archive, trail: Trail, target: Target, study_ids: Sequence[int], ae_title: str, seconds: float
 ) -> int:
     """Send what was received of these studies, here and now; the exit status. What is there already is no harm.
+
+    Args:
+        trail: of the node, with its database; it is told before and after, as of results.
 
     Raises:
         Unavailable: the destination does not answer, or not to us.
     """
     delivered = count = 0
-    console = Console(stderr=True)
+    console, database = Console(stderr=True), trail.database
+    assert database is not None
+    to = {"destination": target.name, "ae": target.ae_title, "address": target.machine}
     for study_id in track(sorted(set(study_ids)), "sending images", console=console, transient=True):
         with database.read() as tx:
             rows = resending.originals(tx, [study_id])
+            (study_uid,) = audit_trail.study_uids(tx, [study_id])
         parcels = [Parcel(archive.at(row["path"]), row["sop_class"], UID(row["transfer_syntax"])) for row in rows]
         parcels.sort(key=lambda parcel: (parcel.sop_class, parcel.transfer_syntax))
         for some in _portions(parcels):
             with (stow if target.web else scu).connect(target, ae_title, some, seconds) as sender:
-                for parcel in some:
-                    receipt = sender.send(parcel)
-                    count += 1
-                    delivered += receipt.answer is Answer.DELIVERED
-                    if receipt.answer is not Answer.DELIVERED:
-                        console.print(f"not taken: {receipt.sentence}", markup=False)
+                told = Counter(str(parcel.sop_class) for parcel in some)
+                trail.note(What.SENDING, study_uid, **to, classes=dict(told))
+                taken: Counter[str] = Counter()
+                try:
+                    for parcel in some:
+                        receipt = sender.send(parcel)
+                        if receipt.answer is Answer.DELIVERED:
+                            taken[str(parcel.sop_class)] += 1
+                        else:
+                            console.print(f"not taken: {receipt.sentence}", markup=False)
+                finally:
+                    failed = len(some) - taken.total()
+                    trail.note(What.TRANSFER_OUT, study_uid, **to, classes=dict(taken), failed=failed)
+                count, delivered = count + len(some), delivered + taken.total()
     sys.stdout.write(f"{delivered} of {count} images are at {target.name}\n")
     return 0 if delivered == count else 1
 

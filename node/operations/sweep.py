@@ -21,6 +21,7 @@ from ..inbound.inbox import Inbox, Source
 from ..learning import cases, masks, versions
 from ..study.archive import Archive
 from . import purge
+from .exporting import asked
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_secon
                 except Exception:  # one file must not keep the rest from being tidied
                     logger.exception("%s cannot be swept", file.name)
     _sweep_learning(archive.home, database, before)
+    asked.sweep(archive, database, before)
 
 
 def _now(archive: Archive) -> float:

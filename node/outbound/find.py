@@ -10,6 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
+from ..audit import question
+from ..audit.trail import SILENT, Trail
 from ..errors import Refused, Unavailable
 from .scu import associate
 from .statuses import named
@@ -33,8 +35,10 @@ class Wanted:
     sop_uid: str
 
 
-def found(target: Target, ae_title: str, wanted: Iterable[Wanted], timeout_seconds: float) -> set[str]:
-    """The SOP Instance UIDs of those that the destination has.
+def found(
+    target: Target, ae_title: str, wanted: Iterable[Wanted], timeout_seconds: float, trail: Trail = SILENT
+) -> set[str]:
+    """The SOP Instance UIDs of those that the destination has; the audit trail is told of each question.
 
     Raises:
         Unavailable: `unreachable`, `rejected`, `query-failed`: it may answer later.
@@ -44,18 +48,25 @@ def found(target: Target, ae_title: str, wanted: Iterable[Wanted], timeout_secon
     if not assoc.is_established:
         raise Refused("query-refused", f"{target.name} does not offer C-FIND")
     try:
-        return {one.sop_uid for one in wanted if _has(assoc, target, one)}
+        return {one.sop_uid for one in wanted if _has(assoc, target, one, trail)}
     finally:
         if assoc.is_established:
             assoc.release()
 
 
-def _has(assoc: Any, target: Target, one: Wanted) -> bool:
+def tell(trail: Trail, target: Target, query: Dataset) -> None:
+    """The audit trail is told of a question of C-FIND."""
+    asked = dict(peer=target.name, ae=target.ae_title, address=target.machine)
+    question.tell(trail, query, **asked, sop_class=StudyRootQueryRetrieveInformationModelFind)
+
+
+def _has(assoc: Any, target: Target, one: Wanted, trail: Trail) -> bool:
     query = Dataset()
     query.QueryRetrieveLevel = "IMAGE"
     query.StudyInstanceUID, query.SeriesInstanceUID, query.SOPInstanceUID = one.study_uid, one.series_uid, one.sop_uid
     if not assoc.is_established:
         raise Unavailable("query-failed", f"{target.name} ended the association while it was asked what it has")
+    tell(trail, target, query)
     is_there = False
     status = None
     for response, match in assoc.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
-from ..errors import Unavailable
+from ..errors import Refused, Unavailable
+from ..tls.files import SYSTEM, Trust, load_trust
 from .target import Target, Web
 
 CONNECT_SECONDS = 15.0
@@ -44,19 +46,50 @@ class _Credentials(requests.auth.AuthBase):
 
 
 class Session(requests.Session):
-    """A session that trusts what the configuration says.
-
-    Without this a certificate bundle that the environment names (REQUESTS_CA_BUNDLE) would take the place of ca_file.
-    """
+    """A session that trusts what the configuration says."""
 
     def __init__(self, target: Target, web: Web, ae_title: str) -> None:
         super().__init__()
         self.auth = _Credentials(target, web)
         self.headers["User-Agent"] = f"planimeter ({ae_title})"
-        self._ca_file = str(web.ca_file) if web.ca_file else None
+        self._trust = web.trust
+        self._trusts = web.trust == SYSTEM
 
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        return super().merge_environment_settings(url, proxies, stream, self._ca_file or verify, cert)
+    def get_adapter(self, url: str | bytes) -> Any:
+        if not self._trusts and str(url).lower().startswith("https:"):
+            self.mount("https://", _Trusting(self._trust))
+            self._trusts = True
+        return super().get_adapter(url)
+
+
+class _Trusting(HTTPAdapter):
+    """Verifies by these authorities and what they have revoked, whatever bundles requests and the environment name.
+
+    Raises:
+        Unavailable: `tls-files`.
+    """
+
+    def __init__(self, trust: Trust) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            load_trust(self._context, trust)
+        except Refused as refusal:  # it may be mended: what is to be sent waits
+            raise Unavailable(refusal.code, refusal.sentence) from None
+        super().__init__()
+
+    def init_poolmanager(self, *size: Any, **options: Any) -> Any:
+        return super().init_poolmanager(*size, **options, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, **options, ssl_context=self._context)
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        del verify  # the name of a bundle in the environment, perhaps
+        return super().build_connection_pool_key_attributes(request, True, cert)
+
+    def cert_verify(self, conn: Any, *_: Any) -> None:
+        """Nothing is added to the context."""
+        conn.cert_reqs, conn.ca_certs, conn.ca_cert_dir = "CERT_REQUIRED", None, None
 
 
 def why_broken(target: Target, error: requests.exceptions.RequestException) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ..tls.calling import Calling
+from ..tls.files import SYSTEM, Trust
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,14 @@ class Web:
         url: without the service's own part (`/studies`).
         user, password_file: HTTP basic authentication; the file holds the password.
         token_file: or a bearer token, read anew for every association so that it can be renewed.
-        ca_file: certificates to trust instead of the system's.
+        trust: whose certificates are good.
     """
 
     url: str
     user: str = ""
     password_file: Path | None = None
     token_file: Path | None = None
-    ca_file: Path | None = None
+    trust: Trust = SYSTEM
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from pynetdicom.dsutils import encode
-
-from ..audit.codes import What
+from ..audit import question
 from ..audit.trail import SILENT, Trail
 from ..errors import Refused
 from ..objects.characters import texts
@@ -31,10 +27,6 @@ class Asks(Protocol):
         """No more questions."""
 
 
-#: the same question is told of once in so long: some are asked every few seconds
-AGAIN_SECONDS = 600.0
-
-
 @dataclass(frozen=True)
 class _Audited:
     """The audit trail is told of every question."""
@@ -44,12 +36,9 @@ class _Audited:
     trail: Trail
 
     def ask(self, query: Query) -> Answers:
-        target = self.pacs.target
-        asked = encode(query.identifier(), is_implicit_vr=True, is_little_endian=True) or b""
-        key = (self.pacs.name, hashlib.sha256(asked).hexdigest())
-        facts = {"peer": self.pacs.name, "ae": target.ae_title, "address": target.machine}
-        facts |= {"sop_class": FIND, "query": base64.b64encode(asked).decode()}
-        self.trail.note_once(AGAIN_SECONDS, key, What.QUERY, **facts)
+        to = self.pacs.target
+        of = dict(peer=self.pacs.name, ae=to.ae_title, address=to.machine, sop_class=FIND)
+        question.tell(self.trail, query.identifier(), **of)
         return self.finder.ask(query)
 
     def close(self) -> None:

@@ -185,38 +185,45 @@ def by_frame(descriptor: int, items: list[Fragment], frames: int, syntax: str) -
     return begun
 
 
-def _no_longer_than(codestream: bytes, segments: int, values: int, spare: int) -> None:
-    """Each segment of RLE is one byte of each value (PS3.5 G.2); what is too long is of another image.
+def _run_lengths(codestream: bytes, header: Any) -> bytes:
+    """The values of a frame of RLE as they would be uncompressed, colour by pixel; each segment is decoded once.
 
-    Args:
-        spare: so many more are what an encoder has padded.
+    A segment is one byte of each value, the highest first, sample by sample (PS3.5 G.2). Of what is padded a row is
+    enough for every encoder; what is longer is of another image.
 
     Raises:
-        ValueError: a segment has more.
+        ValueError: there are more or fewer segments, or values in one, than the header says.
     """
+    values, samples, each = header.Rows * header.Columns, header.SamplesPerPixel, header.BitsAllocated // 8
+    segments = int.from_bytes(codestream[:4], "little")
+    if segments != samples * each:
+        raise ValueError(f"a frame has {segments} segments of RLE")
+    native = np.empty((values, samples, each), np.uint8)
     begins = struct.unpack_from(f"<{segments}L", codestream, 4)
-    for begin, end in zip(begins, (*begins[1:], len(codestream)), strict=True):
-        if (there := len(decode_segment(codestream[begin:end]))) > values + spare:
-            raise ValueError(f"a segment of RLE has {there} values, the header says {values}")
+    for number, (begin, end) in enumerate(zip(begins, (*begins[1:], len(codestream)), strict=True)):
+        segment = np.frombuffer(decode_segment(codestream[begin:end]), np.uint8)
+        if not values <= len(segment) <= values + header.Columns:
+            raise ValueError(f"a segment of RLE has {len(segment)} values, the header says {values}")
+        sample, byte = divmod(number, each)
+        native[:, sample, each - 1 - byte] = segment[:values]
+    return native.tobytes()
 
 
 def _frame(codestream: bytes, stored: pixels.Stored) -> NDArray[np.integer]:
     header, syntax = stored.header, stored.header.file_meta.TransferSyntaxUID
-    if syntax == uid.RLELossless:
-        segments = int.from_bytes(codestream[:4], "little")
-        if segments != header.SamplesPerPixel * header.BitsAllocated // 8:  # PS3.5 G.2
-            raise ValueError(f"a frame has {segments} segments of RLE")
-        _no_longer_than(codestream, segments, header.Rows * header.Columns, header.Columns)
-    else:
-        said = jpeg.declared(codestream)
-        if (said.rows, said.columns, said.samples) != (header.Rows, header.Columns, header.SamplesPerPixel):
-            size = f"{said.columns} x {said.rows} with {said.samples} samples"
-            raise ValueError(f"a codestream is of {size}, the header says otherwise")
-        if said.bits > header.BitsAllocated:
-            raise ValueError(f"a codestream has {said.bits} bits per sample, the header {header.BitsAllocated}")
-        if said.tiles_missing:
-            raise ValueError(f"a codestream lacks {said.tiles_missing} of its tiles")
     options = pixels.of_frame(header) | {"planar_configuration": 0, "correct_unused_bits": False}
+    if syntax == uid.RLELossless:
+        native = _run_lengths(codestream, header)
+        values, _ = get_decoder(uid.ExplicitVRLittleEndian).as_array(native, **options)
+        return pixels.unpadded(values, header)
+    said = jpeg.declared(codestream)
+    if (said.rows, said.columns, said.samples) != (header.Rows, header.Columns, header.SamplesPerPixel):
+        size = f"{said.columns} x {said.rows} with {said.samples} samples"
+        raise ValueError(f"a codestream is of {size}, the header says otherwise")
+    if said.bits > header.BitsAllocated:
+        raise ValueError(f"a codestream has {said.bits} bits per sample, the header {header.BitsAllocated}")
+    if said.tiles_missing:
+        raise ValueError(f"a codestream lacks {said.tiles_missing} of its tiles")
     plugin = PLUGINS[syntax]
     values, _ = get_decoder(syntax).as_array(encapsulate([codestream]), decoding_plugin=plugin, **options)
     # lossy values may leave the range of BitsStored a little; those of JPEG have no sign of their own

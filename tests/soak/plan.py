@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from . import clocks, commit_kills, cuts, frozen, full_disks, growth, order, pacs_faults, peak_hour, postgresql_restarts, racing, receiver_kills, slow_mix, upgrades, worker_kills
+from . import (
+    clocks,
+    commit_kills,
+    cuts,
+    frozen,
+    full_disks,
+    growth,
+    order,
+    pacs_faults,
+    peak_hour,
+    postgresql_restarts,
+    racing,
+    receiver_kills,
+    slow_mix,
+    upgrades,
+    worker_kills,
+)
 from .tally import Fault
 
 PLAN: tuple[Fault, ...] = (

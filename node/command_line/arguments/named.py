@@ -14,3 +14,9 @@ def named(text: str) -> str:
 
     setproctitle(f"planimeter {' '.join(sys.argv[1:2])}")
     return sys.stdin.readline().strip() if text == STANDARD_INPUT else text
+
+
+def asked(text: str) -> str:
+    """KEYWORD=VALUE, as a type of argparse: the value may name a patient."""
+    keyword, equals, value = text.partition("=")
+    return f"{keyword}{equals}{named(value)}"

@@ -52,6 +52,7 @@ def _export(export: ArgumentParser) -> None:
         ("--since", "DAY", "studies that came from this day on"),
         ("--until", "DAY", "to this one"),
         ("--modality", "M", "only studies that have this modality"),
+        ("--read-by", "NETWORK", "only studies that this network has read"),
         ("--networks", "N,N", "results of these networks alone"),
         (
             "--data-set",
@@ -60,6 +61,13 @@ def _export(export: ArgumentParser) -> None:
         ),
     ):
         export.add_argument(option, metavar=name, help=text)
+    export.add_argument(
+        "--query",
+        action="append",
+        default=[],
+        metavar="KEYWORD=VALUE",
+        help="studies by AccessionNumber, StudyDate ...",
+    )
     export.add_argument("--no-results", action="store_true", help="only what came, nothing that was made of it")
     export.add_argument("--with-test", action="store_true", help="with --data-set: also the locked patients")
     export.add_argument(

@@ -15,6 +15,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from pynetdicom.sop_class import Verification
 
+from ...audit.trail import SILENT, Trail
 from ...errors import Unavailable
 from ...inbound.peers import printable
 from ...outbound.association import requested
@@ -41,12 +42,14 @@ class Call:
     Attributes:
         seconds: how long an answer is waited for.
         tls: speak TLS; its certificate is not judged here (`line.secure` does).
+        trail: is told of what is asked for.
     """
 
     target: Target
     ae_title: str
     seconds: float
     tls: Calling | None = None
+    trail: Trail = SILENT
 
     def context(self) -> ssl.SSLContext | None:
         """For one connection.

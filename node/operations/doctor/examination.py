@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from datetime import date
 
+from ...audit.trail import SILENT, Trail
 from ...errors import NodeError, Unavailable
 from ...outbound.target import Target
 from ...tls.calling import Calling
@@ -39,16 +40,19 @@ class Examination:
     services: tuple[Service, ...] = ()
 
 
-def examine(target: Target, ae_title: str, seconds: float, tls: Calling | None, today: date) -> Examination:
+def examine(
+    target: Target, ae_title: str, seconds: float, tls: Calling | None, today: date, trail: Trail = SILENT
+) -> Examination:
     """Ask everything.
 
     Args:
         seconds: how long each answer is waited for.
         tls: speak TLS, in this way; None: in the clear.
         today: see `query.ask`.
+        trail: is told of what is asked for.
     """
     found = Examination(target, ae_title)
-    asked = Call(target, ae_title, seconds)
+    asked = Call(target, ae_title, seconds, trail=trail)
     try:
         if tls is not None:
             found = replace(found, security=_secured(asked, tls))

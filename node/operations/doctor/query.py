@@ -82,7 +82,7 @@ def _studies(call: Call, assoc: Any, today: date) -> Service:
     query.StudyDate = today.strftime("%Y%m%d")
     query.StudyInstanceUID = ""
     began = time.monotonic()
-    status, came = _find(assoc, query)
+    status, came = _find(call, assoc, query)
     if came > TOO_MANY and status in find.PENDING:
         return Service(FIND, True, f"answers, and does not heed C-CANCEL: left after {came} identifiers", status)
     many = f"{came} studies" if came < FEW else f"at least {FEW} studies, then cancelled"
@@ -97,15 +97,16 @@ def _one_object(call: Call, assoc: Any) -> Service:
         generate_uid(prefix=None) for _ in range(3)
     )
     began = time.monotonic()
-    status, came = _find(assoc, query)
+    status, came = _find(call, assoc, query)
     said = "answers: no such object, as it should" if not came else f"names {came} objects that were not asked for"
     return call.unanswered(FIND_IMAGE, began) if status is None else _of_find(FIND_IMAGE, status, said)
 
 
-def _find(assoc: Any, query: Dataset) -> tuple[int | None, int]:
+def _find(call: Call, assoc: Any, query: Dataset) -> tuple[int | None, int]:
     """The last status (None: no answer), and how many identifiers came."""
     came, status, cancelled = 0, None, 0.0
     model = StudyRootQueryRetrieveInformationModelFind
+    find.tell(call.trail, call.target, query)
     for response, _ in assoc.send_c_find(query, model, msg_id=MESSAGE_ID):
         status = response.get("Status")
         if status not in find.PENDING:

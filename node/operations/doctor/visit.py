@@ -6,6 +6,7 @@ from datetime import date
 
 from rich.console import Console
 
+from ...audit.trail import SILENT, Trail
 from ...errors import NodeError
 from ...outbound import stow
 from ...outbound.target import Target
@@ -16,13 +17,15 @@ from .examination import examine
 from .verdict import judge
 
 
-def visit(target: Target, ae_title: str, seconds: float, tls: Calling | None, *, as_json: bool) -> int:
+def visit(
+    target: Target, ae_title: str, seconds: float, tls: Calling | None, trail: Trail = SILENT, *, as_json: bool
+) -> int:
     """Print what was found; the exit status: 0 when results could be delivered."""
     console = Console()
     if target.web is not None:
         return _ask_web(console, target, ae_title, seconds, as_json=as_json)
     with Console(stderr=True).status(f"asking {plain(target.ae_title)}"):
-        found = examine(target, ae_title, seconds, tls, date.today())  # noqa: DTZ011 - studies are dated in local time
+        found = examine(target, ae_title, seconds, tls, date.today(), trail)  # noqa: DTZ011 - studies are dated in local time
     verdict = judge(found)
     if as_json:
         print_json(show.as_json(found, verdict))

@@ -153,12 +153,13 @@ def _leave(export: Made, file: Path, person: Person, proof: Proof, wish: Wish) -
     try:
         ds = dcmread(file)
         leaving.require(ds, wish.profile.options, with_burned_in=wish.with_burned_in)
-        face = leaving.shows_face(ds)
+        face, study_uid = leaving.shows_face(ds), next(iter(texts(ds, "StudyInstanceUID")), "")
         ds = deidentified(ds, wish.profile, person)
     except UNREADABLE as error:
         raise Refused("unreadable-object", f"it cannot be read ({type(error).__name__})") from None
     data = written(ds)
     require_proven(proof, data)
+    export.studies.add(study_uid)
     if face:
         export.notes.append(FACE)
     export.write(_path(ds, person), data, **_said(ds, person), note=FACE if face else "")
@@ -199,12 +200,6 @@ def _said(ds: Dataset, person: Person) -> dict[str, str]:
 
 def _new_uid(profile: Profile, uid: str) -> str:
     return uid if Option.RETAIN_UIDS in profile.options else profile.keys.uid(uid)
-
-
-def uids_of(database: Database, **which: Any) -> list[str]:
-    """The studies that an export is of which nobody named, see `db.exports.studies`."""
-    with database.read() as tx:
-        return exports.studies(tx, **which)
 
 
 def sentences(export: Made) -> Iterable[str]:

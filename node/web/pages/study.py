@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from db.accounts import Role
 
+from ...deidentify.options import USUAL, Option
 from ...errors import Refused
 from ...operations import by_hand, control, verdicts
+from ...operations.exporting import asked
 from ...operations.one_study import gather
 from ...operations.one_study.chart import chart
 from ...operations.one_study.heading import heading
@@ -35,6 +37,8 @@ def show(request: Request) -> Response:
         networks=sorted(set(node.networks.names()) - node.networks.switched_off()),
         destinations=sorted(node.targets),
         chart=chart,
+        export_options=[(str(one), one in USUAL) for one in Option if one not in DATES],
+        exports=asked.listing(node.database, study.study_uid),
         **_live(study, _seen(study)),
     )
 
@@ -61,6 +65,9 @@ def _seen(study: StudyView) -> str:
 def _live(study: StudyView, seen: str) -> Mapping[str, Any]:
     return {"study": study, "seen": seen, "news": _seen(study) != seen}
 
+
+#: of them one at most
+DATES = (Option.FULL_DATES, Option.MODIFIED_DATES)
 
 # -------------------------------------------------------------------- doing
 
@@ -139,6 +146,25 @@ def withdraw(request: Request, form: Form) -> Response:
     return _back(request, verdicts.withdraw(node.database, _result(request, form), who, why, node.send.attempts))
 
 
+@needs(Role.APPROVER)
+def export(request: Request, form: Form) -> Response:
+    """De-identify it, to be fetched here."""
+    wanted = [str(one) for one in Option if text(form, str(one))]
+    if dates := text(form, "dates"):
+        wanted.append(dates)
+    who, results = user_of(request).name, bool(text(form, "results"))
+    uid = request.path_params["study_uid"]
+    return _back(request, asked.ask(node_of(request).database, uid, who, wanted, results=results))
+
+
+@needs(Role.APPROVER)
+def fetch_export(request: Request) -> Response:
+    """The file of an export; its name is the export's, which names nobody."""
+    node, uid = node_of(request), request.path_params["study_uid"]
+    file = asked.file_of(node.database, node.archive.home, uid, request.path_params["export"])
+    return FileResponse(file, media_type="application/zip", filename=f"export-{file.name}")
+
+
 def _result(request: Request, form: Form) -> str:
     """The result that a form names, which is one of this study."""
     name = text(form, "result")
@@ -152,8 +178,9 @@ AT = "/studies/{study_uid}"
 ROUTES = [
     Route(AT, show),
     Route(f"{AT}/live", live),
+    Route(f"{AT}/exports/{{export:int}}.zip", fetch_export),
     *(
         Route(f"{AT}/{handler.__name__}", handler, methods=["POST"])
-        for handler in (retry, cancel, close, reprocess, send, release, discard, withdraw)
+        for handler in (retry, cancel, close, reprocess, send, release, discard, withdraw, export)
     ),
 ]
