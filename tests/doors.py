@@ -117,7 +117,7 @@ def trying(
     archive.prepare()
     os.umask(mask)
     receiver = Receiver(
-        door(**other), Doorkeeper(peers), Inbox(archive, database), database, listener=listener, tls=tls
+        door(**{**QUICK, **other}), Doorkeeper(peers), Inbox(archive, database), database, listener=listener, tls=tls
     )
     made = Tried(receiver, receiver.start(), database, archive)
     try:
