@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, NoReturn
 
 import atheris
@@ -165,13 +166,39 @@ def _fuzz(plan: Plan, tally: Tally) -> None:
         "seed": plan.seed,
         "max_len": plan.target.longest,
         "len_control": 0,
+        "mutate_depth": 2,
         "dict": words,
         "timeout": 600,
         "rss_limit_mb": 2048,
         "artifact_prefix": f"{plan.folder}/{plan.name}-",
     }
-    atheris.Setup([plan.name, *(f"-{key}={value}" for key, value in arguments.items()), str(corpus)], one_input)
+    options = [f"-{key}={value}" for key, value in arguments.items()]
+    atheris.Setup([plan.name, *options, str(corpus)], one_input, custom_mutator=_Changes(plan.target))
     atheris.Fuzz()
+
+
+class _Changes:
+    """Every other change leaves all bytes where they are, and some begin with a seed again: libFuzzer's own move the
+    bytes of what was kept, most of which is refused, and few lengths are right then."""
+
+    def __init__(self, target: Target) -> None:
+        self._words, self._seeds = list(target.words) or [b"\0"], list(target.seeds())
+
+    def __call__(self, data: bytes, most: int, seed: int) -> bytes:
+        random = Random(seed)
+        if not data or random.random() < 0.5:
+            return bytes(atheris.Mutate(data, most))
+        if random.random() < 0.5:
+            data = random.choice(self._seeds)[:most]
+        changed = bytearray(data)
+        for _ in range(random.randint(1, 3)):
+            at, kind = random.randrange(len(changed)), random.random()
+            if kind < 0.2:
+                word = random.choice(self._words)[: len(changed) - at]
+                changed[at : at + len(word)] = word
+            else:
+                changed[at] = random.randrange(256) if kind < 0.6 else changed[at] ^ (1 << random.randrange(8))
+        return bytes(changed)
 
 
 class _OneInput:

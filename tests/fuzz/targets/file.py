@@ -57,7 +57,7 @@ def check(read: Reader, data: bytes) -> bool:
         with spooled.open("rb") as stream, mapped(stream.fileno()) as view:
             assert bytes(view[:132]) == b"\0" * 128 + b"DICM", "a preamble that is not ours"
             start = data_set_start(view)
-            kept = bytes(view[start:])
+            stored, kept = bytes(view), bytes(view[start:])
     except Refused as refusal:
         assert refusal.code in CODES
         assert refusal.sentence.isprintable()
@@ -70,7 +70,7 @@ def check(read: Reader, data: bytes) -> bool:
     assert data.endswith(kept), "the data set is not kept as it came"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = dcmread(BytesIO(data))
+        theirs = dcmread(BytesIO(stored))
     assert theirs.file_meta.TransferSyntaxUID in ACCEPTED
     for keyword in UIDS:
         assert text(header, keyword) == text(theirs, keyword), f"pydicom reads another {keyword}"
