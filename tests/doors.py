@@ -131,11 +131,13 @@ def trying(
     listener: Any = None,
     tls: Any = None,
     over: Secured | None = None,
+    database: Database | None = None,
     **other: Any,
 ) -> Iterator[Tried]:
-    """A receiver on SQLite; `over`: callers of the test speak TLS."""
-    shutil.copyfile(migrated, folder / "rows.db")
-    database = open_database(sqlite_url(folder / "rows.db"))
+    """A receiver, on SQLite where no database is given; `over`: callers of the test speak TLS."""
+    if database is None:
+        shutil.copyfile(migrated, folder / "rows.db")
+        database = open_database(sqlite_url(folder / "rows.db"))
     archive = Archive(folder / "home")
     mask = os.umask(0o077)
     archive.prepare()
