@@ -11,7 +11,7 @@ TRAIN = cd models/bundles/ct_lungs && "$(CURDIR)/$(BIN)/python" -P -W ignore -m 
 CASE = OMP_NUM_THREADS=1 $(BIN)/python -P -W ignore -m tests.cases
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench soak train train-pet train-ct-pet compare compare-fusion ablation learn learn-keys case-thyroid case-tumour case-brain case-lung clean
+.PHONY: help demo test test-slow soak fuzz lint format bench train train-pet train-ct-pet compare compare-fusion ablation learn learn-keys case-thyroid case-tumour case-brain case-lung clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +24,9 @@ test: .venv/installed-dev ## every check: lint, types, import contracts, behavio
 
 test-slow: .venv/installed-dev ## the long forms: minutes of outage, thousands of mutated files
 	$(PYTEST) -m slow $(ARGS)
+
+fuzz: .venv/installed-dev ## fuzz what reads bytes of strangers; N=1000000 executions, findings in build/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -P -m tests.fuzz --executions $(or $(N),200000) $(ARGS)
 
 lint: .venv/installed-dev ## only lint, types and import contracts
 	$(PYTEST) tests/test_architecture.py $(ARGS)

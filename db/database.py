@@ -66,6 +66,10 @@ def translated() -> Iterator[None]:
         raise Conflict(str(error.orig)) from error
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
         raise DatabaseUnreachable(f"the database does not answer: {getattr(error, 'orig', error)}") from error
+    except sa.exc.InternalError as error:
+        if not isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
+            raise
+        raise DatabaseUnreachable("the database takes no writes now: it is a standby, or set to read only") from error
 
 
 @dataclass(frozen=True)

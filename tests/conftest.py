@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # most tests need neither browser nor pages
     from playwright.sync_api import Browser
 
     from tests.certificates import Authority
+    from tests.doors import Secured
     from tests.pages import Site
     from tests.tls_site import TlsSite
 
@@ -185,6 +186,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     from tests.certificates import Authority
 
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session", params=["plain", "TLS"])
+def over(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Secured | None:
+    """How those call that a receiver is tried with (`tests.doors.trying`): a test of theirs runs in both ways."""
+    from tests.doors import secured
+
+    return secured(tmp_path_factory.mktemp("over")) if request.param == "TLS" else None
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ from node.inbound.inbox import Inbox
 from node.inbound.peers import Doorkeeper, KnownPeer
 from node.receiver import Door, Receiver
 from node.study.archive import Archive
+from node.tls.accepting import Accepting, Acceptor
+from node.tls.files import Pair
 from tests import wire
+from tests.certificates import self_signed
 from tests.waiting import wait_until
 
 #: long enough for a slow machine, short enough to be waited for
@@ -33,6 +37,20 @@ NUMBERS = count(1)
 
 def new_uid() -> str:
     return f"1.2.826.0.1.3680043.10.9.2.{next(NUMBERS)}"
+
+
+@dataclass(frozen=True)
+class Secured:
+    """What puts TLS on a connection; and what a caller has to trust."""
+
+    acceptor: Acceptor
+    trusting: ssl.SSLContext
+
+
+def secured(folder: Path, handshake_seconds: float = 20) -> Secured:
+    shown = self_signed(folder, "node")
+    how = Accepting(pair=Pair(shown.certificate, shown.key), handshake_seconds=handshake_seconds)
+    return Secured(Acceptor(how), ssl.create_default_context(cafile=str(shown.certificate)))
 
 
 @dataclass
@@ -107,19 +125,31 @@ QUICK: dict[str, Any] = dict(associations=20, idle_seconds=3, max_pdu_bytes=1638
 
 @contextmanager
 def trying(
-    folder: Path, migrated: Path, peers: tuple[KnownPeer, ...] = (), listener: Any = None, tls: Any = None, **other: Any
+    folder: Path,
+    migrated: Path,
+    peers: tuple[KnownPeer, ...] = (),
+    listener: Any = None,
+    tls: Any = None,
+    over: Secured | None = None,
+    database: Database | None = None,
+    **other: Any,
 ) -> Iterator[Tried]:
-    """A receiver on SQLite."""
-    shutil.copyfile(migrated, folder / "rows.db")
-    database = open_database(sqlite_url(folder / "rows.db"))
+    """A receiver, on SQLite where no database is given; `over`: callers of the test speak TLS."""
+    if database is None:
+        shutil.copyfile(migrated, folder / "rows.db")
+        database = open_database(sqlite_url(folder / "rows.db"))
     archive = Archive(folder / "home")
     mask = os.umask(0o077)
     archive.prepare()
     os.umask(mask)
+    tls = over.acceptor if over is not None else tls
     receiver = Receiver(
         door(**{**QUICK, **other}), Doorkeeper(peers), Inbox(archive, database), database, listener=listener, tls=tls
     )
     made = Tried(receiver, receiver.start(), database, archive)
+    if over is not None:
+        assert receiver.tls_port
+        made.port = wire.TlsPort.at(receiver.tls_port, over.trusting)
     try:
         made.good_sender()
         wait_until("the first caller has gone", lambda: made.left()[0] == 0)

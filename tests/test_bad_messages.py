@@ -12,21 +12,23 @@ import pytest
 
 from node.inbound.peers import KnownPeer
 from tests import wire
-from tests.doors import Tried, new_uid, trying
+from tests.doors import Secured, Tried, new_uid, trying
 from tests.wire import CT, ECHOING, EXPLICIT, IMPLICIT, STORING, VERIFICATION, context, item, p_data, pdv, request
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Tried]:
-    with trying(tmp_path_factory.mktemp("tried"), migrated, largest_bytes=200_000) as made:
+def tried(tmp_path_factory: pytest.TempPathFactory, migrated: Path, over: Secured | None) -> Iterator[Tried]:
+    with trying(tmp_path_factory.mktemp("tried"), migrated, over=over, largest_bytes=200_000) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, migrated: Path, tried: Tried) -> Iterator[Tried]:
+def guarded(
+    tmp_path_factory: pytest.TempPathFactory, migrated: Path, over: Secured | None, tried: Tried
+) -> Iterator[Tried]:
     """A receiver that knows one scanner, called CT1."""
     peer = KnownPeer("ct", "CT1", ipaddress.ip_network("127.0.0.0/8"), may_send=True, may_send_labels=False)
-    with trying(tmp_path_factory.mktemp("guarded"), migrated, (peer,)) as made:
+    with trying(tmp_path_factory.mktemp("guarded"), migrated, (peer,), over=over) as made:
         tried.before = made.before  # its port is open as well, from now on
         yield made
 

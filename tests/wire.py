@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,9 +111,25 @@ def store(uid: str, data: bytes | None = None) -> bytes:
     return p_data(pdv(STORING, 3, store_command(uid))) + p_data(pdv(STORING, 2, data))
 
 
+class TlsPort(int):
+    """A port at which callers have to speak TLS.
+
+    Attributes:
+        trusting: the context that trusts whoever listens there.
+    """
+
+    trusting: ssl.SSLContext
+
+    @classmethod
+    def at(cls, port: int, trusting: ssl.SSLContext) -> TlsPort:
+        made = cls(port)
+        made.trusting = trusting
+        return made
+
+
 @dataclass
 class Wire:
-    """A connection."""
+    """A connection, with TLS or without."""
 
     socket: socket.socket
 
@@ -124,7 +141,7 @@ class Wire:
     def read(self, count: int) -> bytes:
         """So many bytes; fewer where the connection ends."""
         came = b""
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             while len(came) < count and (more := self.socket.recv(count - len(came))):
                 came += more
         return came
@@ -138,6 +155,10 @@ class Wire:
         """Of the next response; else what came in its place: "abort 6", "closed", ..."""
         answer = self.pdu()
         return elements_of(answer)[0x0900] if answer[:1] == b"\4" else said(answer)
+
+    def fall_silent(self) -> None:
+        """FIN; what is answered can still be read."""
+        socket.socket.shutdown(self.socket, socket.SHUT_WR)  # SSLSocket's own would take TLS away
 
     def break_off(self) -> None:
         """RST."""
@@ -181,10 +202,29 @@ def results_of(answer: bytes) -> dict[int, int]:
 
 @contextlib.contextmanager
 def connected(port: int, seconds: float = 30) -> Iterator[Wire]:
-    """A connection to this machine; the one place where they are made."""
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as made:
+    """A connection to this machine, over TLS where the port is one for it; the one place where they are made."""
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=seconds) as made:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield Wire(made)
+        if isinstance(port, TlsPort):
+            with shaken_hands(made, port.trusting) as secured:
+                yield Wire(secured)
+        else:
+            yield Wire(made)
+
+
+@contextlib.contextmanager
+def shaken_hands(plain: socket.socket, trusting: ssl.SSLContext) -> Iterator[socket.socket]:
+    """TLS on a connection; where that is over already, something at which a reader comes to the end, too."""
+    try:
+        secured = trusting.wrap_socket(plain, server_hostname="127.0.0.1")
+    except (ConnectionError, ssl.SSLEOFError):
+        ended, other = socket.socketpair()
+        other.close()
+        with ended:
+            yield ended
+        return
+    with secured:
+        yield secured
 
 
 @contextlib.contextmanager

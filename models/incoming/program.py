@@ -15,6 +15,8 @@ from .. import torchscript
 from ..card import CardError
 
 CONFIGS = (".json", ".yaml", ".yml")
+#: of one config; those of the largest networks have some thousand
+MOST_VALUES = 1_000_000
 #: packages that bundles are made of; MONAI finds names without a dot among its own
 KNOWN = ("monai", "torch", "ignite", "numpy", "math", "json", "os.path", "pathlib", "glob", "nibabel", "builtins")
 #: Planimeter's own, which a converted nnU-Net folder is made of
@@ -97,10 +99,23 @@ def tree(file: Path) -> Any:
     """
     try:
         text = file.read_text(encoding="utf-8")
-        return json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        return json.loads(text) if file.suffix == ".json" else _unfolded(yaml.safe_load(text))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
         first = str(error).splitlines()[0]
         raise CardError(f"{file.name}: cannot be read: {first}") from None
+
+
+def _unfolded(said: Any) -> Any:
+    """The same; in YAML a few lines that name one another can stand for more than any memory holds."""
+    left, count = [said], 0
+    while left:
+        one = left.pop()
+        inside = list(one.values()) if isinstance(one, dict) else one if isinstance(one, list) else []
+        count += len(inside)
+        if count > MOST_VALUES:
+            raise ValueError(f"its aliases unfold to more than {MOST_VALUES:,} values")
+        left += inside
+    return said
 
 
 def program(folder: Path) -> Program:

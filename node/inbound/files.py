@@ -16,6 +16,7 @@ from ..audit.transfer import Transfer
 from ..errors import Refused
 from ..study.facts import UNREADABLE
 from .inbox import LOCAL, Inbox, Source
+from .peers import printable
 from .syntaxes import ACCEPTED
 
 SUBMITTED = Source("SUBMIT", LOCAL)
@@ -67,7 +68,7 @@ def submitted_meta(source: object, file: Path) -> FileMetaDataset:
             raise  # the disk's fault, not the file's
         raise Refused("no-file-meta", "this is no DICOM file: it has no file meta information (PS3.10 7.1)") from error
     if syntax not in ACCEPTED:
-        raise Refused("transfer-syntax-refused", f"its transfer syntax, {syntax.name}, is not taken")
+        raise Refused("transfer-syntax-refused", f"its transfer syntax, {printable(syntax.name)}, is not taken")
     if not sop_class or not sop_uid:
         raise Refused("uid-missing", "its file meta information names no SOP class or instance")
     source.seek(length)  # type: ignore[attr-defined]

@@ -35,11 +35,13 @@ BIG = (Struct(">HH"), Struct(">H"), Struct(">L"))
 
 @dataclass(frozen=True)
 class _Open:
-    """A sequence or an item of undefined length that has begun and not ended."""
+    """A sequence of undefined length, or an item of one, that has begun and not ended."""
 
     is_item: bool
     explicit: bool
     """how the elements around it are encoded"""
+    end: int | None = None
+    """of an item that says it; pydicom would read on behind it"""
 
 
 class _Walk:
@@ -61,6 +63,7 @@ class _Walk:
             if not self.open:
                 self.begun = self.at
             self._step()
+            self._leave()
             if not self.open and self.tag_of.size <= self.at - self.begun:
                 self._keep()
                 self._count()
@@ -100,8 +103,10 @@ class _Walk:
         vr = bytes(data[at + 4 : at + 6])
         if vr in SHORT_VR:
             return tag, vr, self.short.unpack_from(data, at + 6)[0], at + 8
-        if vr not in LONG_VR and not (vr.isalpha() and vr.isupper()):
-            raise self._malformed(at, f"no value representation in element ({group:04X},{element:04X})")
+        if self.open and not b"AA" <= vr <= b"ZZ":  # some senders change over inside sequences; pydicom follows
+            return tag, b"", self.long.unpack_from(data, at + 4)[0], at + 8
+        if vr not in LONG_VR:  # of one that is new the length would have four bytes (PS3.5 7.1.2); pydicom takes two
+            raise self._malformed(at, f"no value representation that is known in element ({group:04X},{element:04X})")
         if at + 12 > len(data):
             raise self._cut_short()
         return tag, vr, self.long.unpack_from(data, at + 8)[0], at + 12
@@ -109,21 +114,28 @@ class _Walk:
     def _delimiter(self, begin: int, tag: int, length: int, value: int) -> None:
         inside = self.open[-1] if self.open else None
         if tag == ITEM and inside and not inside.is_item:
-            if length == UNDEFINED:
-                self._enter(begin, is_item=True, value=value)
-            else:
-                self._skip(value + length)
-        elif inside and tag == (ITEM_END if inside.is_item else SEQUENCE_END):
+            end = None if length == UNDEFINED else value + length
+            if end is not None and end > len(self.data):
+                raise self._cut_short()
+            self._enter(begin, is_item=True, value=value, end=end)
+        elif inside and inside.end is None and tag == (ITEM_END if inside.is_item else SEQUENCE_END):
             self.explicit = self.open.pop().explicit
             self.at = value
         else:
             raise self._malformed(begin, "an item or a delimiter where none belongs")
 
-    def _enter(self, begin: int, *, is_item: bool, value: int) -> None:
+    def _enter(self, begin: int, *, is_item: bool, value: int, end: int | None = None) -> None:
         if len(self.open) >= 2 * MAX_DEPTH:
             raise self._malformed(begin, f"sequences nested deeper than {MAX_DEPTH}")
-        self.open.append(_Open(is_item, self.explicit))
+        self.open.append(_Open(is_item, self.explicit, end))
         self.at = value
+
+    def _leave(self) -> None:
+        """Items that say where they end end there."""
+        while self.open and (end := self.open[-1].end) is not None and self.at >= end:
+            if self.at > end:
+                raise self._malformed(end, "an element that does not end with its item")
+            self.explicit = self.open.pop().explicit
 
     def _fragments(self) -> None:
         """Encapsulated pixel data: items to the sequence delimiter (PS3.5 A.4)."""

@@ -96,7 +96,7 @@ def _points(contour: Dataset) -> Numbers:
     """
     element = contour.get_item(CONTOUR_DATA, keep_deferred=True)
     raw = element.value if isinstance(element, RawDataElement) else None
-    if not isinstance(raw, bytes):
+    if not isinstance(raw, bytes) or b"_" in raw:  # which Python takes inside a number, and PS3.5 6.2 does not
         if element is None or not element.value:
             return np.empty((0, 3))
         raise unreadable("ContourData")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -29,6 +30,8 @@ from .target import Target
 
 logger = logging.getLogger(__name__)
 
+#: as of any other object; what is none is in no row, and PostgreSQL takes no NUL
+UID_PATTERN = re.compile(r"[0-9.]{1,64}")
 REQUEST_STORAGE_COMMITMENT = 1
 #: everything is kept; something is not
 EVENT_TYPES = (1, 2)
@@ -96,11 +99,9 @@ def take(database: Database, notice: Notice, of: Collection[str]) -> Taken:
         sentence = f"event type {notice.event_type} is none of storage commitment"
         return Taken(NO_SUCH_EVENT_TYPE, "commitment-unreadable", sentence)
     try:
-        syntax = notice.transfer_syntax
-        report = read(decode(BytesIO(notice.information), syntax.is_implicit_VR, syntax.is_little_endian))
-    except Exception as error:  # noqa: BLE001 - the edge of a handler: pydicom raises whatever garbage leads it to
-        sentence = f"the report on a storage commitment cannot be read ({type(error).__name__})"
-        return Taken(INVALID_ARGUMENT, "commitment-unreadable", sentence)
+        report = reported(notice.information, notice.transfer_syntax)
+    except Refused as refusal:
+        return Taken(INVALID_ARGUMENT, refusal.code, refusal.sentence)
     try:
         with database.write() as tx:
             known = commitments.settle(tx, report.transaction_uid, of, report.committed, report.failed)
@@ -113,23 +114,39 @@ def take(database: Database, notice: Notice, of: Collection[str]) -> Taken:
     return Taken(SUCCESS)
 
 
-def read(ds: Dataset) -> Report:
-    """Read the event information (PS3.4 table J.3-2). What the event type says is not relied on: the lists are.
+def reported(information: bytes, syntax: UID) -> Report:
+    """Read the event information of an N-EVENT-REPORT.
 
     Raises:
-        ValueError: there is no transaction UID.
-        Exception: whatever else pydicom raises on data that are no data set.
+        Refused: `commitment-unreadable`.
     """
+    try:
+        return _read(decode(BytesIO(information), syntax.is_implicit_VR, syntax.is_little_endian))
+    except Exception as error:  # the edge of a handler: pydicom raises whatever garbage leads it to
+        sentence = f"the report on a storage commitment cannot be read ({type(error).__name__})"
+        raise Refused("commitment-unreadable", sentence) from error
+
+
+def _read(ds: Dataset) -> Report:
+    """PS3.4 table J.3-2. What the event type says is not relied on: the lists are. Items that name nothing are passed
+    over."""
     transaction_uid = str(ds.get("TransactionUID") or "")
-    if not transaction_uid:
+    if not UID_PATTERN.fullmatch(transaction_uid):
         raise ValueError("no Transaction UID")
     failed = {}
-    for item in ds.get("FailedSOPSequence") or ():
+    for sop_uid, item in _items(ds, "FailedSOPSequence"):
         reason = item.get("FailureReason")
         why = named(int(reason)) if reason is not None else "it gives no reason"
-        failed[str(item.get("ReferencedSOPInstanceUID", ""))] = f"not committed: {why}"
-    kept = (str(item.get("ReferencedSOPInstanceUID", "")) for item in ds.get("ReferencedSOPSequence") or ())
-    return Report(transaction_uid, frozenset(kept), failed)
+        failed[sop_uid] = f"not committed: {why}"
+    return Report(transaction_uid, frozenset(uid for uid, _ in _items(ds, "ReferencedSOPSequence")), failed)
+
+
+def _items(ds: Dataset, keyword: str) -> Iterator[tuple[str, Dataset]]:
+    """The items of a sequence that name an instance."""
+    for item in ds.get(keyword) or ():
+        sop_uid = str(item.get("ReferencedSOPInstanceUID", ""))
+        if UID_PATTERN.fullmatch(sop_uid):
+            yield sop_uid, item
 
 
 @contextlib.contextmanager

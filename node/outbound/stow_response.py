@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from ..errors import Unavailable
+from ..study.facts import UNREADABLE
 from .scu import Receipt
 from .statuses import ALREADY_THERE, Answer, meaning, named
 from .target import Target
@@ -85,6 +87,8 @@ def receipt(target: Target, status: int, location: str, answer: bytes) -> Receip
     stored = read(answer)
     if stored is None:
         return _without_reasons(status)
+    if not stored.failed and status == 409:
+        return Receipt(Answer.RETRY, None, "HTTP 409, and an answer that says it was stored")
     if not stored.failed:
         return Receipt(Answer.DELIVERED, stored.reason or 0x0000, named(stored.reason) if stored.reason else "")
     if stored.reason is None:
@@ -110,7 +114,7 @@ def read(answer: bytes) -> Stored | None:
     """Read a Store Instances Response, JSON or XML; None where it names no object."""
     try:
         return _from_xml(answer) if answer.lstrip().startswith(b"<") else _from_json(answer)
-    except (ValueError, KeyError, TypeError, AttributeError, ET.ParseError):
+    except (*UNREADABLE, ET.ParseError):
         return None  # something else, as a proxy's page of HTML
 
 
@@ -118,7 +122,7 @@ def _from_json(answer: bytes) -> Stored | None:
     ds = Dataset.from_json(answer.decode("utf-8"))
     for is_failure, sequence, reason in LISTS:
         for item in ds.get(sequence) or ():
-            return Stored(is_failure, int(item[reason].value) if reason in item else None)
+            return Stored(is_failure, _number(item[reason].value) if reason in item else None)
     return None
 
 
@@ -129,8 +133,17 @@ def _from_xml(answer: bytes) -> Stored | None:
         item = root.find(f"./{_attribute(sequence)}/{{*}}Item")
         if item is not None:
             value = item.findtext(f"./{_attribute(reason)}/{{*}}Value")
-            return Stored(is_failure, int(value) if value else None)
+            return Stored(is_failure, _number(value))
     return None
+
+
+def _number(value: Any) -> int | None:
+    """A reason; None where it is none: US has 16 bits, and a row has no more for it."""
+    try:
+        said = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return said if 0 <= said <= 0xFFFF else None
 
 
 def _attribute(keyword: str) -> str:

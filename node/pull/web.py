@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from ..errors import Failed, NodeError, Refused, Unavailable
 from ..outbound.session import CONNECT_SECONDS, Session, why_broken
 from ..outbound.stow_response import not_now
+from .answer import data_set, listed
 from .door import Door
 from .multipart import parts
 from .pacs import Limits, Pacs
@@ -31,8 +32,6 @@ JSON = "application/dicom+json, application/json;q=0.5"
 #: as they are stored there: what is compressed stays so
 DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 DONE, NO_CONTENT, NOT_FOUND = (200, 206), 204, 404
-#: what pydicom raises for JSON that is no data set
-NO_DATA_SET = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 class WebFinder:
@@ -63,11 +62,9 @@ class WebFinder:
             new = [one for one in page if json.dumps(one, sort_keys=True) not in seen]
             more = more and bool(new)  # else it knows no offset, and would say the same for ever
             seen |= {json.dumps(one, sort_keys=True) for one in new}
-            for one in new:
-                try:
-                    found.append(Dataset.from_json(one))
-                except NO_DATA_SET:
-                    unreadable += 1
+            read = [data_set(one) for one in new]
+            found += [one for one in read if one is not None]
+            unreadable += read.count(None)
         return Answers(found[:most], len(found) + unreadable > most, unreadable)
 
     def _page(self, query: Query, limit: int, offset: int) -> tuple[list[Any], bool]:
@@ -87,12 +84,11 @@ class WebFinder:
                 raise _no_answer(self._pacs, response.status_code)
             body = b"".join(_chunks(response, name, 10 * self._limits.timeout_seconds, LONGEST_ANSWER))
             try:
-                said = json.loads(body or b"[]")
+                matches = listed(body)
             except ValueError:
                 raise Unavailable("query-failed", f"{name} answers a query with something that is no JSON") from None
-        listed = said if isinstance(said, list) else [said]
         # a server may cut at a limit of its own, and need not say so: only an empty page is the end of it
-        return listed, bool(listed) and not (study_uid and query.level == "STUDY")
+        return matches, bool(matches) and not (study_uid and query.level == "STUDY")
 
 
 def _no_answer(pacs: Pacs, status: int) -> NodeError:

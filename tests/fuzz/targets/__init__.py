@@ -1,0 +1,1 @@
+"""One module for each reader; each has a TARGET."""

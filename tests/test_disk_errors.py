@@ -1,0 +1,116 @@
+"""The system fails a call: the disk is broken, read-only, full by quota, or there are no more files. Never a Success,
+never a loss, and the next object is taken. The errors are real, made by strace in a receiver that runs.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from db import refusals
+from db.database import Database, open_database, sqlite_url
+from db.tables import instance
+from tests import wire
+from tests.conftest import find_program
+from tests.doors import new_uid
+from tests.test_crashes import ReceiverProcess
+from tests.waiting import wait_until
+
+#: what fails with which error: as a file of the spool is made, written, made safe, named, and its row is committed
+FAULTS = {
+    "no more files of the process": ("openat", "EMFILE"),
+    "no more files of the system": ("openat", "ENFILE"),
+    "a read-only file system, at the file": ("openat", "EROFS"),
+    "no quota for another file": ("openat", "EDQUOT"),
+    "no more inodes": ("openat", "ENOSPC"),
+    "a full disk": ("writev", "ENOSPC"),
+    "a full quota": ("writev", "EDQUOT"),
+    "a broken disk": ("writev", "EIO"),
+    "a broken disk, when data are made safe": ("fsync,fdatasync", "EIO"),
+    "a full quota, when data are made safe": ("fsync,fdatasync", "EDQUOT"),
+    "a read-only file system, at the name": ("rename,renameat,renameat2", "EROFS"),
+    "no room for a name": ("rename,renameat,renameat2", "ENOSPC"),
+    "a broken disk under the database": ("pwrite64", "EIO"),
+    "a full quota under the database": ("pwrite64", "EDQUOT"),
+}
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReceiverProcess]:
+    made = ReceiverProcess(tmp_path_factory.mktemp("disk") / "home")
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def database(receiver: ReceiverProcess) -> Iterator[Database]:
+    opened = open_database(sqlite_url(receiver.home / "planimeter.db"))
+    yield opened
+    opened.dispose()
+
+
+@contextmanager
+def failing(receiver: ReceiverProcess, calls: str, error: str) -> Iterator[None]:
+    """These system calls of the receiver fail meanwhile."""
+    strace = find_program("strace", "apt-get install strace")
+    assert receiver._process is not None
+    command = [strace, "-f", "-o", "/dev/null", "-p", str(receiver._process.pid), "-e", f"trace={calls}"]
+    tracing: Any = subprocess.Popen(
+        [*command, "-e", f"inject={calls}:error={error}"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        first = tracing.stderr.readline()
+        assert "attached" in first, f"nothing can be traced here: {first}"
+        yield
+    finally:
+        tracing.send_signal(signal.SIGINT)
+        tracing.wait(60)
+        tracing.stderr.close()
+
+
+def stored(database: Database, receiver: ReceiverProcess, uid: str) -> bool:
+    with database.read() as tx:
+        row = tx.execute(sa.select(instance).where(instance.c.sop_uid == uid)).mappings().first()
+    return row is not None and (receiver.home / row["path"]).stat().st_size == row["size"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_call_that_fails_is_no_success_and_no_loss(receiver: ReceiverProcess, database: Database, fault: str) -> None:
+    uid, other = new_uid(), new_uid()
+    with wire.associated(receiver.port) as caller:
+        caller.say(wire.store(other))
+        assert caller.status() == 0
+        with failing(receiver, *FAULTS[fault]):
+            caller.say(wire.store(uid))
+            assert caller.status() == 0xA700
+            assert not stored(database, receiver, uid)
+        caller.say(wire.store(uid) + wire.RELEASE)
+        assert caller.status() == 0
+        assert wire.said(caller.pdu()) == "released"
+    assert stored(database, receiver, uid) and stored(database, receiver, other)
+    assert list((receiver.home / "spool").iterdir()) == []
+    assert not receiver.has_died()
+
+
+def test_where_no_connection_can_be_accepted_the_next_one_is(receiver: ReceiverProcess, database: Database) -> None:
+    with failing(receiver, "accept4", "ENFILE"), wire.connected(receiver.port, 1) as caller:
+        caller.say(wire.request())
+        with pytest.raises(TimeoutError):
+            caller.pdu()
+    with wire.associated(receiver.port) as caller:
+        caller.say(wire.store(uid := new_uid()))
+        assert caller.status() == 0
+    assert stored(database, receiver, uid)
+
+    def counted() -> set[str]:
+        with database.read() as tx:
+            return {row["code"] for row in refusals.callers(tx)}
+
+    wait_until("what failed is counted", lambda: "not-stored" in counted(), 60)
