@@ -76,7 +76,8 @@ class Shortcut:
     """A connection for one thread at a time. It is closed with its database."""
 
     def __init__(self, database: Database) -> None:
-        self._database, self._open = database, None
+        self._database = database
+        self._open: Any = None  # the driver's connection
         dialect = database.engine.dialect
         made = (_insert(), _study(sa.bindparam("which")), _series(sa.bindparam("which"))) if database.is_sqlite else ()
         self._steps = [_Step.of(one, dialect) for one in made or (_all_at_once(),)]

@@ -95,7 +95,11 @@ class Inbox:
                 start = data_set_start(data)
                 header = header_of(data, start, transfer_syntax)
                 check_uids(header, command)
-                sop_uid, sop_class, study_uid = header["SOPInstanceUID"], header["SOPClassUID"], header["StudyInstanceUID"]
+                sop_uid, sop_class, study_uid = (
+                    header["SOPInstanceUID"],
+                    header["SOPClassUID"],
+                    header["StudyInstanceUID"],
+                )
                 with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
                     digest = digest or digest_of(transfer_syntax, body)
                     known, free = (None, digest) if usual else self._known(sop_uid, digest, body)
