@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -221,6 +222,24 @@ def test_after_its_first_image_a_series_goes_the_short_way(house: House, tmp_pat
     assert not begun
     assert stored(house) == {row["path"] for row in house.rows(instance)}
     assert len(stored(house)) == 5
+
+
+def test_several_associations_share_the_short_way(house: House, tmp_path: Path) -> None:
+    """Each has its thread; the connection is one."""
+    images, first = small_series((6, 5, 13)), unheard()
+    assert take(house.inbox, images[0], tmp_path, first) is Seen.NEW
+
+    def send(number: int) -> set[Seen]:
+        transfer, folder = unheard(), tmp_path / str(number)
+        folder.mkdir()
+        transfer.lately_new = True
+        return {take(house.inbox, ds, folder, transfer) for ds in images[1 + number :: 4]}
+
+    with counted(house.database) as begun, ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(send, range(4))) == [{Seen.NEW}] * 4
+    assert not begun
+    assert stored(house) == {row["path"] for row in house.rows(instance)}
+    assert len(stored(house)) == 13
 
 
 def test_what_comes_again_is_known_again_although_something_new_was_awaited(house: House, tmp_path: Path) -> None:
