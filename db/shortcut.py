@@ -121,6 +121,8 @@ class Shortcut:
         pooled.detach()
         if not self._database.is_sqlite:
             connection.autocommit = True
+            # all is found by unique keys; a plan that was made when the tables were small would read through them for ever
+            connection.execute("SET enable_seqscan = off")
         return connection
 
     def _in_steps(self, rows: Sequence[dict[str, Any]]) -> list[bool]:
