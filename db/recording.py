@@ -173,24 +173,26 @@ class _Changes:
     """What new images change of their series and studies: once for each, however many came."""
 
     announced: dict[int, int] = field(default_factory=dict)
-    accessions: dict[int, str] = field(default_factory=dict)
+    accessions: dict[tuple[str, int], str] = field(default_factory=dict)
     held: set[int] = field(default_factory=set)
 
     def note(self, arrival: Arrival, ids: _Ids, *, another_patient: bool) -> None:
         self.announced[ids.series] = max(self.announced.get(ids.series, 0), arrival.announced or 0)
-        self.accessions[ids.study] = self.accessions.get(ids.study) or arrival.accession
+        which = (arrival.study_uid, ids.study)
+        self.accessions[which] = self.accessions.get(which) or arrival.accession
         if another_patient:
             self.held.add(ids.study)
 
     def write(self, tx: Connection) -> None:
+        """Studies by their UIDs, and before their series, as `shortcut` has it."""
         if self.announced:
-            parts = [dict(which=which, said=said or None) for which, said in sorted(self.announced.items())]
-            tx.execute(TO_SERIES, parts)
             whole = [
                 dict(which=which, said=said, because=ANOTHER_PATIENT if which in self.held else None)
-                for which, said in sorted(self.accessions.items())
+                for (_, which), said in sorted(self.accessions.items())
             ]
             tx.execute(TO_STUDY, whole)
+            parts = [dict(which=which, said=said or None) for which, said in sorted(self.announced.items())]
+            tx.execute(TO_SERIES, parts)
 
 
 def _row(tx: Connection, table: sa.Table, key: Mapping[str, object], fresh: Mapping[str, object]) -> int:

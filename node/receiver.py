@@ -6,6 +6,7 @@ import logging
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +44,8 @@ logger = logging.getLogger(__name__)
 PLACES = "run/associations"
 HOUSEKEEPING_SECONDS = 1.0
 STOP_SECONDS = 8.0
+#: for so long what a caller may do is not judged anew, unless who may call was changed
+JUDGED_SECONDS = 1.0
 #: for what is being stored when associations are ended
 GRACE_SECONDS = 5.0
 
@@ -226,6 +229,19 @@ class Receiver:
         """What a caller may do, as that is known now."""
         return self._doorkeeper.judge(caller.address, caller.ae_title, caller.called, caller.line)
 
+    def _lately(self, caller: Caller) -> Callable[[], Verdict]:
+        """What a caller may do, as that was known a moment ago: of each of its instances it is asked three times."""
+        judged = [(-JUDGED_SECONDS, self._doorkeeper, Verdict(may_call=False))]
+
+        def verdict() -> Verdict:
+            since, doorkeeper, found = judged[0]
+            if time.monotonic() - since >= JUDGED_SECONDS or doorkeeper is not self._doorkeeper:
+                since, doorkeeper, found = time.monotonic(), self._doorkeeper, self._judge(caller)
+                judged[0] = since, doorkeeper, found
+            return found
+
+        return verdict
+
     def _admit(self, caller: Caller) -> Sequence[PresentationContext]:
         """What a caller is offered; judged before anything is negotiated."""
         verdict = self._judge(caller)
@@ -250,36 +266,37 @@ class Receiver:
         except Unavailable as over:
             raise Rejected(NO_ROOM, over.code, over.sentence) from over
 
-    def _require_left(self, caller: Caller) -> None:
+    def _require_left(self, verdict: Callable[[], Verdict]) -> None:
         """Raises:
         Unavailable: the peer has sent as much as it may in an hour.
         """
-        if (peer := self._judge(caller).peer) is not None:
+        if (peer := verdict().peer) is not None:
             self._quotas.require_left(peer.name, peer.quota)
 
-    def _took(self, caller: Caller, size: int) -> None:
+    def _took(self, caller: Caller, verdict: Callable[[], Verdict], size: int) -> None:
         """An instance of so many bytes was stored."""
         self.ledger.tally(caller.ae_title, instances=1, bytes=size)
-        if (peer := self._judge(caller).peer) is not None:
+        if (peer := verdict().peer) is not None:
             self._quotas.count(peer.name, peer.quota, size)
 
     def _desk(self, caller: Caller) -> Desk:
+        verdict = self._lately(caller)
         return Desk(
             self._inbox,
             self.ledger,
-            partial(self._source, caller),
+            partial(self._source, caller, verdict),
             self._room,
             self._door.largest_bytes,
             lambda: self._paused,
-            partial(self._require_left, caller),
-            partial(self._took, caller),
+            partial(self._require_left, verdict),
+            partial(self._took, caller, verdict),
             partial(self._report, caller),
             Transfer(self._trail, caller.shown, caller.address, open_by=self._name),
         )
 
-    def _source(self, caller: Caller) -> Source:
+    def _source(self, caller: Caller, verdict: Callable[[], Verdict]) -> Source:
         """Who sends, as it is known now."""
-        return Source(caller.shown, caller.address, teaches=self._judge(caller).teaches)
+        return Source(caller.shown, caller.address, teaches=verdict().teaches)
 
     def _report(self, caller: Caller, report: Report) -> Answer:
         """A destination says whether it keeps what it was sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import logging
 import os
@@ -74,6 +75,8 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
     for number, how_called in ((port if door.port is not None else None, ""), (receiver.tls_port, " over TLS")):
         if number is not None:
             logger.info("%s listens on %s:%s%s", door.ae_title, door.address, number, how_called)
+    gc.collect()
+    gc.freeze()  # what is here stays here: it is not looked through again for each few images
     child.ready(address=door.address, port=port, tls_port=receiver.tls_port)
     node.trail.note(What.ATTACHED)
     with Beating(node.database, child.role, outdated=child.stopping.set):

@@ -200,7 +200,8 @@ def test_one_that_cannot_be_recorded_harms_nobody_beside_it(house: House) -> Non
             raise Refused("spoilt", "it cannot be")
 
         path = spooled(house, ds)
-        coming: Coming = house.inbox._coming(path, dcmread(path), ExplicitVRLittleEndian, 1, CT, unheard())
+        header = {element.keyword: element.value for element in ds}
+        coming: Coming = house.inbox._coming(path, header, ExplicitVRLittleEndian, 1, CT, unheard())
         coming.also = spoil if number == 3 else None
         if number == 4:
             path.unlink()

@@ -30,6 +30,7 @@ class Transfer:
         asked: by us.
         open_by: the process; None: nothing is written before the end.
         what: TRANSFER_IN, or IMPORTED with `who` in `more`.
+        lately_new: whether what came last was here for the first time: the next one will probably be, too.
     """
 
     trail: Trail
@@ -40,15 +41,20 @@ class Transfer:
     what: What = What.TRANSFER_IN
     more: dict[str, Any] = field(default_factory=dict)
     failed: int = 0
+    lately_new: bool = False
     _open: dict[str, int] = field(default_factory=dict)
     _opening: tuple[str, int] | None = None
     _studies: dict[str, Counter[str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def is_to_open(self, study_uid: str) -> bool:
+        """Whether a message may have to be written with an instance of a study."""
+        return self.open_by is not None and study_uid not in self._studies and self.trail.database is not None
+
     def opens(self, tx: Any, study_uid: str) -> None:
         """An instance is written down, in this transaction; `took` says that it was committed."""
         self._opening = None
-        if self.open_by is None or study_uid in self._studies or self.trail.database is None:
+        if not self.is_to_open(study_uid):
             return
         if not audit_trail.is_on(tx):
             return
@@ -56,12 +62,13 @@ class Transfer:
         if made is not None:
             self._opening = (study_uid, made)
 
-    def took(self, study_uid: str, sop_class: str) -> None:
+    def took(self, study_uid: str, sop_class: str, *, new: bool = True) -> None:
         """An instance is here."""
         with self._lock:
-            if self._opening is not None:
-                self._open[self._opening[0]] = self._opening[1]
-                self._opening = None
+            self.lately_new = new
+            if self._opening is not None and self._opening[0] == study_uid:
+                self._open[study_uid] = self._opening[1]
+            self._opening = None
             self._studies.setdefault(study_uid, Counter())[sop_class] += 1
 
     def end(self) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from db import recording
-from db.arrivals import Arrival, Seen
+from db.arrivals import Arrival, Kind, Seen
 from db.database import Conflict, Database
+from db.shortcut import Shortcut
 
 from ..failpoints import reach
 from ..study.archive import Archive
@@ -34,6 +35,7 @@ class Coming:
         spooled: its file, whose data are on the disk.
         arrival: its row, with the path that it gets.
         also: what else is written with a row that is new.
+        is_usual: probably it is the next image of a series that was sent before.
         named: it has its name already.
         error: why it is not safe under its name.
     """
@@ -41,6 +43,7 @@ class Coming:
     spooled: Path
     arrival: Arrival
     also: Callable[[Any], None] | None = None
+    is_usual: bool = False
     named: bool = False
     error: OSError | None = None
 
@@ -50,6 +53,7 @@ class Filing:
 
     def __init__(self, archive: Archive, database: Database) -> None:
         self._archive, self._database = archive, database
+        self._shortcut = Shortcut(database)  # of whoever leads
         self._together: Together[Coming, Seen | OSError] = Together(self._all, self._one)
         self._lock = threading.Lock()
         self._shelf, self._room = "", 0
@@ -79,8 +83,11 @@ class Filing:
     def _all(self, batch: Sequence[Coming]) -> list[Seen | OSError]:
         self._name(batch)
         safe = [one for one in batch if one.error is None]
-        seen = iter(self._record(safe))
-        return [one.error or next(seen) for one in batch]
+        usual = [one for one in safe if one.is_usual and one.also is None and one.arrival.kind is Kind.IMAGE]
+        written = self._shortcut.record([one.arrival for one in usual]) if usual else []
+        done = {id(one) for one, was in zip(usual, written, strict=True) if was}
+        seen = iter(self._record([one for one in safe if id(one) not in done]))
+        return [one.error or (Seen.NEW if id(one) in done else next(seen)) for one in batch]
 
     def _one(self, coming: Coming) -> Seen | OSError:
         self._name([coming])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import xxhash
 from pydicom.datadict import tag_for_keyword
@@ -15,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from ..errors import Refused
-from .whole import read_header
+from .whole import decoded, elements_of, read_header
 
 #: elements that say how many images a series, or its acquisition, has
 ANNOUNCING = ("NumberOfSeriesRelatedInstances", "ImagesInAcquisition")
@@ -35,6 +37,13 @@ KEYWORDS = (
 )
 WANTED = frozenset(tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
 UID_PATTERN = re.compile(r"[0-9.]{1,64}")
+#: how SOPInstanceUID begins, in Explicit VR and in Implicit VR, both Little Endian
+UID_BEGINS = {False: b"\x08\x00\x18\x00UI", True: b"\x08\x00\x18\x00"}
+PLAIN_UID = re.compile(rb"[0-9.]{1,64}\0?")
+#: of the elements that are the same in all images of a series; more is not kept
+LONGEST_SHARED = 1 << 14
+#: keyword -> value, of the elements in `KEYWORDS` that are there
+Header = Mapping[str, Any]
 
 
 def looked_at(spooled: Path, transfer_syntax: UID) -> Dataset:
@@ -47,6 +56,34 @@ def looked_at(spooled: Path, transfer_syntax: UID) -> Dataset:
         header = read_header(data, data_set_start(data), transfer_syntax, WANTED)
     check_uids(header, None)
     return header
+
+
+def header_of(data: memoryview, start: int, transfer_syntax: UID) -> Header:
+    """Walk a whole data set and decode what rows have of it. Images of a series differ in one element of these.
+
+    Args:
+        data, start, transfer_syntax: as of `whole.read_header`.
+
+    Raises:
+        Refused: `truncated` or `malformed`.
+    """
+    elements, implicit = elements_of(data, start, transfer_syntax, WANTED)
+    begins = UID_BEGINS[implicit]
+    own = [one for one in elements if one.startswith(begins)] if transfer_syntax.is_little_endian else []
+    uid = own[0][8:] if len(own) == 1 else b""
+    shared = b"".join([one for one in elements if one is not own[0]]) if PLAIN_UID.fullmatch(uid) else b""
+    if not shared or len(shared) > LONGEST_SHARED:
+        return _values(decoded(elements, transfer_syntax, implicit=implicit))
+    return _shared(shared, str(transfer_syntax), implicit) | {"SOPInstanceUID": uid.rstrip(b"\0").decode("ascii")}
+
+
+@lru_cache(maxsize=64)
+def _shared(elements: bytes, transfer_syntax: str, implicit: bool) -> dict[str, Any]:
+    return _values(decoded([elements], UID(transfer_syntax), implicit=implicit))
+
+
+def _values(header: Dataset) -> dict[str, Any]:
+    return {keyword: header.get(keyword) for keyword in KEYWORDS if keyword in header}
 
 
 @contextmanager
@@ -76,23 +113,23 @@ def digest_of(transfer_syntax: UID, data: memoryview) -> str:
     return digest.hexdigest()
 
 
-def text(header: Dataset, keyword: str) -> str:
+def text(header: Header | Dataset, keyword: str) -> str:
     """An element as text for a row; PostgreSQL has no NUL in text, and no header should."""
     return str(header.get(keyword) or "").replace("\0", "")
 
 
-def _count(header: Dataset, keyword: str) -> int:
+def _count(header: Header | Dataset, keyword: str) -> int:
     """A number of images; 0 where there is none, or none that can be true."""
     said = text(header, keyword).strip()
     return int(said) if said.isascii() and said.isdigit() and len(said) < 7 else 0
 
 
-def announced(header: Dataset) -> int | None:
+def announced(header: Header | Dataset) -> int | None:
     """How many images its series has, where it says so."""
     return max((_count(header, keyword) for keyword in ANNOUNCING), default=0) or None
 
 
-def check_uids(header: Dataset, command: tuple[str, str] | None) -> None:
+def check_uids(header: Header | Dataset, command: tuple[str, str] | None) -> None:
     """Refuse an object whose UIDs are none, or not those of its C-STORE request."""
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         value = header.get(keyword) or ""
@@ -100,5 +137,5 @@ def check_uids(header: Dataset, command: tuple[str, str] | None) -> None:
             raise Refused("uid-missing", f"the object has no {keyword}")
         if not isinstance(value, str) or not UID_PATTERN.fullmatch(value):
             raise Refused("uid-illegal", f"the object's {keyword} is not a UID")
-    if command is not None and command != (header.SOPClassUID, header.SOPInstanceUID):
+    if command is not None and command != (header.get("SOPClassUID"), header.get("SOPInstanceUID")):
         raise Refused("uid-mismatch", "the object's SOP class or instance UID is not that of the C-STORE request")

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from db import arrivals, labels, refusals, results
@@ -25,9 +24,8 @@ from ..audit.transfer import Transfer, unheard
 from ..errors import Refused
 from ..study.archive import Archive
 from .filing import Coming, Filing
-from .header import WANTED, announced, check_uids, data_set_start, digest_of, mapped, text
+from .header import Header, announced, check_uids, data_set_start, digest_of, header_of, mapped, text
 from .kinds import LABELS, kind_of
-from .whole import read_header
 
 NOT_TAUGHT = (
     "its segmentations and structure sets are kept, and nothing is learnt from them; "
@@ -89,33 +87,44 @@ class Inbox:
             DatabaseUnreachable, OSError: it could not be stored now; nothing was acknowledged.
         """
         transfer = transfer or unheard()
+        usual, left = transfer.lately_new, True
         try:
             with _open(spooled, descriptor) as held, mapped(held) as data:
+                if usual:
+                    self.archive.begin_sync(held)  # the disk begins while the header is read
                 start = data_set_start(data)
-                header = read_header(data, start, transfer_syntax, WANTED)
+                header = header_of(data, start, transfer_syntax)
                 check_uids(header, command)
+                sop_uid, sop_class, study_uid = (
+                    header["SOPInstanceUID"],
+                    header["SOPClassUID"],
+                    header["StudyInstanceUID"],
+                )
                 with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
                     digest = digest or digest_of(transfer_syntax, body)
-                    known, free = self._known(header.SOPInstanceUID, digest, body)
+                    known, free = (None, digest) if usual else self._known(sop_uid, digest, body)
                 if known is None:
                     self.archive.sync(held)
                 came = None
                 while known is None:
                     came = came or self._coming(spooled, header, transfer_syntax, len(data), source, transfer)
-                    came.arrival = replace(came.arrival, digest=free)
+                    if came.arrival.digest != free:
+                        came.arrival = replace(came.arrival, digest=free)
                     seen = self._filing.file(came)
+                    left = not came.named
                     if seen is not Seen.SAME:
-                        transfer.took(header.StudyInstanceUID, header.SOPClassUID)
+                        transfer.took(study_uid, sop_class, new=seen is Seen.NEW)
                         return seen
-                    with data[start:] as body:  # another sender was quicker; whether it is the same, the bytes say
-                        known, free = self._known(header.SOPInstanceUID, digest, body)
+                    with data[start:] as body:  # it was here, or another sender was quicker; if the same, the bytes say
+                        known, free = self._known(sop_uid, digest, body)
                 path = self._still_here(known, came, partial(self.archive.keep, spooled, held))
-                self._teach_again(header.SOPClassUID, path, source)
-                transfer.took(header.StudyInstanceUID, header.SOPClassUID)
+                self._teach_again(sop_class, path, source)
+                transfer.took(study_uid, sop_class, new=False)
                 return Seen.SAME
         finally:
-            with suppress(FileNotFoundError):
-                spooled.unlink()
+            if left:
+                with suppress(FileNotFoundError):
+                    spooled.unlink()
 
     def _still_here(self, known: Any, came: Coming | None, keep: Callable[[], str]) -> str:
         """The path of an instance that is known; one whose file was given up, or is lost, gets this one.
@@ -124,7 +133,7 @@ class Inbox:
             came: it has its name in the store already; else `keep` gives it one.
         """
         if known["purged"] is None and self.archive.at(known["path"]).exists():
-            if came is not None:
+            if came is not None and came.arrival.path != known["path"]:  # the answer to our own commit may be lost
                 self.archive.discard(came.arrival.path)
             return str(known["path"])
         path = came.arrival.path if came is not None else keep()
@@ -160,19 +169,20 @@ class Inbox:
             return True
 
     def _coming(
-        self, spooled: Path, header: Dataset, transfer_syntax: UID, size: int, source: Source, transfer: Transfer
+        self, spooled: Path, header: Header, transfer_syntax: UID, size: int, source: Source, transfer: Transfer
     ) -> Coming:
-        kind = kind_of(header.SOPClassUID)
+        sop_class = str(header["SOPClassUID"])
+        kind = kind_of(sop_class)
         if kind is not Kind.IMAGE and self._is_ours(header):
             kind = Kind.OURS
         arrival = Arrival(
-            sop_uid=header.SOPInstanceUID,
-            sop_class=header.SOPClassUID,
-            study_uid=header.StudyInstanceUID,
-            series_uid=header.SeriesInstanceUID,
+            sop_uid=str(header["SOPInstanceUID"]),
+            sop_class=sop_class,
+            study_uid=str(header["StudyInstanceUID"]),
+            series_uid=str(header["SeriesInstanceUID"]),
             modality=text(header, "Modality"),
             kind=kind,
-            transfer_syntax=transfer_syntax,
+            transfer_syntax=str(transfer_syntax),
             patient_id=text(header, "PatientID"),
             issuer=text(header, "IssuerOfPatientID"),
             birth_date=text(header, "PatientBirthDate"),
@@ -184,9 +194,11 @@ class Inbox:
             address=source.address,
             announced=announced(header),
         )
-        return Coming(spooled, arrival, partial(self._also, arrival=arrival, source=source, transfer=transfer))
+        also = partial(self._also, arrival=arrival, source=source, transfer=transfer)
+        has_more = sop_class in LABELS or transfer.is_to_open(arrival.study_uid)
+        return Coming(spooled, arrival, also if has_more else None, is_usual=transfer.lately_new)
 
-    def _is_ours(self, header: Dataset) -> bool:
+    def _is_ours(self, header: Header) -> bool:
         devices = [
             str(uid)
             for item in header.get("ContributingEquipmentSequence") or []
@@ -194,7 +206,7 @@ class Inbox:
             if uid and not isinstance(uid, (list, tuple))
         ]
         with self.database.read() as tx:
-            return results.is_ours(tx, header.SOPInstanceUID, devices)
+            return results.is_ours(tx, header["SOPInstanceUID"], devices)
 
     def _also(self, tx: Any, arrival: Arrival, source: Source, transfer: Transfer) -> None:
         """What is written with the row of an instance that is new."""

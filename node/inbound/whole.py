@@ -6,7 +6,7 @@ nowhere, and hands out the few elements that the receiver needs. (PS3.5 7.1 to 7
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from struct import Struct
@@ -29,6 +29,8 @@ SHORT_VR = {
 }  # fmt: skip
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
+#: groups of a command, of file meta information, and of delimiters
+OUTSIDE = frozenset({0x0000, 0x0002, 0xFFFE})
 LITTLE = (Struct("<HH"), Struct("<H"), Struct("<L"))
 BIG = (Struct(">HH"), Struct(">H"), Struct(">L"))
 
@@ -50,17 +52,23 @@ class _Walk:
     def __init__(self, data: memoryview, start: int, transfer_syntax: UID, wanted: Collection[int]) -> None:
         self.data, self.at, self.wanted = data, start, wanted
         self.explicit = _is_explicit(data, start, transfer_syntax)
-        self.tag_of, self.short, self.long = LITTLE if transfer_syntax.is_little_endian else BIG
+        is_little_endian = transfer_syntax.is_little_endian
+        self.tag_of, self.short, self.long = LITTLE if is_little_endian else BIG
+        self.plain = Struct(("<" if is_little_endian else ">") + ("HH2sH" if self.explicit else "HHL"))
         self.open: list[_Open] = []
         self.spans: list[bytes] = []
         self.begun = start  # of the element at the top level
         self.tags: set[int] = set()
+        self.last = 0  # the largest of them
         self.items = 0
 
     def run(self) -> list[bytes]:
         """Walk to the end; the encoded elements that were wanted."""
         while self.at < len(self.data):
             if not self.open:
+                self._pass_plain()
+                if self.at == len(self.data):
+                    break
                 self.begun = self.at
             self._step()
             self._leave()
@@ -70,6 +78,36 @@ class _Walk:
         if self.open:
             raise self._cut_short()
         return self.spans
+
+    def _pass_plain(self) -> None:
+        """Pass elements as nearly all are: at the top level, in order, each with its length. Others are `_step`'s."""
+        data, at, size, wanted, tags, last = self.data, self.at, len(self.data), self.wanted, self.tags, self.last
+        explicit, unpack, long = self.explicit, self.plain.unpack_from, self.long.unpack_from
+        vr, item = b"", self.tag_of.pack(ITEM >> 16, ITEM & 0xFFFF)
+        while at + 12 <= size:
+            if explicit:
+                group, element, vr, length = unpack(data, at)
+                if vr in SHORT_VR:
+                    value = at + 8
+                elif vr in LONG_VR:
+                    value, length = at + 12, long(data, at + 8)[0]
+                else:
+                    break
+            else:
+                group, element, length = unpack(data, at)
+                value = at + 8
+            tag, after = group << 16 | element, value + length
+            if tag <= last or group in OUTSIDE or length == UNDEFINED or after > size:
+                break
+            if tag in wanted:
+                self.spans.append(bytes(data[at:after]))
+            tags.add(tag)
+            if length > 8 and tag < PIXEL_DATA and vr not in SHORT_VR:
+                self.items += bytes(data[value:after]).count(item)
+            if self.items > MAX_ITEMS or len(tags) > MAX_ELEMENTS:
+                raise self._malformed(at, "more elements or items than any image has")
+            last, at = tag, after
+        self.at, self.last = at, last
 
     def _step(self) -> None:
         begin = self.at
@@ -167,6 +205,7 @@ class _Walk:
         if tag in self.tags:  # one reader would take the first, another the last
             raise self._malformed(self.begun, f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) for the second time")
         self.tags.add(tag)
+        self.last = max(self.last, tag)
         if self.at - self.begun > 16 and tag < PIXEL_DATA:
             self.items += bytes(self.data[self.begun : self.at]).count(self.tag_of.pack(ITEM >> 16, ITEM & 0xFFFF))
         if len(self.tags) > MAX_ELEMENTS or self.items > MAX_ITEMS:
@@ -196,24 +235,37 @@ def _is_explicit(data: memoryview, start: int, transfer_syntax: UID) -> bool:
     return vr in SHORT_VR or vr in LONG_VR
 
 
-def read_header(data: memoryview, start: int, transfer_syntax: UID, wanted: Collection[int]) -> Dataset:
-    """Walk a whole data set and decode some of its elements.
+def elements_of(
+    data: memoryview, start: int, transfer_syntax: UID, wanted: Collection[int]
+) -> tuple[list[bytes], bool]:
+    """Walk a whole data set.
 
     Args:
         data: the file.
         start: where the data set begins, behind the file meta information.
         transfer_syntax: that it is encoded in; not a deflated one.
-        wanted: the tags of the top-level elements to decode.
+        wanted: the tags of the top-level elements to hand out.
+
+    Returns:
+        These elements, encoded, and whether that is in Implicit VR.
 
     Raises:
         Refused: `truncated` or `malformed`.
     """
-    spans = _Walk(data, start, transfer_syntax, wanted).run()
+    walk = _Walk(data, start, transfer_syntax, wanted)
+    implicit = not walk.explicit
+    return walk.run(), implicit
+
+
+def decoded(elements: Iterable[bytes], transfer_syntax: UID, *, implicit: bool) -> Dataset:
+    """Elements of `elements_of`, each with its value.
+
+    Raises:
+        Refused: `malformed`.
+    """
     try:
         ds = read_dataset(
-            BytesIO(b"".join(spans)),
-            is_implicit_VR=not _is_explicit(data, start, transfer_syntax),
-            is_little_endian=transfer_syntax.is_little_endian,
+            BytesIO(b"".join(elements)), is_implicit_VR=implicit, is_little_endian=transfer_syntax.is_little_endian
         )
         ds.decode()
         for element in ds.iterall():  # every value now, where a broken one is caught
@@ -221,3 +273,13 @@ def read_header(data: memoryview, start: int, transfer_syntax: UID, wanted: Coll
     except Exception as error:
         raise Refused("malformed", f"an element of the object cannot be read ({type(error).__name__})") from error
     return ds
+
+
+def read_header(data: memoryview, start: int, transfer_syntax: UID, wanted: Collection[int]) -> Dataset:
+    """Walk a whole data set and decode some of its elements: `elements_of`, then `decoded`.
+
+    Raises:
+        Refused: `truncated` or `malformed`.
+    """
+    elements, implicit = elements_of(data, start, transfer_syntax, wanted)
+    return decoded(elements, transfer_syntax, implicit=implicit)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -87,13 +87,34 @@ def stock(how: str) -> Receiving:
     return receiving
 
 
-def planimeter(database: str, processes: int = 1, more: str = "") -> Receiving:
+def processor_seconds(but: Collection[int]) -> float:
+    """What all processes that this one started have taken of a processor: they, theirs, and those of them that ended.
+
+    Args:
+        but: process IDs that are not counted.
+    """
+    seconds = 0.0
+    above, before = {os.getpid()}, set[int]()
+    stats = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in but:
+            with suppress(OSError):  # it has ended
+                stats[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
+    while above != before:
+        before, above = above, above | {one for one, stat in stats.items() if int(stat[1]) in above}
+    for one in above - {os.getpid()}:
+        seconds += sum(map(int, stats[one][11:15])) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+def planimeter(database: str, processes: int = 1, loop: str = "own", more: str = "") -> Receiving:
     """`planimeter receive`.
 
     Args:
         database: "wal", "rollback" or "postgresql".
         processes: at the same port.
-        more: sections of its configuration.
+        loop: as in the configuration.
+        more: further sections of it.
     """
 
     @contextmanager
@@ -109,8 +130,14 @@ def planimeter(database: str, processes: int = 1, more: str = "") -> Receiving:
                 (folder / "hidden" / "pysqlite3.py").write_text(HIDDEN)
                 environ["PYTHONPATH"] = os.pathsep.join([str(folder / "hidden"), environ.get("PYTHONPATH", "")])
             config = folder / "planimeter.toml"
-            usual = f"[receive]\nquiet_seconds = 3600\nreserve_gb = 0\nprocesses = {processes}\n"
-            config.write_text(usual + more)
+            config.write_text(
+                f'[receive]
+quiet_seconds = 3600
+reserve_gb = 0
+processes = {processes}
+loop = "{loop}"
+{more}'
+            )
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
             port = int(listener.getsockname()[1])
             command = [*PLANIMETER, "receive", "--config", str(config), "--home", str(folder / "home"), *options]

@@ -15,8 +15,10 @@ from .pdu import HEADER_BYTES, Reason, Violation
 #: a PDU that has begun is over within `Patience.pdu_seconds`, or within its length at this rate
 LEAST_BYTES_PER_SECOND = 64 * 1024
 FIRST_BUFFER = 4096
-#: holds some P-DATA-TF, so that one read brings several, and a PDU is rarely moved
-BUFFER = 1 << 19
+#: holds a CT slice with some room, so that one read brings several P-DATA-TF, and a PDU is rarely moved
+BUFFER = 1 << 20
+#: what is left of it for the next read, at least
+LEAST_ROOM = 1 << 18
 
 
 class Ended(Exception):
@@ -157,10 +159,10 @@ class Connection:
         self._view, self._begin, self._end = wider, 0, len(there)
 
     def _make_room(self) -> None:
-        """Move what is left to the front; a request grows its buffer as it comes, whatever it announced."""
+        """Have some room behind what is left; a request grows its buffer as it comes, whatever it announced."""
         if self._begin == self._end:
             self._begin = self._end = 0
-        elif self._begin:
+        elif self._begin and len(self._view) - self._end < LEAST_ROOM:
             left = self.buffered()
             self._view[: len(left)] = left
             self._begin, self._end = 0, len(left)

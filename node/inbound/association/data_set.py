@@ -90,6 +90,7 @@ class Spooled:
         path: the file, from the first byte on.
         size: of the data set, in bytes, whether they could be kept or not.
         error: why it cannot be kept; from then on nothing is written.
+        is_taken: somebody moved or removed the file.
     """
 
     def __init__(self, path: Path, meta: bytes, transfer_syntax: str, room: Callable[[int], None]) -> None:
@@ -101,6 +102,7 @@ class Spooled:
         """
         self.path, self.size = path, 0
         self.error: OSError | NodeError | None = None
+        self.is_taken = False
         self._room, self._pieces, self._waiting = room, [memoryview(meta)], len(meta)
         self._digest = xxhash.xxh3_128(transfer_syntax.encode())
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -155,5 +157,6 @@ class Spooled:
         """It does not come to its end, or nobody took it: the file goes."""
         self._pieces = []
         self.close()
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
+        if not self.is_taken:
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()

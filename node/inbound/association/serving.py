@@ -247,7 +247,9 @@ class Serving:
             data_set.digest,
             data_set.descriptor,
         )
-        return self._services.store(incoming)
+        answer = self._services.store(incoming)
+        data_set.is_taken = True
+        return answer
 
     def _report(self, context: Context, command: Command, data_set: InMemory) -> Answer:
         if not data_set.is_whole:
