@@ -1,4 +1,8 @@
-"""The processes of a node: each function plays one role until it is told to stop."""
+"""The processes of a node: each function plays one role until it is told to stop.
+
+What only one of them needs is brought in by its own function: it takes a second of a processor and the memory of a
+process, in each of them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from typing import Any
 from config.settings import Settings
 
 from . import machine
-from . import schedule as scheduling
 from .admission import Limits
 from .app import Node, open_node
 from .audit.codes import What
@@ -23,10 +26,6 @@ from .beating import Beating
 from .child import Child
 from .configured import accepting_of
 from .operations import confinement
-from .receiver import Door, Receiver
-from .supervisor import Supervisor
-from .tls.accepting import Acceptor
-from .worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +38,9 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
     Args:
         listener, tls_listener: descriptors of sockets that the supervisor listens with, for all of them; None: its own.
     """
+    from .receiver import Door, Receiver
+    from .tls.accepting import Acceptor
+
     node = open_node(settings)
     live = node.configuration.live()
     door = Door(
@@ -105,6 +107,8 @@ def marks(node: Node) -> tuple[int, int]:
 
 def work(settings: Settings, child: Child, hosts: Path) -> None:
     """One worker; its model hosts belong to the supervisor that `hosts` leads to."""
+    from .worker import Worker
+
     node = open_node(settings, hosts)
     name = f"{machine.name()}:{os.getpid()}:{secrets.token_hex(4)}"
     worker = Worker(node, name, child.stopping, process=machine.process(child.role))
@@ -116,6 +120,8 @@ def work(settings: Settings, child: Child, hosts: Path) -> None:
 
 def schedule(settings: Settings, child: Child) -> None:
     """The scheduler."""
+    from . import schedule as scheduling
+
     node = open_node(settings)
     child.ready()
     with Beating(node.database, child.role, outdated=child.stopping.set):
@@ -129,7 +135,6 @@ def pages(settings: Settings, child: Child) -> None:
     Raises:
         OSError: it cannot listen there, or the files of the certificate cannot be used.
     """
-    # what only this process needs is brought in here
     from .operations import announce, sign_in
     from .web.server import Server
     from .web.site import site
@@ -179,6 +184,8 @@ def supervise(
         Refused: `not-confined`.
         NotStarted: one of them could not be started.
     """
+    from .supervisor import Supervisor
+
     confinement.require(node.confine)
     if said := confinement.sentence(node.confine):
         logger.warning("%s", said)

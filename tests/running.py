@@ -16,6 +16,7 @@ from db.database import Database, open_database
 from node.app import database_url
 from node.command_line.options import settings_of
 from node.operations.status import overview
+from tests import forked
 from tests.saying import Saying
 from tests.waiting import wait_until
 
@@ -23,7 +24,12 @@ PLANIMETER = [sys.executable, "-P", "-m", "node.cli"]
 
 
 def planimeter(*arguments: str | Path, check: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
+    """Run one command to its end.
+
+    With `environ` it is started anew: some of that is looked at while things are loaded.
+    """
+    if not environ:
+        return forked.run(list(map(str, arguments)), check=check)
     return subprocess.run(
         [*PLANIMETER, *map(str, arguments)],
         capture_output=True,

@@ -15,7 +15,6 @@ from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.sr.coding import Code as Concept
 
 from models import membership
 from models.card import Card, Segment
@@ -181,6 +180,8 @@ def _is_specific(code: Code | None) -> TypeGuard[Code]:
 def _equal(one: Code | None, other: Code | None) -> bool:
     if one is None or other is None:
         return one is other
+    from pydicom.sr.coding import Code as Concept  # with all concepts there are, and who schedules compares none
+
     return bool(Concept(*one) == Concept(*other))
 
 
