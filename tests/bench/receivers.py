@@ -131,12 +131,7 @@ def planimeter(database: str, processes: int = 1, loop: str = "own", more: str =
                 environ["PYTHONPATH"] = os.pathsep.join([str(folder / "hidden"), environ.get("PYTHONPATH", "")])
             config = folder / "planimeter.toml"
             config.write_text(
-                f'[receive]
-quiet_seconds = 3600
-reserve_gb = 0
-processes = {processes}
-loop = "{loop}"
-{more}'
+                f'[receive]\nquiet_seconds = 3600\nreserve_gb = 0\nprocesses = {processes}\nloop = "{loop}"\n{more}'
             )
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
             port = int(listener.getsockname()[1])
