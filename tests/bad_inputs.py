@@ -413,7 +413,7 @@ END = """
 requests, command sets, messages, data sets, files, multipart and JSON answers, reports, contours, codestreams, texts.
 What is accepted is held against pydicom or pynetdicom, where they read it too; time and memory are bounded; and every
 reader is seen to fail with a fault that was planted in it (`tests/fuzz`). What was found stays in
-`tests/test_found_by_fuzzing.py`. `make test` runs 2,000 inputs for each reader.
+`tests/test_found_by_fuzzing.py`. `make test` runs 1,000 inputs for each reader.
 """
 
 

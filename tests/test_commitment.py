@@ -471,7 +471,7 @@ def test_an_answer_to_a_request_that_nobody_made_is_refused_and_counted(site: Si
         (b"\xff" * 64, 0x0115),
         (b"\x08\x00\x98\x11\xff\xff\xff\xff\xfe\xff\x00\xe0", 0x0115),
         (event_information("", [(CTImageStorage, "1.2")]), 0x0115),
-        (event_information("not a UID \\", [(CTImageStorage, "1.2")]), 0x0112),
+        (event_information("not a UID \\", [(CTImageStorage, "1.2")]), 0x0115),
     ],
     ids=["nothing", "noise", "open sequence", "no transaction", "no UID"],
 )

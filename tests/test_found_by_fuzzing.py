@@ -16,6 +16,8 @@ from pynetdicom.sop_class import StorageCommitmentPushModelInstance
 from db.database import Database
 from node.errors import Refused
 from node.inbound.association.data_set import file_meta
+from node.inbound.association.pdu import Violation
+from node.inbound.association.request import parse
 from node.inbound.files import take_file
 from node.inbound.header import WANTED
 from node.inbound.inbox import Inbox
@@ -93,6 +95,14 @@ def test_no_transfer_syntax_breaks_a_line(tmp_path: Path, database: Database) ->
         take_file(Inbox(archive, database), file)
     assert refused.value.code == "transfer-syntax-refused"
     assert refused.value.sentence.isprintable()
+
+
+def test_a_maximum_length_is_said_once() -> None:
+    """pynetdicom takes the first, and we took the last."""
+    again = wire.item(0x51, struct.pack(">L", 65537))
+    with pytest.raises(Violation, match="maximum length is there twice"):
+        parse(wire.request(user=wire.user_information(again)))
+    assert parse(wire.request()).longest == 16384
 
 
 @pytest.mark.parametrize("number", ["1_0", "-17.51_0"])

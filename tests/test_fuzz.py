@@ -1,6 +1,6 @@
 """The fuzzer finds nothing in the readers of strangers' bytes, and finds every fault that is planted in them.
 
-The short form of `make fuzz`: a few thousand inputs for each reader.
+The short form of `make fuzz`: a thousand inputs for each reader.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.conftest import lacking
 from tests.fuzz.target import NAMES
 
 ROOT = Path(__file__).parents[1]
-EXECUTIONS = 2000 * len(NAMES)
+EXECUTIONS = 1000 * len(NAMES)
 
 
 def fuzz(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -34,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("fuzz") / "out"
     done = fuzz("--executions", str(EXECUTIONS), "--planted", "--out", out)
     (out / "said").write_text(done.stdout + done.stderr)
+    assert done.returncode == 0, done.stdout + done.stderr
     return out
 
 
@@ -66,10 +67,7 @@ def test_what_is_found_can_be_read_again_with_the_command_that_lies_beside_it(fo
     assert "as it should be" in again.stdout  # the node's own reader has no such fault
 
 
-def test_a_finding_is_told_by_the_exit_status(folder: Path, results: Any, tmp_path: Path) -> None:
-    missed = fuzz("pdvs", "--planted", "only", "--fault-executions", "1", "--out", tmp_path / "out")
-    assert missed.returncode in (0, 1)
-    assert missed.returncode == int(
-        not json.loads((tmp_path / "out" / "results.json").read_text())["faults"][0]["found"]
-    )
-    assert fuzz("nonsense").returncode == 2
+def test_a_fault_that_is_missed_is_told_by_the_exit_status(tmp_path: Path) -> None:
+    missed = fuzz("elements", "--planted", "only", "--fault-executions", "1", "--out", tmp_path / "out")
+    assert missed.returncode == 1, missed.stdout + missed.stderr
+    assert "does not see a cut: NOT FOUND" in missed.stdout

@@ -10,6 +10,7 @@ import re
 import resource
 import select
 import shlex
+import shutil
 import signal
 import struct
 import sys
@@ -127,6 +128,8 @@ def fuzz(plan: Plan, progress: Callable[[Tally], None]) -> tuple[Tally, dict[str
     os.close(ours)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     tally.ask()
+    for left in Path("/dev/shm").glob(f"planimeter-fuzz-{child}-*"):
+        shutil.rmtree(left)
     files = sorted(str(file) for file in plan.folder.glob(f"{plan.name}-*") if file.suffix != ".txt")
     if status not in (0, FOUND) and not tally.findings:  # a crash below Python
         tally.findings = 1

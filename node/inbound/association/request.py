@@ -98,7 +98,7 @@ class _Walk:
         self.items, self.skipped = 0, 0
         self.contexts: set[int] = set()
         self.proposed: list[str] = []
-        self.longest = USUAL_PDU_BYTES
+        self.longest, self.said_longest = USUAL_PDU_BYTES, False
 
     def kept(self, data: bytes, inside: int) -> bytes:
         """The items that are known, encoded."""
@@ -129,7 +129,9 @@ class _Walk:
         elif kind == MAXIMUM_LENGTH:
             if len(value) != 4:
                 raise _malformed("its maximum length has not four bytes")
-            self.longest = int.from_bytes(value, "big")
+            if self.said_longest:  # one reader would take the first, another the last
+                raise _malformed("its maximum length is there twice")
+            self.longest, self.said_longest = int.from_bytes(value, "big"), True
         return bytes((kind, 0)) + len(value).to_bytes(2, "big") + value
 
     def _context(self, value: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 from collections.abc import Iterable
@@ -32,7 +33,7 @@ class Spool:
     """As much of an inbox as a file needs."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="planimeter-fuzz-", dir="/dev/shm"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"planimeter-fuzz-{os.getpid()}-", dir="/dev/shm"))
         self.archive = self
 
     def new_spool_file(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -19,7 +20,7 @@ NUMBERS = count()
 
 @cache
 def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="planimeter-fuzz-", dir="/dev/shm"))
+    return Path(tempfile.mkdtemp(prefix=f"planimeter-fuzz-{os.getpid()}-", dir="/dev/shm"))
 
 
 def new_file() -> Path:

@@ -53,6 +53,11 @@ def check(read: Reader, body: bytes) -> bool:
     return agrees(asked)
 
 
+def uids(names: Iterable[str]) -> set[str]:
+    """Those that are some: of others pynetdicom leaves control characters away."""
+    return {one for one in names if not set(one) - set("0123456789.")}
+
+
 def agrees(asked: Request) -> bool:
     """pynetdicom reads the same of it, or not at all (which `negotiation` answers A-ABORT)."""
     theirs: Any = A_ASSOCIATE_RQ()
@@ -65,7 +70,7 @@ def agrees(asked: Request) -> bool:
     assert primitive.called_ae_title.strip() == asked.called, "another called AE title"
     with suppress(UnicodeDecodeError):
         proposed = {str(one.abstract_syntax) for one in primitive.presentation_context_definition_list}
-        assert {one.rstrip() for one in proposed} == set(asked.proposed), "other abstract syntaxes"
+        assert uids(proposed) == uids(asked.proposed), "other abstract syntaxes"
     ids = [one.context_id for one in primitive.presentation_context_definition_list]
     assert len(set(ids)) == len(ids) and all(one % 2 for one in ids)
     if primitive.maximum_length_received is not None:
