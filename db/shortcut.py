@@ -121,7 +121,7 @@ class Shortcut:
         pooled.detach()
         if not self._database.is_sqlite:
             connection.autocommit = True
-            # all is found by unique keys; a plan that was made when the tables were small would read through them for ever
+            # all is found by unique keys; a plan that was made when tables were small would go on reading through them
             connection.execute("SET enable_seqscan = off")
         return connection
 
