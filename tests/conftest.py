@@ -135,20 +135,24 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     if programs is None:
         lacking("PostgreSQL", "apt-get install postgresql")
     assert programs is not None
-    with Postgres(programs) as server:
+    with Postgres(programs, in_memory=True) as server:
         yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database of either kind; with the schema, where the test wants that."""
     with_schema = "database" in request.fixturenames
     if request.param == "sqlite":
         if with_schema:
             shutil.copyfile(request.getfixturevalue("migrated"), tmp_path / "rows.db")
-        return sqlite_url(tmp_path / "rows.db")
+        yield sqlite_url(tmp_path / "rows.db")
+        return
     like = request.getfixturevalue("migrated_on_postgres") if with_schema else ""
-    return str(request.getfixturevalue("postgres").new_database(like))
+    server = request.getfixturevalue("postgres")
+    url = str(server.new_database(like))
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 NOBODY = 65534
+#: a database is some 700 files, and most live for the length of a test
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30
 
 
 class Postgres:
@@ -23,10 +25,14 @@ class Postgres:
     Args:
         durable: commits survive a loss of power, as a site has it.
         within: a folder that its own is made in; None: the temporary one.
+        in_memory: its files are in memory where there is room, and not on a disk.
     """
 
-    def __init__(self, programs: Path, *, durable: bool = False, within: Path | None = None) -> None:
-        self._programs, self._durable, self._within = programs, durable, within
+    def __init__(
+        self, programs: Path, *, durable: bool = False, within: Path | None = None, in_memory: bool = False
+    ) -> None:
+        self._programs, self._durable = programs, durable
+        self._within = MEMORY if in_memory and _has_room(MEMORY) else within
         self._numbers = itertools.count()
         self._folder = Path()
 
@@ -51,6 +57,7 @@ class Postgres:
     def start(self) -> None:
         # killed and started again it has all that was committed; only a crash of the machine would need fsync
         options = f"-h '' -k {self._folder} -c fsync={'on' if self._durable else 'off'}"
+        options += " -c dynamic_shared_memory_type=mmap"  # below its folder, which goes when it is stopped at once
         self._run("pg_ctl", "-D", "data", "-w", "-o", options, "-l", "log", "start")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -82,6 +89,12 @@ class Postgres:
             server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + template)
         return f"postgresql+psycopg://planimeter@/{name}?host={self._folder}"
 
+    def drop(self, url: str) -> None:
+        """Nobody needs this database any more; who is still connected to it is cut off."""
+        name = sql.Identifier(str(make_url(url).database))
+        with psycopg.connect(host=str(self._folder), user="planimeter", dbname="postgres", autocommit=True) as server:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
     def _run(self, program: str, *arguments: str) -> None:
         # the server refuses to run as root
         other: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -98,3 +111,7 @@ class Postgres:
         if done.returncode:
             log = self._folder / "log"
             raise RuntimeError(f"{program}: {done.stderr}{log.read_text() if log.exists() else ''}")
+
+
+def _has_room(folder: Path) -> bool:
+    return folder.is_dir() and shutil.disk_usage(folder).free >= ROOM_BYTES

@@ -140,7 +140,7 @@ def test_killed_in_the_midst_of_its_epochs_a_training_goes_on_from_its_checkpoin
     home = shop.copy("-".join(victims))
     with closing(shop.node(home)) as node:
         with shop.worker(home, TRAIN) as worker:
-            wait_until("some epochs are done", lambda: len(epochs(home)) >= 8)
+            wait_until("some epochs are done", lambda: len(epochs(home)) >= 8, 600)
             assert worker.pid is not None
             pids = {"worker": worker.pid, "training": training_in(home)}
             for one in victims:
@@ -223,7 +223,7 @@ def test_a_study_has_the_device_within_a_minute_and_what_is_learnt_goes_on_after
     home = shop.copy("running")
     with closing(shop.node(home, epochs=1_000_000, minutes=0.4, quiet_seconds=1)) as node:
         running = start_node("--config", str(config_of(home)), home=home)
-        wait_until("some epochs are done", lambda: len(epochs(home)) >= 8, 120)
+        wait_until("some epochs are done", lambda: len(epochs(home)) >= 8, 600)
         send(running.port, large("MEANWHILE1"))
         wait_until("the training has left", lambda: "made-way" in outcomes(node, TRAIN))
         kept = checkpointed(home)
