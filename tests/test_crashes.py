@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from pydicom import dcmread
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 from pynetdicom import AE
 
 from config.settings import load
@@ -192,7 +192,10 @@ def test_a_worker_killed_at_any_step_of_a_job_leaves_every_result_to_arrive_once
 ) -> None:
     file = config(tmp_path, pacs, SHORT)
     node = open_node(load(file))
-    take_in(node, small_series())
+    images = small_series()
+    for ds in images if place == "decoding" else ():
+        ds.compress(RLELossless, generate_instance_uid=False)
+    take_in(node, images)
     work_off(node, JobKind.CHOOSE)
     once = tmp_path / "once"
     killed = start_worker(file, threshold_hosts, PLANIMETER_FAILPOINT=f"{place}:{once}")

@@ -190,14 +190,15 @@ def run(trials: Trials) -> Tally:
     for number, place in zip(range(trials.count), cycle(PLACES), strict=False):
         is_timed = trials.count < 2 * len(PLACES) or (number // len(PLACES)) % DEFAULT_EVERY == 0
         (timed if is_timed else short).append(place)
-    tally = Tally()
+    tally, killed = Tally(), Counter[str]()
     for places, settings in ((timed, ""), (short, SHORT)):
         parts = [(settings, places[number::LANES], Random(trials.random.random())) for number in range(LANES)]
         with ThreadPoolExecutor(LANES) as pool:
             for made in pool.map(partial(_lane, trials), parts):
+                killed.update(made.figures.pop("kills"))
                 tally.add(made)
-    tally.figures["kills"] = dict(Counter(timed + short))
-    tally.figures["timed"] = f"{len(timed)} kills with the default lease of 10 s: from the kill to the next claim"
+    tally.figures["kills"] = dict(killed)
+    tally.figures["timed"] = f"of {len(timed)} kills with the default lease of 10 s: from the kill to the next claim"
     return tally
 
 
@@ -216,4 +217,5 @@ def _lane(trials: Trials, part: tuple[str, list[str], Random]) -> Tally:
                 lane.tally.complaints.append(f"{place}: {error}")
             trials.step()
         lane.tally.add(house.oracle())
+        lane.tally.figures["kills"] = Counter(places[: lane.tally.trials])
     return lane.tally
