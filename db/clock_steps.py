@@ -23,17 +23,12 @@ def follow(tx: Connection, step_seconds: float) -> None:
         _move(tx, study, study.c.last_image, step_seconds, study.c.state == "open", study.c.last_image < before)
         _move(tx, series, series.c.last_image, step_seconds, _arriving(), series.c.last_image < before)
         return
-    for table, column, which in (
-        (job, job.c.run_after, not_done.WAITING),
-        (outage, outage.c.retry_after, sa.true()),
-        (alarm_message, alarm_message.c.send_after, alarm_message.c.sent.is_(None)),
-    ):
-        _move(tx, table, column, step_seconds, which, column > now)
-    for table, column, which in (
-        (study, study.c.last_image, study.c.state == "open"),
-        (series, series.c.last_image, _arriving()),
-    ):
-        tx.execute(sa.update(table).where(which, column > now).values({column.name: now}))
+    _move(tx, job, job.c.run_after, step_seconds, not_done.WAITING, job.c.run_after > now)
+    _move(tx, outage, outage.c.retry_after, step_seconds, outage.c.retry_after > now)
+    unsent = alarm_message.c.sent.is_(None)
+    _move(tx, alarm_message, alarm_message.c.send_after, step_seconds, unsent, alarm_message.c.send_after > now)
+    tx.execute(sa.update(study).where(study.c.state == "open", study.c.last_image > now).values(last_image=now))
+    tx.execute(sa.update(series).where(_arriving(), series.c.last_image > now).values(last_image=now))
     late = now - step_seconds / 2
     _move(tx, job, job.c.lease_until, step_seconds, not_done.RUNNING, job.c.lease_until > late)
     _move(tx, duty, duty.c.lease_until, step_seconds, duty.c.lease_until > late)
