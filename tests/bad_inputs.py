@@ -400,10 +400,11 @@ BEGINNING = """
 # Bad inputs
 
 What is sent to a node by mistake or on purpose, and what may go wrong around it: 58 cases, each with the tests that
-show what becomes of it. After each case of the network (1 to 31) another sender stores an object, and threads, sockets
+show what becomes of it. After nearly each test of the network another sender stores an object, and threads, sockets
 and files of the spool are as they were before (`tests/doors.py`).
 
-The tests of cases 1 to 31 run over plain TCP and over TLS, but where the table says why not. This page is made of
+Each of the cases 1 to 31 has tests that run over plain TCP and over TLS, but where the table says why not; some have
+further ones that run over one of both. This page is made of
 `tests/bad_inputs.py`, and a test holds that every test exists.
 """
 END = """

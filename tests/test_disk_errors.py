@@ -19,7 +19,7 @@ from db.tables import instance
 from tests import wire
 from tests.conftest import find_program
 from tests.doors import new_uid
-from tests.test_crashes import ReceiverProcess
+from tests.receiver_process import ReceiverProcess
 from tests.waiting import wait_until
 
 #: what fails with which error: as a file of the spool is made, written, made safe, named, and its row is committed
