@@ -8,7 +8,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,10 +22,10 @@ from .audit.trail import SILENT, Trail
 from .audit.transfer import Transfer
 from .errors import Refused, Unavailable
 from .inbound import syntaxes
-from .inbound.association.connection import PATIENCE, Patience
 from .inbound.association.request import Rejected
 from .inbound.association.serving import Answer, Report, Terms
 from .inbound.desk import Desk
+from .inbound.door import Door
 from .inbound.guests import Guests, Limits
 from .inbound.inbox import Inbox, Source
 from .inbound.ledger import Ledger
@@ -48,38 +47,6 @@ STOP_SECONDS = 8.0
 JUDGED_SECONDS = 1.0
 #: for what is being stored when associations are ended
 GRACE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Door:
-    """How the receiver listens.
-
-    Attributes:
-        port: in the clear; None: there is none.
-        tls_port: over TLS, where the receiver is given an `Acceptor`.
-        associations: at a time.
-        connections_per_address: at a time, associations and others.
-        waiting_connections: at a time, that have no association yet.
-        idle_seconds: an association on which nothing comes for so long is aborted.
-        max_pdu_bytes: P-DATA-TF that is offered to be taken.
-        largest_bytes: of an object.
-        loop: "own" or "pynetdicom".
-    """
-
-    ae_title: str
-    address: str
-    port: int | None
-    associations: int
-    idle_seconds: float
-    max_pdu_bytes: int
-    reserve_bytes: int
-    refuse_bytes: int = 0
-    connections_per_address: int = 100
-    waiting_connections: int = 200
-    largest_bytes: int = 8_000_000_000
-    loop: str = "own"
-    tls_port: int = 0
-    patience: Patience = PATIENCE
 
 
 class Receiver:

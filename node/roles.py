@@ -38,7 +38,8 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
     Args:
         listener, tls_listener: descriptors of sockets that the supervisor listens with, for all of them; None: its own.
     """
-    from .receiver import Door, Receiver
+    from .inbound.door import Door
+    from .receiver import Receiver
     from .tls.accepting import Acceptor
 
     node = open_node(settings)

@@ -20,9 +20,10 @@ from db import refusals
 from db.database import Database, open_database, sqlite_url
 from db.tables import instance
 from node.inbound.association.connection import Patience
+from node.inbound.door import Door
 from node.inbound.inbox import Inbox
 from node.inbound.peers import Doorkeeper, KnownPeer
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from node.study.archive import Archive
 from node.tls.accepting import Accepting, Acceptor
 from node.tls.files import Pair

@@ -25,6 +25,7 @@ from db.database import Database
 from node import cli
 from node.configured import accepting_of, alarms_of, targets_of
 from node.errors import Unavailable
+from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
 from node.operations import tls_check
 from node.operations.alarms.findings import World
@@ -34,7 +35,7 @@ from node.outbound.find import Wanted
 from node.outbound.scu import Parcel
 from node.outbound.statuses import Answer
 from node.outbound.target import Target
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from node.tls import shown
 from node.tls.accepting import Accepting, Acceptor
 from node.tls.calling import Calling

@@ -36,13 +36,14 @@ from node.attempt import Stages
 from node.commitment import Patience
 from node.configured import doorkeeper
 from node.errors import Refused, Unavailable
+from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper, KnownPeer
 from node.operations.control import pause
 from node.outbound import find
 from node.outbound.find import Wanted
 from node.outbound.scu import Parcel, connect
 from node.outbound.statuses import Answer
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from tests.driving import take_in
 from tests.fake_pacs import FakePacs, event_information
 from tests.orthanc import Orthanc

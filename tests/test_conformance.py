@@ -38,6 +38,7 @@ from config.defaults import defaults
 from node import cli
 from node.app import Node
 from node.errors import NodeError
+from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper, KnownPeer
 from node.objects import notice, rejection
 from node.objects.forms import Form
@@ -50,7 +51,7 @@ from node.operations.doctor.examination import examine
 from node.outbound import commitment, find, scu
 from node.outbound.scu import Parcel
 from node.outbound.target import Target
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from node.study import volume
 from node.study.decode import Decoders
 from tests import runs

@@ -14,10 +14,11 @@ from config.settings import Settings
 from db.job_states import JobKind
 from node.app import Node, open_node
 from node.configured import doorkeeper
+from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
 from node.operations.status import overview
 from node.outbound.target import Web
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from tests.conftest import find_program
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs

@@ -23,11 +23,12 @@ from pynetdicom.sop_class import Verification
 from db import refusals
 from db.database import Database, open_database, sqlite_url
 from db.tables import instance
+from node.inbound.door import Door
 from node.inbound.inbox import Inbox
 from node.inbound.peers import Doorkeeper
 from node.inbound.room import Room, Watermarks
 from node.operations.sweep import sweep_home
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from node.study.archive import Archive
 from tests.small_disk import NoMount, leave, mounted
 from tests.synthetic import small_series

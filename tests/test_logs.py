@@ -17,10 +17,11 @@ from db.job_states import JobKind
 from node import logs
 from node.app import Node
 from node.errors import Refused
+from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
 from node.operations import send
 from node.outbound.target import Target
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from tests.driving import jobs_of, work_off
 from tests.fake_pacs import FakePacs
 from tests.synthetic import as_files, small_series

@@ -34,12 +34,13 @@ from db.arrivals import Seen
 from node.app import Node, open_node
 from node.configured import doorkeeper
 from node.errors import Refused
+from node.inbound.door import Door
 from node.inbound.header import data_set_start
 from node.inbound.peers import Doorkeeper
 from node.operations.control import pause
 from node.operations.status import overview as status
 from node.operations.submit import take_file
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
 

@@ -17,8 +17,9 @@ from db.database import Database, open_database, sqlite_url
 from db.job_states import JobKind
 from db.tables import attempt, job
 from node.app import Node, open_node
+from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from node.worker import Worker
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs

@@ -13,8 +13,9 @@ from pynetdicom.sop_class import Verification
 
 from db import refusals
 from node.app import Node
+from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
-from node.receiver import Door, Receiver
+from node.receiver import Receiver
 from node.tls.accepting import Accepting, Acceptor
 from node.tls.files import Pair, Trust
 from tests.certificates import Authority, Issued
