@@ -167,9 +167,8 @@ def test_a_row_that_may_not_be_is_not_written_nor_are_those_beside_it(database: 
     assert shortcut.record([another(2)]) == [True]
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_after_the_server_ended_its_connection_it_makes_another_one(database: Database) -> None:
-    if database.is_sqlite:
-        pytest.skip("there is no server")
     wrote(database, FIRST)
     shortcut = Shortcut(database)
     assert shortcut.record([another(2)]) == [True]

@@ -41,7 +41,7 @@ class Ledger:
         self._sentences: dict[tuple[str, str, str], str] = {}
         self._alerted: dict[tuple[str, str, str], float] = {}
         self._quiet: Counter[tuple[str, str, str]] = Counter()
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
 
     def count(self, address: str, ae_title: str, code: str, sentence: str) -> None:
         """One more. Beyond a thousand different callers between two writes, the rest is counted as one."""
@@ -64,7 +64,11 @@ class Ledger:
         return ae_title if ae_title in self._known else OTHER
 
     def flush(self) -> None:
-        """Write what was counted; if the database is away, keep it for the next time."""
+        """Write what was counted until now; if the database is away, keep it for the next time."""
+        with self._writing:  # who comes meanwhile waits for what the other one has taken with it
+            self._flush()
+
+    def _flush(self) -> None:
         with self._lock:
             counts, self._counts = self._counts, Counter()
             sentences, self._sentences = self._sentences, {}
