@@ -83,15 +83,27 @@ def _note(fault: Fault, told: Mapping[str, Any] | None) -> str:
     """What else a fault has counted, and what it complained of."""
     if told is None or not (told["figures"] or told["complaints"]):
         return ""
-    said = [f"{name}: {_value(value)}" for name, value in told["figures"].items() if value]
+    figures = {name: value for name, value in told["figures"].items() if value}
+    said = [f"{name}: {_value(value)}" for name, value in figures.items() if not isinstance(value, dict)]
     if told["complaints"]:
         said.append(f"**{len(told['complaints'])} complaints**, the first: {told['complaints'][0].splitlines()[-1]}")
-    return f"- `{fault.name}`: {'; '.join(said)}." if said else ""
+    parts = [
+        f"  - {name}: {', '.join(f'{key} {_value(one)}' for key, one in value.items())}"
+        for name, value in figures.items()
+        if isinstance(value, dict)
+    ]
+    if not (said or parts):
+        return ""
+    return "\n".join([f"- `{fault.name}`: {'; '.join(said)}".rstrip(": ") + (":" if parts else "."), *parts])
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{name} {_value(one)}" for name, one in value.items()) + ")"
+    if isinstance(value, list):
+        return ", ".join(_value(one) for one in value)
     if isinstance(value, float):
-        return f"{value:.1f}"
+        return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
