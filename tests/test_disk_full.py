@@ -10,6 +10,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from node.inbound.room import Room, Watermarks
 from node.operations.sweep import sweep_home
 from node.receiver import Receiver
 from node.study.archive import Archive
+from tests.answered import answered
 from tests.small_disk import NoMount, leave, mounted
 from tests.synthetic import small_series
 from tests.waiting import wait_until
@@ -104,13 +106,11 @@ def associate(port: int, *classes: str) -> Any:
 
 
 def is_let_in(port: int, *classes: str) -> bool:
-    answer = None
-    while answer is None:  # pynetdicom loses an answer where the connection has ended before it looks
-        assoc = associate(port, *classes)
-        if assoc.is_established:
-            assoc.release()
-            return True
-        answer = assoc.acceptor.primitive
+    assoc, _ = answered(partial(associate, port, *classes))
+    if assoc.is_established:
+        assoc.release()
+        return True
+    answer = assoc.acceptor.primitive
     # PS3.8 9.3.4: rejected-transient, service provider (presentation), local-limit-exceeded
     assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
     return False

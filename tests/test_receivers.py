@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from db import processes
 from db.database import open_database, sqlite_url
 from db.tables import instance
 from node.roles import _share
+from tests.answered import answered
 from tests.running import RunningNode
 from tests.synthetic import small_series
 from tests.waiting import wait_until
@@ -167,7 +169,7 @@ def test_a_peers_associations_are_counted_over_all_receivers_and_die_with_theirs
 
     wait_until("each receiver has one of the two", one_at_each)
     for _ in range(4):  # whichever receiver it comes to
-        assert associate(node.port).is_rejected
+        assert answered(partial(associate, node.port))[0].is_rejected
     killed = min(inside)
     os.kill(killed, signal.SIGKILL)
     again = associate(node.port)  # its place is free at once: nobody has to notice that it died

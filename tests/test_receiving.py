@@ -7,6 +7,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from node.operations.control import pause
 from node.operations.status import overview as status
 from node.operations.submit import take_file
 from node.receiver import Receiver
+from tests.answered import answered
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
 
@@ -238,14 +240,16 @@ def test_an_unknown_caller_is_rejected_and_told_how_to_get_in(node: Node, receiv
     file = tmp_path / "c.toml"
     file.write_text('[[peer]]\nname = "ct2"\nae_title = "CT2"\naddress = "127.0.0.0/8"\nmay_send = true\n')
     running = receiver(doorkeeper(load(file)))
+    calls = 0
     for _ in range(3):
-        assoc = associate(running.port, ae_title="CT1")
+        assoc, times = answered(partial(associate, running.port, ae_title="CT1"))
+        calls += times
         assert assoc.is_rejected
         primitive = assoc.acceptor.primitive
         assert (primitive.result, primitive.result_source, primitive.diagnostic) == (1, 1, 3)
     running.ledger.flush()
     row = callers(node)["unknown-caller"]
-    assert (row["ae_title"], row["address"], row["count"]) == ("CT1", "127.0.0.1", 3)
+    assert (row["ae_title"], row["address"], row["count"]) == ("CT1", "127.0.0.1", calls)
     pasted = row["sentence"].split("configuration: ")[1]
     file.write_text(file.read_text() + pasted + "\n")
     again = receiver(doorkeeper(load(file)))
@@ -392,7 +396,7 @@ def test_pausing_rejects_callers_for_now_and_resuming_lets_them_in(receiver: Any
         return bool(assoc.is_rejected)
 
     wait_until("the receiver has noticed", rejected)
-    assoc = associate(running.port)
+    assoc, _ = answered(partial(associate, running.port))
     primitive = assoc.acceptor.primitive
     assert (primitive.result, primitive.result_source, primitive.diagnostic) == (2, 3, 1)
     pause(node.database, ["receive"], paused=False, who="test")

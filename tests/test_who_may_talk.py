@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from node.operations.alarms.findings import World, look
 from node.operations.alarms.rules import AlarmPolicy
 from node.reloading import apply
 from node.tls.shown import Shown
+from tests.answered import answered
 from tests.certificates import Authority
 from tests.fake_pacs import FakePacs
 from tests.synthetic import small_series
@@ -126,7 +129,8 @@ def test_who_reports_on_storage_commitment_shows_its_certificate_too() -> None:
     assert not judged(doors, line=None).may_call
 
 
-def rejected(assoc: Any) -> tuple[int, int, int]:
+def rejected(call: Callable[[], Any]) -> tuple[int, int, int]:
+    assoc, _ = answered(call)
     assert assoc.is_rejected
     said = assoc.acceptor.primitive
     return said.result, said.result_source, said.diagnostic
@@ -137,13 +141,13 @@ def test_over_the_network_the_right_ones_get_in_and_the_others_their_reason(tls_
     doors = keeper(everybody="PLANIMETER", needs_tls=True, sha256=frozenset({right.sha256.replace(":", "").lower()}))
     running = tls_site.start(doors)
     assert done(tls_site.associate(running.tls_port, right, title="XRAY1"))
-    assert rejected(tls_site.associate(running.tls_port, wrong, title="XRAY1")) == CALLING
+    assert rejected(partial(tls_site.associate, running.tls_port, wrong, title="XRAY1")) == CALLING
     assert "of O=Tests, CN=wrong, sha256" in tls_site.refused("certificate-unknown")
-    assert rejected(associated(running.port, title="XRAY1")) == CALLING
+    assert rejected(partial(associated, running.port, title="XRAY1")) == CALLING
     assert "has to call over TLS" in tls_site.refused("tls-required")
-    assert rejected(tls_site.associate(running.tls_port, right, called="ANOTHER", title="XRAY1")) == CALLED
+    assert rejected(partial(tls_site.associate, running.tls_port, right, called="ANOTHER", title="XRAY1")) == CALLED
     assert "has to call PLANIMETER" in tls_site.refused("called-ae-unknown")
-    assert rejected(tls_site.associate(running.tls_port, right, title="xray1")) == CALLING
+    assert rejected(partial(tls_site.associate, running.tls_port, right, title="xray1")) == CALLING
     assert "XRAY1 was probably meant" in tls_site.refused("unknown-caller")
 
 
@@ -196,7 +200,7 @@ def test_one_association_too_many_is_put_off_and_the_next_one_is_let_in(tls_site
     running = tls_site.start(keeper(quota=Quota(associations=2)))
     two = [associated(running.port, title="XRAY1") for _ in range(2)]
     assert all(assoc.is_established for assoc in two)
-    assert rejected(associated(running.port, title="XRAY1")) == NO_ROOM
+    assert rejected(partial(associated, running.port, title="XRAY1")) == NO_ROOM
     assert "may have 2 associations at a time" in tls_site.refused("quota-associations")
     for _ in range(5):  # whoever ends one may begin the next at once
         two.pop().release()
@@ -214,7 +218,7 @@ def test_the_receivers_of_a_home_folder_let_in_as_many_together_as_one_may(tls_s
     two = [associated(port, title="XRAY1") for port in ports]
     assert all(assoc.is_established for assoc in two)
     for port in ports:
-        assert rejected(associated(port, title="XRAY1")) == NO_ROOM
+        assert rejected(partial(associated, port, title="XRAY1")) == NO_ROOM
     two.pop().release()
     two.append(associated(ports[0], title="XRAY1"))
     assert two[1].is_established  # what is given up at one may be had at the other
@@ -237,7 +241,7 @@ def test_what_is_too_much_in_an_hour_is_put_off_by_every_receiver_of_the_databas
     assert statuses == [0x0000] * 3 + [0xA700] * 2
     assoc.release()
     assert "has sent 3 instances within an hour" in tls_site.refused("quota-hour", 2)
-    assert rejected(associated(one.port, title="XRAY1")) == NO_ROOM
+    assert rejected(partial(associated, one.port, title="XRAY1")) == NO_ROOM
     wait_until("the other one knows of it", lambda: not done(associated(other.port, title="XRAY1")), 30)
     tls_site.refused("quota-hour", 4)
     with tls_site.node.database.read() as tx:
