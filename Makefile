@@ -20,7 +20,7 @@ demo: .venv/installed ## a node, a toy PACS and a synthetic chest CT, end to end
 	$(BIN)/planimeter demo $(if $(STUDY),"$(STUDY)") --out demo
 
 test: .venv/installed-dev ## every check: lint, types, import contracts, behaviour; PLANIMETER_DATA=folder adds real images
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PYTEST) -m "not slow" -n 4 --dist worksteal $(ARGS)  # some of them wait for a peer or a lease: two cores stay busy
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PYTEST) -m "not slow" -n 3 --dist worksteal $(ARGS)  # one of three waits for a peer or a lease: two cores stay busy
 
 test-slow: .venv/installed-dev ## the long forms: minutes of outage, thousands of mutated files
 	$(PYTEST) -m slow $(ARGS)
