@@ -531,7 +531,8 @@ def test_images_that_are_sent_again_are_told_of_before_and_after(node: Node, pac
         found = studies.find(tx, images[0].StudyInstanceUID)
     assert found is not None
     pacs.statuses = [0xC000]
-    assert resend.send_originals(node.archive, node.trail, node.targets["pacs"], [found["id"]], "PLANIMETER", 10) == 1
+    to = (node.targets["pacs"], [found["id"]], "PLANIMETER", 10)
+    assert resend.send_originals(node.database, node.archive, node.trail, *to) == 1
     (before, sending), (after, sent) = told(node)
     assert (before, after) == (What.SENDING, What.TRANSFER_OUT)
     assert (sending["destination"], sending["study_uid"]) == ("pacs", images[0].StudyInstanceUID)

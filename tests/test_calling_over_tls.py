@@ -25,7 +25,6 @@ from db.database import Database
 from node import cli
 from node.configured import accepting_of, alarms_of, targets_of
 from node.errors import Unavailable
-from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
 from node.operations import tls_check
 from node.operations.alarms.findings import World
@@ -43,6 +42,7 @@ from node.tls.files import Pair, Trust
 from node.tls.profile import Profile
 from tests.certificates import Authority, Issued, connected, self_signed
 from tests.conftest import find_program
+from tests.doors import door
 from tests.orthanc import Orthanc, free_port
 from tests.pulling import Here, look, opened, study
 from tests.running import PLANIMETER
@@ -101,11 +101,9 @@ def test_orthanc_over_tls_in_every_way(here: Here, authority: Authority, tmp_pat
     theirs, ours = authority.issue("orthanc"), authority.issue("planimeter")
     how = Calling(trust=Trust(authority.pem), pair=Pair(ours.certificate, ours.key))
     accepting = Accepting(pair=Pair(ours.certificate, ours.key), trust=Trust(authority.pem))
-    door = Door(
-        ae_title="PLANIMETER", address="127.0.0.1", port=None, associations=5, idle_seconds=20, max_pdu_bytes=65536,
-        reserve_bytes=0,
-    )  # fmt: skip
-    receiver = Receiver(door, Doorkeeper(()), here.inbox, here.database, tls=Acceptor(accepting))
+    receiver = Receiver(
+        door(port=None, idle_seconds=20), Doorkeeper(()), here.inbox, here.database, tls=Acceptor(accepting)
+    )
     secured = {
         "DicomTlsEnabled": True,
         "DicomTlsCertificate": str(theirs.certificate),

@@ -36,7 +36,6 @@ from node.attempt import Stages
 from node.commitment import Patience
 from node.configured import doorkeeper
 from node.errors import Refused, Unavailable
-from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper, KnownPeer
 from node.operations.control import pause
 from node.outbound import find
@@ -44,6 +43,7 @@ from node.outbound.find import Wanted
 from node.outbound.scu import Parcel, connect
 from node.outbound.statuses import Answer
 from node.receiver import Receiver
+from tests.doors import door
 from tests.driving import take_in
 from tests.fake_pacs import FakePacs, event_information
 from tests.orthanc import Orthanc
@@ -136,16 +136,7 @@ class Site:
 
 
 def listening(node: Node, doors: Doorkeeper, database: Database | None = None) -> tuple[Receiver, int]:
-    door = Door(
-        ae_title="PLANIMETER",
-        address="127.0.0.1",
-        port=0,
-        associations=20,
-        idle_seconds=10,
-        max_pdu_bytes=65536,
-        reserve_bytes=0,
-    )
-    receiver = Receiver(door, doors, node.inbox, database or node.database)
+    receiver = Receiver(door(associations=20), doors, node.inbox, database or node.database)
     return receiver, receiver.start()
 
 

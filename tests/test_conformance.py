@@ -38,7 +38,6 @@ from config.defaults import defaults
 from node import cli
 from node.app import Node
 from node.errors import NodeError
-from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper, KnownPeer
 from node.objects import notice, rejection
 from node.objects.forms import Form
@@ -55,6 +54,7 @@ from node.receiver import Receiver
 from node.study import volume
 from node.study.decode import Decoders
 from tests import runs
+from tests.doors import door
 from tests.synthetic import as_files, small_series
 from tests.test_uncertainty_map import with_map
 
@@ -128,16 +128,8 @@ def port(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         KnownPeer("ct", "CT1", here, may_send=True, may_send_labels=False),
         KnownPeer("pacs", "PACS", here, may_send=False, may_send_labels=False, commitment_host="127.0.0.1"),
     )
-    door = Door(
-        ae_title="PLANIMETER",
-        address="127.0.0.1",
-        port=0,
-        associations=5,
-        idle_seconds=30,
-        max_pdu_bytes=int(defaults()["receive.max_pdu_bytes"]),
-        reserve_bytes=0,
-    )
-    receiver = Receiver(door, Doorkeeper(peers), node.inbox, node.database)
+    usual = door(idle_seconds=30, max_pdu_bytes=int(defaults()["receive.max_pdu_bytes"]))
+    receiver = Receiver(usual, Doorkeeper(peers), node.inbox, node.database)
     yield receiver.start()
     receiver.stop()
 

@@ -14,12 +14,12 @@ from config.settings import Settings
 from db.job_states import JobKind
 from node.app import Node, open_node
 from node.configured import doorkeeper
-from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
 from node.operations.status import overview
 from node.outbound.target import Web
 from node.receiver import Receiver
 from tests.conftest import find_program
+from tests.doors import door
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
 from tests.orthanc import Orthanc
@@ -41,16 +41,11 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Node, Doork
     started: list[Receiver] = []
 
     def listen(node: Node, doors: Doorkeeper) -> int:
-        door = Door(
-            ae_title=node.ae_title,
-            address="127.0.0.1",
-            port=0,
-            associations=5,
-            idle_seconds=30,
-            max_pdu_bytes=16384,
-            reserve_bytes=0,
+        started.append(
+            Receiver(
+                door(ae_title=node.ae_title, idle_seconds=30, max_pdu_bytes=16384), doors, node.inbox, node.database
+            )
         )
-        started.append(Receiver(door, doors, node.inbox, node.database))
         return started[-1].start()
 
     yield listen

@@ -24,7 +24,6 @@ from pynetdicom.sop_class import Verification
 from db import refusals
 from db.database import Database, open_database, sqlite_url
 from db.tables import instance
-from node.inbound.door import Door
 from node.inbound.inbox import Inbox
 from node.inbound.peers import Doorkeeper
 from node.inbound.room import Room, Watermarks
@@ -32,6 +31,8 @@ from node.operations.sweep import sweep_home
 from node.receiver import Receiver
 from node.study.archive import Archive
 from tests.answered import answered
+from tests.conftest import lacking
+from tests.doors import door
 from tests.small_disk import NoMount, leave, mounted
 from tests.synthetic import small_series
 from tests.waiting import wait_until
@@ -51,9 +52,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
             folder.chmod(0o700)
             yield folder
     except NoMount as why:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(str(why))
-        pytest.skip(str(why))
+        lacking("a file system of its own", str(why))
 
 
 @pytest.fixture
@@ -76,17 +75,12 @@ def receiver(
     started: list[Any] = []
 
     def start(refuse_bytes: int = REFUSE, reserve_bytes: int = RESERVE) -> Any:
-        door = Door(
-            ae_title="PLANIMETER",
-            address="127.0.0.1",
-            port=0,
-            associations=20,
-            idle_seconds=10,
-            max_pdu_bytes=65536,
-            reserve_bytes=reserve_bytes,
-            refuse_bytes=refuse_bytes,
+        made: Any = Receiver(
+            door(associations=20, reserve_bytes=reserve_bytes, refuse_bytes=refuse_bytes),
+            Doorkeeper(()),
+            Inbox(archive, database),
+            database,
         )
-        made: Any = Receiver(door, Doorkeeper(()), Inbox(archive, database), database)
         made.port, made.archive, made.database, made.inbox = made.start(), archive, database, Inbox(archive, database)
         started.append(made)
         return made

@@ -17,11 +17,11 @@ from db.job_states import JobKind
 from node import logs
 from node.app import Node
 from node.errors import Refused
-from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
 from node.operations import send
 from node.outbound.target import Target
 from node.receiver import Receiver
+from tests.doors import door
 from tests.driving import jobs_of, work_off
 from tests.fake_pacs import FakePacs
 from tests.synthetic import as_files, small_series
@@ -75,11 +75,7 @@ def test_a_study_goes_all_the_way_and_no_log_names_its_patient(
     another = planted(small_series())[:1]
     another[0].SOPInstanceUID = another[0].file_meta.MediaStorageSOPInstanceUID = good[0].SOPInstanceUID
     another[0].StudyInstanceUID, another[0].PatientID = good[0].StudyInstanceUID, "PLANTED-OTHER"
-    door = Door(
-        ae_title="PLANIMETER", address="127.0.0.1", port=0, associations=5, idle_seconds=10, max_pdu_bytes=65536,
-        reserve_bytes=0,
-    )  # fmt: skip
-    receiver = Receiver(door, Doorkeeper(()), node.inbox, node.database)
+    receiver = Receiver(door(), Doorkeeper(()), node.inbox, node.database)
     target = Target("node", "PLANIMETER", "127.0.0.1", receiver.start())
     pacs.statuses = [0xC000] * 20
     try:

@@ -35,7 +35,6 @@ from db.arrivals import Seen
 from node.app import Node, open_node
 from node.configured import doorkeeper
 from node.errors import Refused
-from node.inbound.door import Door
 from node.inbound.header import data_set_start
 from node.inbound.peers import Doorkeeper
 from node.operations.control import pause
@@ -43,6 +42,7 @@ from node.operations.status import overview as status
 from node.operations.submit import take_file
 from node.receiver import Receiver
 from tests.answered import answered
+from tests.doors import door
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
 
@@ -59,17 +59,12 @@ def receiver(
     started: list[Receiver] = []
 
     def start(doors: Doorkeeper | None = None, reserve_bytes: int = 0) -> Any:
-        door = Door(
-            ae_title="PLANIMETER",
-            address="127.0.0.1",
-            port=0,
-            associations=20,
-            idle_seconds=10,
-            max_pdu_bytes=65536,
-            reserve_bytes=reserve_bytes,
-            loop=getattr(request, "param", "own"),
+        made: Any = Receiver(
+            door(associations=20, reserve_bytes=reserve_bytes, loop=getattr(request, "param", "own")),
+            doors or Doorkeeper(()),
+            node.inbox,
+            node.database,
         )
-        made: Any = Receiver(door, doors or Doorkeeper(()), node.inbox, node.database)
         made.port = made.start()
         started.append(made)
         return made

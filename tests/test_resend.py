@@ -126,7 +126,7 @@ def test_the_new_pacs_gets_the_bytes_that_the_old_one_got_and_the_images(node: N
         assert all(ds == by_uid[str(ds.SOPInstanceUID)] for ds in new.objects)
         with node.database.read() as tx:
             (study_id,) = tx.execute(sa.text("SELECT id FROM study")).scalars()
-        given = (node.archive, node.trail, target, [study_id], "PLANIMETER", 5)
+        given = (node.database, node.archive, node.trail, target, [study_id], "PLANIMETER", 5)
         assert resend.send_originals(*given) == 0
         assert len(new.calls) == 11
 

@@ -17,10 +17,11 @@ from db.database import Database, open_database, sqlite_url
 from db.job_states import JobKind
 from db.tables import attempt, job
 from node.app import Node, open_node
-from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
 from node.receiver import Receiver
 from node.worker import Worker
+from tests.conftest import lacking
+from tests.doors import door
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
 from tests.postgres import Postgres
@@ -41,9 +42,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         with mounted(tmp_path / "disk", 20_000_000) as folder:
             yield folder
     except NoMount as why:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(str(why))
-        pytest.skip(str(why))
+        lacking("a file system of its own", str(why))
 
 
 @pytest.fixture
@@ -147,17 +146,7 @@ def test_no_success_is_answered_without_a_row_while_postgresql_is_restarted(
     restarted: Database, postgres: Postgres, tmp_path: Path, pacs: FakePacs
 ) -> None:
     node = open_node(settings_of(tmp_path / "home", restarted, pacs))
-    door = Door(
-        ae_title="PLANIMETER",
-        address="127.0.0.1",
-        port=0,
-        associations=10,
-        idle_seconds=10,
-        max_pdu_bytes=65536,
-        reserve_bytes=0,
-        refuse_bytes=0,
-    )
-    receiver, receipts = Receiver(door, Doorkeeper(()), node.inbox, node.database), Receipts()
+    receiver, receipts = Receiver(door(associations=10), Doorkeeper(()), node.inbox, node.database), Receipts()
     port = receiver.start()
     try:
         with Scanners(port, receipts, count=2) as scanners:

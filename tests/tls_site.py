@@ -13,12 +13,12 @@ from pynetdicom.sop_class import Verification
 
 from db import refusals
 from node.app import Node
-from node.inbound.door import Door
 from node.inbound.peers import Doorkeeper
 from node.receiver import Receiver
 from node.tls.accepting import Accepting, Acceptor
 from node.tls.files import Pair, Trust
 from tests.certificates import Authority, Issued
+from tests.doors import door
 from tests.waiting import wait_until
 
 
@@ -41,16 +41,13 @@ class TlsSite:
     def start(self, doors: Doorkeeper | None = None, *, plain: bool = True, **how: Any) -> Any:
         """A receiver; its ports are in `.port` and `.tls_port`."""
         asked = Accepting(**{"pair": self.files, "trust": Trust(self.authority.pem), "handshake_seconds": 20.0} | how)
-        door = Door(
-            ae_title="PLANIMETER",
-            address="127.0.0.1",
-            port=0 if plain else None,
-            associations=20,
-            idle_seconds=20,
-            max_pdu_bytes=65536,
-            reserve_bytes=0,
+        made: Any = Receiver(
+            door(port=0 if plain else None, associations=20, idle_seconds=20),
+            doors or Doorkeeper(()),
+            self.node.inbox,
+            self.node.database,
+            tls=Acceptor(asked),
         )
-        made: Any = Receiver(door, doors or Doorkeeper(()), self.node.inbox, self.node.database, tls=Acceptor(asked))
         made.port = made.start()
         self._started.append(made)
         return made

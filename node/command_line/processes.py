@@ -56,7 +56,7 @@ def receive(options: argparse.Namespace) -> int:
     _log(settings, role)
     child = Child(options.parent, role)
     if options.parent is None:
-        _prepare(options, settings, ["receive"])
+        _prepare(options, settings, [role])
     try:
         roles.receive(settings, child, options.listener, options.tls_listener)
     except OSError as error:

@@ -110,8 +110,8 @@ def resend(options: argparse.Namespace) -> int:
         if options.originals:
             with node.database.read() as tx:
                 studies = {row["study_id"] for row in resending.standing(tx, **which)}
-            given = (node.archive, node.trail, target, sorted(studies), node.ae_title, node.send.timeout_seconds)
-            status = sending.send_originals(*given)
+            to = (target, sorted(studies), node.ae_title, node.send.timeout_seconds)
+            status = sending.send_originals(node.database, node.archive, node.trail, *to)
     return status
 
 

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from ..errors import Refused
+from ..uids import UID_PATTERN
 from .whole import decoded, elements_of, read_header
 
 #: elements that say how many images a series, or its acquisition, has
@@ -36,7 +37,6 @@ KEYWORDS = (
     "SeriesInstanceUID",
 )
 WANTED = frozenset(tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
-UID_PATTERN = re.compile(r"[0-9.]{1,64}")
 #: how SOPInstanceUID begins, in Explicit VR and in Implicit VR, both Little Endian
 UID_BEGINS = {False: b"\x08\x00\x18\x00UI", True: b"\x08\x00\x18\x00"}
 PLAIN_UID = re.compile(rb"[0-9.]{1,64}\0?")

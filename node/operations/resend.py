@@ -127,19 +127,24 @@ def said(runs: Sequence[Run]) -> str:
 
 
 def send_originals(
-    archive: Archive, trail: Trail, target: Target, study_ids: Sequence[int], ae_title: str, seconds: float
+    database: Database,
+    archive: Archive,
+    trail: Trail,
+    target: Target,
+    study_ids: Sequence[int],
+    ae_title: str,
+    seconds: float,
 ) -> int:
     """Send what was received of these studies, here and now; the exit status. What is there already is no harm.
 
     Args:
-        trail: of the node, with its database; it is told before and after, as of results.
+        trail: is told before and after, as of results.
 
     Raises:
         Unavailable: the destination does not answer, or not to us.
     """
     delivered = count = 0
-    console, database = Console(stderr=True), trail.database
-    assert database is not None
+    console = Console(stderr=True)
     to = {"destination": target.name, "ae": target.ae_title, "address": target.machine}
     for study_id in track(sorted(set(study_ids)), "sending images", console=console, transient=True):
         with database.read() as tx:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -24,14 +23,13 @@ from db import commitments
 from db.database import Database, DatabaseUnreachable
 
 from ..errors import Refused, Unavailable
+from ..uids import UID_PATTERN
 from .scu import associate
 from .statuses import named
 from .target import Target
 
 logger = logging.getLogger(__name__)
 
-#: as of any other object; what is none is in no row, and PostgreSQL takes no NUL
-UID_PATTERN = re.compile(r"[0-9.]{1,64}")
 REQUEST_STORAGE_COMMITMENT = 1
 #: everything is kept; something is not
 EVENT_TYPES = (1, 2)

@@ -15,8 +15,8 @@ from typing import Literal
 from pydicom.dataset import Dataset
 
 from ..errors import Refused
-from ..inbound.header import UID_PATTERN
 from ..objects.characters import UNREADABLE, texts
+from ..uids import UID_PATTERN
 
 STUDY_KEYS = (
     "StudyInstanceUID",
