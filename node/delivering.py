@@ -32,7 +32,12 @@ from .outbound.target import Target
 HELD_SECONDS = 30.0
 #: by C-STORE; by STOW-RS some servers say it in the range of "cannot understand"
 SOP_CLASS_NOT_SUPPORTED = (0x0122, 0xC122)
-STATES = {Answer.DELIVERED: "delivered", Answer.RETRY: "waiting", Answer.DEAD: "dead"}
+STATES = {
+    Answer.DELIVERED: "delivered",
+    Answer.LATER: "waiting",
+    Answer.RETRY: "waiting",
+    Answer.DEAD: "dead",
+}
 
 
 def deliver(node: Node, job: Claim, stages: Stages) -> None:
@@ -55,9 +60,10 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
     if rows and wait > 0:
         raise Unavailable("unreachable", why, wait)
     reach("before-send")
+    answers: set[Answer] = set()
     if rows:
         try:
-            _send(node, job, stages, target, rows)
+            answers = _send(node, job, stages, target, rows)
         except Unavailable as error:
             with node.database.write() as tx:
                 deliveries.unreachable(tx, destination, error.sentence, node.send.unreachable_retry_seconds)
@@ -69,6 +75,9 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
         study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
     if left:
         not_held(study)
+        if Answer.LATER in answers and Answer.RETRY not in answers:
+            tried = 1 + max(row["attempts"] for row in rows)
+            raise Unavailable("no-room", left[0], node.send.backoff.seconds(tried, node.random))
         raise Failed("not-delivered", left[0])
     with node.database.write() as tx:
         commitment.ask_for(tx, node, job.input_set_id, job.study_id, destination)
@@ -79,8 +88,8 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
     reach("after-delivery-commit")
 
 
-def _send(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence[Any]) -> None:
-    """Send what waits; the audit trail is told before and after."""
+def _send(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence[Any]) -> set[Answer]:
+    """Send what waits; the audit trail is told before and after. What was answered."""
     assert job.input_set_id is not None
     sent: Counter[str] = Counter()
     told = {"destination": target.name, "ae": target.ae_title, "address": target.machine}
@@ -89,7 +98,7 @@ def _send(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence
             study_uid = input_sets.find(tx, job.input_set_id)["study_uid"]
         node.trail.note(What.SENDING, study_uid, **told, classes=dict(Counter(row["sop_class"] for row in rows)))
         try:
-            _send_all(node, job.input_set_id, target.name, sender, sent)
+            return _send_all(node, job.input_set_id, target.name, sender, sent)
         finally:
             failed = sent.pop("", 0)
             node.trail.note(What.TRANSFER_OUT, study_uid, **told, classes=dict(sent), failed=failed)
@@ -120,24 +129,29 @@ def _connected(node: Node, target: Target, parcels: list[Parcel]) -> Iterator[An
         yield sender
 
 
-def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent: Counter[str]) -> None:
+def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent: Counter[str]) -> set[Answer]:
     """Send what waits, each row once; a row whose form is refused comes once more in the form that takes its place.
 
     Args:
         sent: SOP class -> how many were taken; "" for those that were not.
+
+    Returns:
+        What was answered.
     """
     tried: set[tuple[int, int]] = set()
+    answers: set[Answer] = set()
     while True:
         with node.database.read() as tx:
             waiting = deliveries.waiting(tx, input_set_id, destination)
         row = next((row for row in waiting if (row["id"], row["result_id"]) not in tried), None)
         if row is None:
-            return
+            return answers
         tried.add((row["id"], row["result_id"]))
         with node.database.read() as tx:
             if not deliveries.is_wanted(tx, row["id"]):
                 continue
         receipt = sender.send(_parcel(node, row))
+        answers.add(receipt.answer)
         sent[row["sop_class"] if receipt.answer is Answer.DELIVERED else ""] += 1
         reach("sent-before-row")
         with node.database.write() as tx:

@@ -59,10 +59,10 @@ def work_off_until(node: Node, state: str) -> None:
         (0xB006, Answer.DELIVERED),
         (0xB007, Answer.DELIVERED),
         (0x0111, Answer.DELIVERED),
-        (0xA700, Answer.RETRY),
-        (0xA7FF, Answer.RETRY),
+        (0xA700, Answer.LATER),
+        (0xA7FF, Answer.LATER),
         (0x0110, Answer.RETRY),
-        (0x0213, Answer.RETRY),
+        (0x0213, Answer.LATER),
         (0xA900, Answer.DEAD),
         (0xA9FF, Answer.DEAD),
         (0xC000, Answer.DEAD),
@@ -184,12 +184,31 @@ def test_an_abort_is_tried_again(node: Node, pacs: FakePacs) -> None:
 
 
 def test_attempts_are_bounded_and_then_the_object_is_dead(node: Node, pacs: FakePacs) -> None:
-    pacs.statuses = [0xA700] * 100
+    pacs.statuses = [0x0110] * 100
     take_in(node, small_series())
     work_off_until(node, "failed")
     assert deliver_job(node)["attempts"] == node.send.attempts
     assert {(one["state"], one["attempts"]) for one in sent(node).values()} == {("dead", node.send.attempts)}
-    assert "0xA700" in only_study(node)["reason"]
+    assert "0x0110" in only_study(node)["reason"]
+
+
+@pytest.mark.parametrize("status", [0xA700, 0x0213])
+def test_a_pacs_without_room_uses_up_no_attempt_however_long_it_has_none(
+    node: Node, pacs: FakePacs, status: int
+) -> None:
+    pacs.statuses = [status] * 3 * (node.send.attempts + 2)
+    take_in(node, small_series())
+    work_off_until(node, "done")
+    assert {one["attempts"] for one in sent(node).values()} == {node.send.attempts + 3}
+    assert deliver_job(node)["attempts"] == 1
+    assert set(pacs.calls.values()) == {1}
+
+
+def test_where_one_object_has_no_room_and_another_fails_attempts_are_counted(node: Node, pacs: FakePacs) -> None:
+    pacs.statuses = [0xA700, 0x0110] * 100
+    take_in(node, small_series())
+    work_off_until(node, "failed")
+    assert deliver_job(node)["attempts"] == node.send.attempts
 
 
 def test_a_pacs_that_is_away_uses_up_no_attempt_and_gets_everything_when_it_is_back(node: Node, pacs: FakePacs) -> None:

@@ -105,6 +105,16 @@ def test_a_maximum_length_is_said_once() -> None:
     assert parse(wire.request()).longest == 16384
 
 
+@pytest.mark.parametrize("odd", ["\t", "\n", "\x1f"])
+def test_an_abstract_syntax_is_read_once_and_by_one(odd: str) -> None:
+    """pynetdicom left white space away and served what we took for another, and for nothing that is counted."""
+    with pytest.raises(Violation, match="not printable"):
+        parse(wire.request(wire.context(1, f"{odd}{wire.CT}", ("1.2.840.10008.1.2",))))
+    for padding in (" {}", "{} ", "{}\0"):
+        asked = parse(wire.request(wire.context(1, padding.format(wire.CT), ("1.2.840.10008.1.2",))))
+        assert asked.proposed == {wire.CT}
+
+
 @pytest.mark.parametrize("number", ["1_0", "-17.51_0"])
 def test_a_coordinate_is_a_number_of_dicom_and_not_of_python(number: str) -> None:
     sound = contours.square(1, 5)

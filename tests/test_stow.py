@@ -93,7 +93,7 @@ def test_a_failure_is_that_objects_own_and_has_its_reason(server: FakeStow, file
 @pytest.mark.parametrize(
     ("reason", "answer"),
     [
-        (0xA700, Answer.RETRY),
+        (0xA700, Answer.LATER),
         (0x0110, Answer.RETRY),
         (0xA901, Answer.DEAD),
         (0xC000, Answer.DEAD),
@@ -133,6 +133,7 @@ def test_a_warning_is_delivered_and_shown(server: FakeStow, files: list[Path]) -
         (418, Answer.DEAD),
         (500, Answer.RETRY),
         (501, Answer.RETRY),
+        (507, Answer.LATER),
     ],
 )
 @pytest.mark.parametrize("said", [b"", b"<html>Sorry", b"{not json", b"[]", b'{"00081198": 7}', b"\xff\xfe"])

@@ -6,9 +6,14 @@ from enum import StrEnum
 
 
 class Answer(StrEnum):
-    """What is done about it."""
+    """What is done about it.
+
+    LATER: the destination has no room, whatever the object: it is tried again as long as that lasts. RETRY: so many
+    times.
+    """
 
     DELIVERED = "delivered"
+    LATER = "later"
     RETRY = "retry"
     DEAD = "dead"
 
@@ -27,7 +32,7 @@ KNOWN = {
     0x0112: (Answer.RETRY, "no such object instance"),
     0x0119: (Answer.DEAD, "class and instance do not belong together"),
     0x0131: (Answer.RETRY, "duplicate transaction UID"),
-    0x0213: (Answer.RETRY, "resource limitation"),
+    0x0213: (Answer.LATER, "resource limitation"),
     0x0122: (Answer.DEAD, "SOP class not supported"),
     0x0123: (Answer.DEAD, "no such action"),
     0x0124: (Answer.DEAD, "not authorised"),
@@ -42,7 +47,7 @@ def meaning(status: int) -> tuple[Answer, str]:
         answer, sentence = KNOWN[status]
         return answer, f"0x{status:04X} {sentence}" if sentence else ""
     if 0xA700 <= status <= 0xA7FF:
-        return Answer.RETRY, f"0x{status:04X} out of resources"
+        return Answer.LATER, f"0x{status:04X} out of resources"
     if 0xA900 <= status <= 0xA9FF:
         return Answer.DEAD, f"0x{status:04X} the data set does not match the SOP class"
     if 0xC000 <= status <= 0xCFFF:

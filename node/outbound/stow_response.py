@@ -39,6 +39,7 @@ MEANINGS = {
     409: "the object was not stored, and no reason is given",
     413: "the object is too large",
     415: "this kind of object is not supported",
+    507: "it has no room",
 }
 #: these have an answer for each object
 WITH_RESPONSE = (200, 202, 409)
@@ -81,9 +82,8 @@ def receipt(target: Target, status: int, location: str, answer: bytes) -> Receip
         there = urlsplit(location).hostname or "another place"
         raise Unavailable("wrong-url", f"{target.name} redirects to {there} (HTTP {status}); set its url to that")
     if status not in WITH_RESPONSE:
-        passing = status >= 500 or status == 408
         said = MEANINGS.get(status, "the object was not stored")
-        return Receipt(Answer.RETRY if passing else Answer.DEAD, None, f"HTTP {status}: {said}")
+        return Receipt(_of_http(status), None, f"HTTP {status}: {said}")
     stored = read(answer)
     if stored is None:
         return _without_reasons(status)
@@ -94,6 +94,12 @@ def receipt(target: Target, status: int, location: str, answer: bytes) -> Receip
     if stored.reason is None:
         return Receipt(Answer.DEAD, None, "not stored, and no reason is given")
     return Receipt(_of_failure(stored.reason), stored.reason, named(stored.reason))
+
+
+def _of_http(status: int) -> Answer:
+    if status == 507:
+        return Answer.LATER
+    return Answer.RETRY if status >= 500 or status == 408 else Answer.DEAD
 
 
 def _without_reasons(status: int) -> Receipt:

@@ -143,11 +143,20 @@ class _Walk:
         for kind, name in self._items(value[4:]):
             kinds.append(kind)
             if kind == ABSTRACT_SYNTAX:
-                self.proposed.append(name.rstrip(b"\0 ").decode("ascii", "replace"))
+                self.proposed.append(_abstract_syntax(name))
             self.items -= 1  # they are counted when they are kept
         if kinds.count(ABSTRACT_SYNTAX) != 1 or TRANSFER_SYNTAX not in kinds:
             raise _malformed("a presentation context has not one abstract syntax and a transfer syntax")
         return self.kept(value[4:], PRESENTATION_CONTEXT)
+
+
+def _abstract_syntax(field: bytes) -> str:
+    """Its name without padding. What is printable and no UID is nothing that is served; of the rest one reader leaves
+    away what another keeps."""
+    name = field.rstrip(b"\0 ").lstrip(b" ")
+    if any(byte < 0x21 or byte > 0x7E for byte in name):
+        raise _malformed("the name of an abstract syntax has characters that are not printable")
+    return name.decode("ascii")
 
 
 def _malformed(what: str) -> Violation:

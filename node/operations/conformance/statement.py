@@ -88,7 +88,12 @@ KEYS = {
     "fetch.most_matches": "answers to a query; then it is cancelled",
     "fetch.most_images": "objects of one study",
 }
-DONE = {Answer.DELIVERED: "delivered", Answer.RETRY: "sent again later", Answer.DEAD: "a dead letter"}
+DONE = {
+    Answer.DELIVERED: "delivered",
+    Answer.LATER: "sent again as long as it takes",
+    Answer.RETRY: "sent again later, so many times",
+    Answer.DEAD: "a dead letter",
+}
 #: where a status stands for a range
 RANGES = {0xA700: "0xA7xx", 0xA900: "0xA9xx", 0xB001: "0xBxxx", 0xC000: "0xCxxx"}
 WHEN = {Title.REPLACED: "newer results take the place of what was sent", Title.WITHDRAWN: "`planimeter withdraw`"}
