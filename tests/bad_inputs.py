@@ -297,7 +297,7 @@ CASES: dict[int, Case] = {
         },
     ),
     51: Case(
-        "A PACS that is down, refuses, warns, has it already, aborts, never answers.",
+        "A PACS that is down, refuses, warns, has it already, has no room, aborts, never answers or too late.",
         {
             "test_delivery": (
                 "what_a_status_means",
@@ -305,6 +305,8 @@ CASES: dict[int, Case] = {
                 "a_refused_class_is_a_dead_letter_and_the_rest_goes",
                 "a_pacs_that_knows_only_implicit_vr_gets_it",
                 "an_abort_is_tried_again",
+                "a_pacs_that_answers_when_nobody_waits_any_more_is_asked_again",
+                "a_pacs_without_room_uses_up_no_attempt_however_long_it_has_none",
                 "a_pacs_that_is_away_uses_up_no_attempt_and_gets_everything_when_it_is_back",
             ),
             "test_stow": ("a_server_that_never_answers_is_tried_again",),

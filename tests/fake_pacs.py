@@ -42,6 +42,7 @@ class FakePacs:
     Attributes:
         statuses: what to answer to the next C-STOREs, in order; then Success.
         abort_next: how many of the next C-STOREs to answer with an A-ABORT.
+        late_next: how many of the next C-STOREs it keeps, and answers only once `late` is set.
         refuse: SOP classes that are not accepted.
         syntaxes: that are accepted.
         calls: SOP Instance UID -> how often it was sent and answered with Success or a warning.
@@ -59,7 +60,8 @@ class FakePacs:
         self.ae_title, self.address = ae_title, address
         self.statuses: list[int] = []
         self.comment = ""
-        self.abort_next = 0
+        self.abort_next = self.late_next = 0
+        self.late = threading.Event()
         self.reject = False
         self.refuse: set[str] = set()
         self.syntaxes: list[UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
@@ -102,6 +104,7 @@ class FakePacs:
 
     def stop(self) -> None:
         """Be gone: connections are refused from now on."""
+        self.late.set()
         if self._ae is not None:
             self._ae.shutdown()
             self._ae = None
@@ -118,6 +121,9 @@ class FakePacs:
 
     def _store(self, event: Any) -> int | Dataset:
         status = self._taken(event)
+        if self.late_next:
+            self.late_next -= 1
+            self.late.wait(120)
         if status == 0x0000 or not self.comment:
             return status
         answer = Dataset()

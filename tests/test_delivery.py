@@ -183,6 +183,21 @@ def test_an_abort_is_tried_again(node: Node, pacs: FakePacs) -> None:
     assert len(pacs.calls) == 3
 
 
+def test_a_pacs_that_answers_when_nobody_waits_any_more_is_asked_again(node: Node, pacs: FakePacs) -> None:
+    node = dataclasses.replace(node, send=dataclasses.replace(node.send, timeout_seconds=1))
+    pacs.late_next = 1
+    take_in(node, small_series())
+    work_off_until(node, "done")
+    pacs.late.set()
+    with node.database.read() as tx:
+        (said,) = tx.exec_driver_sql("SELECT sentence FROM attempt WHERE code = 'not-delivered'").scalars()
+    assert said == "the destination aborted or did not answer in time"
+    assert {form: one["attempts"] for form, one in sent(node).items()} == {SEG: 2, VOLUMES: 2, DIAMETERS: 2}
+    assert sorted(pacs.calls.values()) == [1, 1, 2]
+    first, again = pacs.of_modality("SEG")
+    assert first == again
+
+
 def test_attempts_are_bounded_and_then_the_object_is_dead(node: Node, pacs: FakePacs) -> None:
     pacs.statuses = [0x0110] * 100
     take_in(node, small_series())
