@@ -11,6 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom.dsutils import encode
+from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.sop_class import StorageCommitmentPushModelInstance
 
 from db.database import Database
@@ -110,9 +111,13 @@ def test_an_abstract_syntax_is_read_once_and_by_one(odd: str) -> None:
     """pynetdicom left white space away and served what we took for another, and for nothing that is counted."""
     with pytest.raises(Violation, match="not printable"):
         parse(wire.request(wire.context(1, f"{odd}{wire.CT}", ("1.2.840.10008.1.2",))))
-    for padding in (" {}", "{} ", "{}\0"):
+    for padding in (" {}", "{} ", "{}\0", "{}\0\0\0"):
         asked = parse(wire.request(wire.context(1, padding.format(wire.CT), ("1.2.840.10008.1.2",))))
         assert asked.proposed == {wire.CT}
+        theirs: Any = A_ASSOCIATE_RQ()
+        theirs.decode(asked.pdu)
+        (proposed,) = theirs.to_primitive().presentation_context_definition_list
+        assert proposed.abstract_syntax == wire.CT
 
 
 @pytest.mark.parametrize("number", ["1_0", "-17.51_0"])

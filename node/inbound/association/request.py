@@ -44,7 +44,7 @@ class Request:
     Attributes:
         calling, called: AE titles, without padding.
         proposed: abstract syntaxes.
-        pdu: the PDU, without items that nobody knows.
+        pdu: the PDU, without items that nobody knows and without the padding of names.
         longest: P-DATA-TF that the peer takes, in bytes; 0: no limit.
     """
 
@@ -78,7 +78,7 @@ def parse(data: bytes) -> Request:
         raise Rejected(
             (1, 1, 1), "max-pdu-too-small", f"the caller takes PDUs of {walk.longest} bytes, into which nothing fits"
         )
-    if walk.skipped:
+    if walk.is_changed:
         kept = body[:FIXED_BYTES] + items
         data = data[:2] + len(kept).to_bytes(4, "big") + kept
     return Request(calling, called, frozenset(walk.proposed), data, walk.longest)
@@ -95,7 +95,7 @@ class _Walk:
     """Over the items and those inside them."""
 
     def __init__(self) -> None:
-        self.items, self.skipped = 0, 0
+        self.items, self.is_changed = 0, False
         self.contexts: set[int] = set()
         self.proposed: list[str] = []
         self.longest, self.said_longest = USUAL_PDU_BYTES, False
@@ -118,12 +118,17 @@ class _Walk:
 
     def _known(self, kind: int, inside: int) -> bool:
         known = kind in KNOWN[inside]
-        self.skipped += not known
+        self.is_changed = self.is_changed or not known
         return known
 
     def _item(self, kind: int, value: bytes) -> bytes:
         if kind == PRESENTATION_CONTEXT:
             value = value[:4] + self._context(value)
+        elif kind == ABSTRACT_SYNTAX:
+            name = _abstract_syntax(value)
+            self.proposed.append(name.decode("ascii"))
+            self.is_changed = self.is_changed or name != value
+            value = name
         elif kind == USER_INFORMATION:
             value = self.kept(value, USER_INFORMATION)
         elif kind == MAXIMUM_LENGTH:
@@ -140,23 +145,25 @@ class _Walk:
             raise _malformed("a presentation context ID is missing, even, or there twice")
         self.contexts.add(value[0])
         kinds = []
-        for kind, name in self._items(value[4:]):
+        for kind, _ in self._items(value[4:]):
             kinds.append(kind)
-            if kind == ABSTRACT_SYNTAX:
-                self.proposed.append(_abstract_syntax(name))
             self.items -= 1  # they are counted when they are kept
         if kinds.count(ABSTRACT_SYNTAX) != 1 or TRANSFER_SYNTAX not in kinds:
             raise _malformed("a presentation context has not one abstract syntax and a transfer syntax")
         return self.kept(value[4:], PRESENTATION_CONTEXT)
 
 
-def _abstract_syntax(field: bytes) -> str:
+def _abstract_syntax(field: bytes) -> bytes:
     """Its name without padding. What is printable and no UID is nothing that is served; of the rest one reader leaves
-    away what another keeps."""
+    away what another keeps.
+
+    Raises:
+        Violation: it has other characters.
+    """
     name = field.rstrip(b"\0 ").lstrip(b" ")
     if any(byte < 0x21 or byte > 0x7E for byte in name):
         raise _malformed("the name of an abstract syntax has characters that are not printable")
-    return name.decode("ascii")
+    return name
 
 
 def _malformed(what: str) -> Violation:

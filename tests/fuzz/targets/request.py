@@ -15,6 +15,7 @@ from tests import wire
 from tests.fuzz import words
 from tests.fuzz.target import Reader, Target
 
+PADDED = (f" {wire.CT} ", f"{wire.CT}\0\0", f"{wire.CT}\t")
 REJECTED = {"protocol-version", "ae-title-illegal", "max-pdu-too-small"}
 
 
@@ -85,6 +86,7 @@ def seeds() -> Iterable[bytes]:
     identity = wire.item(0x58, b"\2\1\0\4name\0\4pass")
     window, extended = wire.item(0x53, b"\0\1\0\1"), wire.item(0x56, b"\0\x05" + b"1.2.3" + b"\1\1")
     yield wire.request(user=wire.user_information(role, identity, window, extended))[6:]
+    yield wire.request(*(wire.context(1 + 2 * at, name, wire.USUAL[0][2]) for at, name in enumerate(PADDED)))[6:]
     yield wire.request(wire.item(0x99, b"?"), *(wire.context(*one) for one in wire.USUAL), user=b"")[6:]
     yield wire.request(wire.item(0x20, b"\1\0\0\0" + wire.item(0x30, b"1.2"), 500))[6:]
 
