@@ -6,8 +6,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from . import not_done
-from .database import clock
+from .database import Clock, clock
 from .tables import alarm_message, duty, job, outage, series, study
+
+#: machines that share a database differ by less, and what is written down takes less
+MOST_AHEAD_SECONDS = 3.0
 
 
 def follow(tx: Connection, step_seconds: float) -> None:
@@ -27,11 +30,25 @@ def follow(tx: Connection, step_seconds: float) -> None:
     _move(tx, outage, outage.c.retry_after, step_seconds, outage.c.retry_after > now)
     unsent = alarm_message.c.sent.is_(None)
     _move(tx, alarm_message, alarm_message.c.send_after, step_seconds, unsent, alarm_message.c.send_after > now)
-    tx.execute(sa.update(study).where(study.c.state == "open", study.c.last_image > now).values(last_image=now))
-    tx.execute(sa.update(series).where(_arriving(), series.c.last_image > now).values(last_image=now))
+    catch_up(tx)
     late = now - step_seconds / 2
     _move(tx, job, job.c.lease_until, step_seconds, not_done.RUNNING, job.c.lease_until > late)
     _move(tx, duty, duty.c.lease_until, step_seconds, duty.c.lease_until > late)
+
+
+def is_ahead(tx: Connection) -> bool:
+    """Whether the newest image of a study that arrives is said to come in some time. No write lock."""
+    soon = Clock() + MOST_AHEAD_SECONDS
+    of_study = sa.select(study.c.id).where(study.c.state == "open", study.c.last_image > soon)
+    of_series = sa.select(series.c.id).where(_arriving(), series.c.last_image > soon)
+    return any(tx.execute(asked.limit(1)).first() is not None for asked in (of_study, of_series))
+
+
+def catch_up(tx: Connection) -> None:
+    """What came by a clock that was set back since came now: who had begun to write it down may end after `follow`."""
+    now = clock(tx)
+    tx.execute(sa.update(study).where(study.c.state == "open", study.c.last_image > now).values(last_image=now))
+    tx.execute(sa.update(series).where(_arriving(), series.c.last_image > now).values(last_image=now))
 
 
 def _arriving() -> sa.ColumnElement[bool]:

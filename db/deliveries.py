@@ -14,6 +14,8 @@ from .tables import delivery, input_set, job, outage, result, study
 
 #: sooner than any route's segment jobs: a result that is there should not wait for another study's
 PRIORITY = -10
+#: why a job waits whose destination is out of resources
+NO_ROOM = "no-room"
 
 
 def subject(destination: str, input_set_id: int) -> str:
@@ -223,14 +225,27 @@ def unreachable(tx: Connection, destination: str, reason: str, retry_seconds: fl
         )
     )
     destinations.note_error(tx, destination, reason)
-    job_orders.due_in(tx, JobKind.DELIVER, f"{destination}/", retry_seconds)
+    job_orders.put_off(tx, JobKind.DELIVER, f"{destination}/", retry_seconds)
 
 
-def reachable(tx: Connection, destination: str) -> None:
-    """A destination answers; if it did not before, everything that waits for it is due now."""
+def reachable(tx: Connection, destination: str, *, has_room: bool = False) -> None:
+    """A destination answers; if it did not before, everything that waits for it is due now.
+
+    What it had no room for keeps its own time: it may be an object that is too large for it, and would be in the way of
+    all others each time.
+
+    Args:
+        has_room: a person says so: that is due too.
+    """
     destinations.note_contact(tx, destination)
-    if tx.execute(sa.delete(outage).where(outage.c.destination == destination)).rowcount:
-        job_orders.due_in(tx, JobKind.DELIVER, f"{destination}/", 0)
+    if tx.execute(sa.delete(outage).where(outage.c.destination == destination)).rowcount or has_room:
+        job_orders.due_in(tx, JobKind.DELIVER, f"{destination}/", 0, but="" if has_room else NO_ROOM)
+
+
+def try_alone(tx: Connection, destination: str, seconds: float) -> None:
+    """Somebody tries a destination that was away: nobody else does so long."""
+    mine = sa.update(outage).where(outage.c.destination == destination)
+    tx.execute(mine.values(retry_after=Clock() + seconds))
 
 
 def wait_seconds(tx: Connection, destination: str) -> tuple[float, str]:

@@ -59,17 +59,28 @@ def cancel_open(tx: Connection, kind: JobKind, subject: str, because: str) -> bo
     return found is not None and cancel(tx, found, because)
 
 
-def due_in(tx: Connection, kind: JobKind, subject_prefix: str, seconds: float) -> int:
-    """Make the waiting jobs of a kind due in so many seconds: what they wait for is back, or away for so long."""
-    return tx.execute(
-        sa.update(job)
-        .where(
-            not_done.KIND == str(kind),
-            not_done.WAITING,
-            job.c.subject.startswith(subject_prefix, autoescape=True),
-        )
-        .values(run_after=Clock() + seconds)
-    ).rowcount
+def due_in(tx: Connection, kind: JobKind, subject_prefix: str, seconds: float, *, but: str = "") -> int:
+    """Make the waiting jobs of a kind due in so many seconds: what they wait for is back, or away for so long.
+
+    Args:
+        but: those that wait for this code keep their own time.
+    """
+    mine = _waiting(kind, subject_prefix)
+    if but:
+        mine = sa.and_(mine, job.c.code.is_distinct_from(but))
+    return tx.execute(sa.update(job).where(mine).values(run_after=Clock() + seconds)).rowcount
+
+
+def put_off(tx: Connection, kind: JobKind, subject_prefix: str, seconds: float) -> int:
+    """Waiting jobs of a kind are due in so many seconds, or later."""
+    sooner = sa.and_(_waiting(kind, subject_prefix), job.c.run_after < Clock() + seconds)
+    return tx.execute(sa.update(job).where(sooner).values(run_after=Clock() + seconds)).rowcount
+
+
+def _waiting(kind: JobKind, subject_prefix: str) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        not_done.KIND == str(kind), not_done.WAITING, job.c.subject.startswith(subject_prefix, autoescape=True)
+    )
 
 
 def hurry(tx: Connection, kind: JobKind, subject: str) -> bool:

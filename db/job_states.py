@@ -113,5 +113,6 @@ class Backoff:
 
     def seconds(self, attempts: int, random: Random) -> float:
         """The wait after so many attempts."""
-        full = min(self.longest_seconds, self.first_seconds * 2.0 ** max(attempts - 1, 0))
+        doublings = min(max(attempts - 1, 0), 60)  # of more, a float knows no second
+        full = min(self.longest_seconds, self.first_seconds * 2.0**doublings)
         return full * random.uniform(0.5, 1.0)

@@ -13,19 +13,25 @@ from db.job_states import Report
 
 @dataclass
 class Stages:
-    """What is kept in the attempt's row."""
+    """What is kept in the attempt's row.
+
+    Attributes:
+        moved: when a stage was begun or ended last, on the monotonic clock.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: dict[str, float] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    moved: float = field(default_factory=time.monotonic)
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        begun = time.monotonic()
+        begun = self.moved = time.monotonic()
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - begun, 3)
+            self.moved = time.monotonic()
+            self.seconds[name] = round(self.seconds.get(name, 0) + self.moved - begun, 3)
 
     def report(self, code: str | None = None, sentence: str | None = None) -> Report:
         """The attempt so far; what was remarked of it, where it has no other sentence."""

@@ -59,26 +59,26 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
         not_held(study)
     if rows and wait > 0:
         raise Unavailable("unreachable", why, wait)
+    if rows and why:
+        with node.database.write() as tx:
+            deliveries.try_alone(tx, destination, node.send.timeout_seconds)
     reach("before-send")
-    answers: set[Answer] = set()
+    receipts: list[Receipt] = []
     if rows:
         try:
-            answers = _send(node, job, stages, target, rows)
+            receipts = _send(node, job, stages, target, rows)
         except Unavailable as error:
             with node.database.write() as tx:
                 deliveries.unreachable(tx, destination, error.sentence, node.send.unreachable_retry_seconds)
                 deliveries.note(tx, job.input_set_id, destination, error.sentence)
             raise Unavailable(error.code, error.sentence, node.send.unreachable_retry_seconds) from error
     with node.database.write() as tx:
-        deliveries.reachable(tx, destination)
+        _note_contact(node, tx, destination, receipts)
         left, dead = deliveries.outcome(tx, job.input_set_id, destination)
         study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
     if left:
         not_held(study)
-        if Answer.LATER in answers and Answer.RETRY not in answers:
-            tried = 1 + max(row["attempts"] for row in rows)
-            raise Unavailable("no-room", left[0], node.send.backoff.seconds(tried, node.random))
-        raise Failed("not-delivered", left[0])
+        raise _why_left(node, left[0], rows, receipts)
     with node.database.write() as tx:
         commitment.ask_for(tx, node, job.input_set_id, job.study_id, destination)
         if dead:
@@ -88,7 +88,34 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
     reach("after-delivery-commit")
 
 
-def _send(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence[Any]) -> set[Answer]:
+def _why_left(node: Node, sentence: str, rows: Sequence[Any], receipts: Sequence[Receipt]) -> Unavailable | Failed:
+    """Why objects were not taken: an attempt is used up where it may be the object's fault."""
+    no_room = _has_no_room(receipts)
+    # who has no room may well end the association over it
+    answers = {one.answer for one in receipts if not (no_room and one.silent)}
+    if Answer.LATER not in answers or Answer.RETRY in answers:
+        return Failed("not-delivered", sentence)
+    tried = 1 + max(row["attempts"] for row in rows)
+    code = deliveries.NO_ROOM if no_room else "unreachable"
+    return Unavailable(code, sentence, node.send.backoff.seconds(tried, node.random))
+
+
+def _has_no_room(receipts: Sequence[Receipt]) -> bool:
+    return any(one.answer is Answer.LATER and not one.silent for one in receipts)
+
+
+def _note_contact(node: Node, tx: Any, destination: str, receipts: Sequence[Receipt]) -> None:
+    """Whether the destination is there and takes objects. Where it takes none, not every study tries it."""
+    if all(one.silent for one in receipts) or (
+        _has_no_room(receipts) and not any(one.answer is Answer.DELIVERED for one in receipts)
+    ):
+        for why in receipts[:1]:
+            deliveries.unreachable(tx, destination, why.sentence, node.send.unreachable_retry_seconds)
+    else:
+        deliveries.reachable(tx, destination)
+
+
+def _send(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence[Any]) -> list[Receipt]:
     """Send what waits; the audit trail is told before and after. What was answered."""
     assert job.input_set_id is not None
     sent: Counter[str] = Counter()
@@ -129,7 +156,7 @@ def _connected(node: Node, target: Target, parcels: list[Parcel]) -> Iterator[An
         yield sender
 
 
-def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent: Counter[str]) -> set[Answer]:
+def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent: Counter[str]) -> list[Receipt]:
     """Send what waits, each row once; a row whose form is refused comes once more in the form that takes its place.
 
     Args:
@@ -139,19 +166,19 @@ def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent
         What was answered.
     """
     tried: set[tuple[int, int]] = set()
-    answers: set[Answer] = set()
+    receipts: list[Receipt] = []
     while True:
         with node.database.read() as tx:
             waiting = deliveries.waiting(tx, input_set_id, destination)
         row = next((row for row in waiting if (row["id"], row["result_id"]) not in tried), None)
         if row is None:
-            return answers
+            return receipts
         tried.add((row["id"], row["result_id"]))
         with node.database.read() as tx:
             if not deliveries.is_wanted(tx, row["id"]):
                 continue
         receipt = sender.send(_parcel(node, row))
-        answers.add(receipt.answer)
+        receipts.append(receipt)
         sent[row["sop_class"] if receipt.answer is Answer.DELIVERED else ""] += 1
         reach("sent-before-row")
         with node.database.write() as tx:

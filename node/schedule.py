@@ -157,6 +157,11 @@ def settle(node: Node) -> float | None:
         with node.database.read() as tx:
             due = studies.any_due(tx, node.quiet_seconds, patience) or firing.any_due(tx, quiets)
             left = _due_in(tx, node)
+            ahead = clock_steps.is_ahead(tx)
+        if ahead:
+            with node.database.write() as tx:
+                clock_steps.catch_up(tx)
+                left = _due_in(tx, node)
         if due:
             with node.database.write() as tx:
                 settled = studies.settle(tx, node.quiet_seconds, node.work.attempts, patience)

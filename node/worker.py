@@ -134,7 +134,7 @@ class Worker:
         begun = time.monotonic()
         self._held[claim.id] = claim
         node = self.node
-        with self._lease(claim), logs.about(job=claim.id, **self._about(claim)):
+        with self._lease(claim, stages), logs.about(job=claim.id, **self._about(claim)):
             try:
                 node = self.node.fresh()
                 STEPS[claim.kind](node, claim, stages)
@@ -193,10 +193,12 @@ class Worker:
                 gave_up(tx, node, claim, sentence)
 
     @contextlib.contextmanager
-    def _lease(self, claim: Claim) -> Iterator[None]:
+    def _lease(self, claim: Claim, stages: Stages) -> Iterator[None]:
         """Beat while the job is worked on; give the whole process up when it hangs beyond all limits."""
         done = threading.Event()
-        beat = threading.Thread(target=self._beat, args=(claim, done), name=f"lease of job {claim.id}", daemon=True)
+        beat = threading.Thread(
+            target=self._beat, args=(claim, stages, done), name=f"lease of job {claim.id}", daemon=True
+        )
         beat.start()
         try:
             yield
@@ -204,16 +206,16 @@ class Worker:
             done.set()
             beat.join()
 
-    def _beat(self, claim: Claim, done: threading.Event) -> None:
+    def _beat(self, claim: Claim, stages: Stages, done: threading.Event) -> None:
         # a network may be waited for as long as it may run, and runs again where a prior has to be measured anew
         limit_seconds = 4 * self.node.work.job_seconds + GRACE_SECONDS
         if claim.kind is JobKind.TRAIN:  # it has a limit of its own, and its cases are made before
             limit_seconds += 2 * 60 * self.node.learning.max_minutes
         if claim.kind in (JobKind.FETCH, JobKind.PRIOR):
             limit_seconds += 2 * self.node.fetch.limits.study_seconds
-        deadline = time.monotonic() + limit_seconds
         while not done.wait(self.node.work.heartbeat_seconds):
-            if time.monotonic() > deadline:
+            # of an evaluation of many patients each is a stage
+            if time.monotonic() - stages.moved > limit_seconds:
                 logger.error("job %s hangs; this worker ends, so that another may try", claim.id)
                 os._exit(EXIT_HUNG)
             try:

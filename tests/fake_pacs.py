@@ -40,7 +40,8 @@ class FakePacs:
     """Keeps what it is sent. Its knobs may be turned while it runs.
 
     Attributes:
-        statuses: what to answer to the next C-STOREs, in order; then Success.
+        statuses: what to answer to the next C-STOREs, in order, None with an A-ABORT; then Success.
+        full_for: studies of which it says that it has no room for them.
         abort_next: how many of the next C-STOREs to answer with an A-ABORT.
         late_next: how many of the next C-STOREs it keeps, and answers only once `late` is set.
         refuse: SOP classes that are not accepted.
@@ -58,7 +59,8 @@ class FakePacs:
 
     def __init__(self, ae_title: str = "FAKEPACS", address: str = "127.0.0.1") -> None:
         self.ae_title, self.address = ae_title, address
-        self.statuses: list[int] = []
+        self.statuses: list[int | None] = []
+        self.full_for: set[str] = set()
         self.comment = ""
         self.abort_next = self.late_next = 0
         self.late = threading.Event()
@@ -137,6 +139,11 @@ class FakePacs:
                 event.assoc.abort()
                 return 0xC000
             status = self.statuses.pop(0) if self.statuses else 0x0000
+            if event.dataset.StudyInstanceUID in self.full_for:
+                status = 0xA700
+            if status is None:
+                event.assoc.abort()
+                return 0xC000
             if status == 0x0000 or status & 0xF000 == 0xB000:
                 ds = event.dataset
                 ds.file_meta = event.file_meta

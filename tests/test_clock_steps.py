@@ -77,6 +77,20 @@ def test_a_study_that_arrives_is_as_quiet_as_it_was(node: Node, set_by: list[flo
     assert -60 < left(node, study.c.last_image) <= 0
 
 
+def test_what_is_written_down_by_the_old_clock_after_the_step_waits_no_hour(node: Node, set_by: list[float]) -> None:
+    follower = Follower(node)
+    set_by[0] = -HOUR
+    follower.look()
+    set_by[0] = 0.0  # as whoever began to write before the step has it
+    take_in(node, small_series())
+    set_by[0] = -HOUR
+    assert left(node, study.c.last_image) > HOUR - 60
+    schedule.settle(node)
+    assert -60 < left(node, study.c.last_image) <= 0
+    with node.database.read() as tx:
+        assert not clock_steps.is_ahead(tx)
+
+
 def test_what_waits_for_a_worker_waits_no_longer(node: Node, set_by: list[float]) -> None:
     follower = Follower(node)
     with node.database.write() as tx:

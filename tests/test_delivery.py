@@ -9,7 +9,7 @@ import pytest
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, ImplicitVRLittleEndian, SegmentationStorage
 
 from db import deliveries, job_orders
-from db.job_states import JobKind
+from db.job_states import Backoff, JobKind
 from node.app import Node
 from node.operations import control
 from node.operations.status import overview
@@ -217,6 +217,61 @@ def test_a_pacs_without_room_uses_up_no_attempt_however_long_it_has_none(
     assert {one["attempts"] for one in sent(node).values()} == {node.send.attempts + 3}
     assert deliver_job(node)["attempts"] == 1
     assert set(pacs.calls.values()) == {1}
+
+
+def test_a_pacs_that_ends_the_association_since_it_has_no_room_uses_up_no_attempt(node: Node, pacs: FakePacs) -> None:
+    pacs.statuses = [0xA700, None] * (node.send.attempts + 2)
+    take_in(node, small_series())
+    work_off_until(node, "done")
+    assert deliver_job(node)["attempts"] == 1
+
+
+@pytest.mark.parametrize("answer", [0xA700, None], ids=["full", "silent"])
+def test_a_pacs_that_takes_nothing_is_not_tried_for_every_study(node: Node, pacs: FakePacs, answer: int | None) -> None:
+    node = dataclasses.replace(node, send=dataclasses.replace(node.send, unreachable_retry_seconds=600))
+    plenty = 100
+    pacs.statuses = [answer] * plenty
+    for number in range(3):
+        take_in(node, small_series(patient_id=f"P{number}"))
+    work_off(node)
+    assert plenty - len(pacs.statuses) == (3 if answer else 1), "one study was tried"
+    with node.database.read() as tx:
+        (outage,) = deliveries.outages(tx)
+    assert outage["failures"] == 1
+    pacs.statuses = []
+    look_again(node)
+    wait_until("everything was delivered", lambda: bool(work_off(node)) or len(pacs.calls) == 9)
+
+
+def test_one_study_for_which_a_pacs_has_no_room_is_not_in_the_way_of_the_others(node: Node, pacs: FakePacs) -> None:
+    large = small_series()
+    pacs.full_for = {str(large[0].StudyInstanceUID)}
+    take_in(node, large)
+    work_off(node)
+    patient = dataclasses.replace(node.send, backoff=Backoff(600, 600))
+    work_off_until(dataclasses.replace(node, send=patient), "sending")
+    for number in range(3):
+        take_in(node, small_series(patient_id=f"P{number}"))
+
+    def others_are_done() -> bool:
+        work_off(node)
+        return sum(study["state"] == "done" for study in overview(node.database)["studies"]) == 3
+
+    wait_until("the others are done", others_are_done)
+    assert len(pacs.calls) == 9
+
+
+def test_who_has_nothing_to_send_says_nothing_of_the_pacs(node: Node, pacs: FakePacs) -> None:
+    pacs.stop()
+    take_in(node, small_series())
+    work_off(node)
+    with node.database.write() as tx:
+        tx.exec_driver_sql("UPDATE delivery SET state = 'superseded'")
+    look_again(node)
+    work_off(node)
+    assert deliver_job(node)["state"] == "done"
+    with node.database.read() as tx:
+        assert [one["destination"] for one in deliveries.outages(tx)] == ["pacs"]
 
 
 def test_where_one_object_has_no_room_and_another_fails_attempts_are_counted(node: Node, pacs: FakePacs) -> None:

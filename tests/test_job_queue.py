@@ -416,6 +416,20 @@ def test_a_job_asked_for_while_its_last_attempt_failed_is_not_dead(database: Dat
         assert jobs.finish(tx, claim, JobState.REFUSED, Report()) is JobState.WAITING
 
 
+def test_what_waits_for_years_waits_the_longest_wait() -> None:
+    backoff = Backoff(5, 900)
+    assert 450 <= backoff.seconds(5000, Random(1)) <= 900
+
+
+def test_what_is_put_off_comes_no_sooner_than_it_would(database: Database) -> None:
+    ask(database, "pacs/1", JobKind.DELIVER)
+    ask(database, "pacs/2", JobKind.DELIVER)
+    with database.write() as tx:
+        job_orders.due_in(tx, JobKind.DELIVER, "pacs/1", 600)
+        assert job_orders.put_off(tx, JobKind.DELIVER, "pacs/", 60) == 1
+        assert job_orders.due_in(tx, JobKind.DELIVER, "pacs/", 0, but="no-room") == 2
+
+
 def test_a_waiting_job_is_made_to_come_sooner_or_later(database: Database) -> None:
     ask(database, "pacs/1", JobKind.DELIVER)
     ask(database, "other/1", JobKind.DELIVER)

@@ -278,7 +278,7 @@ def test_a_broken_connection_is_tried_again_for_that_object(server: FakeStow, fi
 def test_a_server_that_never_answers_is_tried_again(server: FakeStow, files: list[Path]) -> None:
     server.silent = True
     (receipt,) = send(target(server.url), files[:1], 0.3)
-    assert receipt == Receipt(Answer.RETRY, None, "cloud did not answer in time")
+    assert receipt == Receipt(Answer.RETRY, None, "cloud did not answer in time", silent=True)
 
 
 def test_a_file_that_is_gone_is_that_objects_own_failure(server: FakeStow, files: list[Path]) -> None:

@@ -171,7 +171,7 @@ def echo(database: Database, targets: Mapping[str, Target], name: str, ae_title:
             destinations.note_error(tx, name, error.sentence)
         raise
     with database.write() as tx:
-        deliveries.reachable(tx, name)
+        deliveries.reachable(tx, name, has_room=True)
     return f"{name} answers {how}"
 
 

@@ -36,11 +36,13 @@ class Receipt:
 
     Attributes:
         status: the C-STORE response's, or None when there was none.
+        silent: nobody answered for the object.
     """
 
     answer: Answer
     status: int | None
     sentence: str
+    silent: bool = False
 
 
 class Sender:
@@ -50,7 +52,7 @@ class Sender:
         self._assoc, self._target = assoc, target
 
     def send(self, parcel: Parcel) -> Receipt:
-        """Send one object. A broken association answers RETRY for it and for all that follow."""
+        """Send one object. A broken association answers RETRY for it, and LATER for all that follow."""
         accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in self._assoc.accepted_contexts}
         syntax = next(
             (one for one in can_be_sent_in(parcel.transfer_syntax) if (parcel.sop_class, one) in accepted), None
@@ -59,14 +61,14 @@ class Sender:
             name = UID(parcel.sop_class).name
             return Receipt(Answer.DEAD, None, f"{self._target.name} does not accept {name}")
         if not self._assoc.is_established:
-            return Receipt(Answer.RETRY, None, "the association had ended before this object")
+            return Receipt(Answer.LATER, None, "the association had ended before this object", silent=True)
         try:
             what = parcel.file if syntax == parcel.transfer_syntax else _in_syntax(parcel.file, syntax)
             response = self._assoc.send_c_store(what)
         except (ValueError, RuntimeError, OSError) as error:
             return Receipt(Answer.RETRY, None, f"the object was not sent: {error}".split("\n")[0])
         if "Status" not in response:
-            return Receipt(Answer.RETRY, None, "the destination aborted or did not answer in time")
+            return Receipt(Answer.RETRY, None, "the destination aborted or did not answer in time", silent=True)
         answer, sentence = meaning(int(response.Status))
         comment = str(response.get("ErrorComment") or "")
         return Receipt(answer, int(response.Status), ": ".join(part for part in (sentence, comment) if part))

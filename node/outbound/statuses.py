@@ -8,8 +8,8 @@ from enum import StrEnum
 class Answer(StrEnum):
     """What is done about it.
 
-    LATER: the destination has no room, whatever the object: it is tried again as long as that lasts. RETRY: so many
-    times.
+    LATER: it says nothing of the object: the destination has no room, or did not look at it. It is tried again as long
+    as that lasts. RETRY: so many times.
     """
 
     DELIVERED = "delivered"

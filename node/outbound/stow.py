@@ -93,7 +93,7 @@ class WebSender:
             why = why_broken(self._target, error)
             if not body.begun or isinstance(error, requests.exceptions.SSLError):
                 raise Unavailable("unreachable", why) from None
-            return Receipt(Answer.RETRY, None, why)
+            return Receipt(Answer.RETRY, None, why, silent=True)
         except OSError as error:  # the CA file cannot be read
             raise Unavailable("unreachable", f"{self._target.name}: {error}".split("\n")[0]) from None
         return receipt(self._target, response.status_code, response.headers.get("Location", ""), answer)

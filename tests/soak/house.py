@@ -69,11 +69,11 @@ class MortalHosts(ThresholdHosts):
         return 0
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL. It hangs until then: a host that goes on has answered before it dies."""
         assert self._process is not None
-        self.hang_next = False
         self._process.kill()
         self._process.join()
+        self.hang_next = False
 
     def __enter__(self) -> MortalHosts:
         self._listen(self.address, lambda _message, _arrays: ({"address": str(self._living())}, ()))

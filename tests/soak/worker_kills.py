@@ -38,6 +38,8 @@ COMMITTED = ("after-results-commit", "after-delivery-commit")
 #: as no site has it: most trials are to take seconds. On a loaded machine nobody beats for three seconds now and then,
 #: and a worker that lives has lost its lease: that is no kill, and there are attempts enough for it
 SHORT = "[work]\nlease_seconds = 3\nheartbeat_seconds = 0.5\nattempts = 12\n"
+#: ends of attempts that use up none
+FREE = ("unavailable", "released")
 LANES = 6
 #: what takes longer never ends, also where other work leaves little of the machine
 NEVER_SECONDS = 300.0
@@ -152,7 +154,9 @@ class Lane:
         finally:
             forked.end(worker)
         segment = [one for one in house.attempts(study) if one["kind"] == JobKind.SEGMENT]
-        if "host-died" not in [one["code"] for one in segment[:-1]] or segment[-1]["outcome"] != "done":
+        # a worker that lives loses a lease of three seconds where nobody beats for so long
+        seen = {"host-died"} if self.timed else {"host-died", "worker-lost"}
+        if not seen & {one["code"] for one in segment[:-1]} or segment[-1]["outcome"] != "done":
             self._complain(study, HOST, f"the attempts ended as {[(one['outcome'], one['code']) for one in segment]}")
         if self.timed:
             self.tally.recoveries.append(segment[-1]["started"] - died)
@@ -171,7 +175,7 @@ class Lane:
         if sorted(one["kind"] for one in jobs) != ["choose", "deliver", "segment"]:
             self._complain(study, place, f"it has the jobs {[one['kind'] for one in jobs]}")
         for one in jobs:
-            begun = [made for made in attempts if made["job_id"] == one["id"]]
+            begun = [made for made in attempts if made["job_id"] == one["id"] and made["outcome"] not in FREE]
             if one["state"] != "done" or one["attempts"] != len(begun):
                 said = (
                     f"{one['kind']} is {one['state']} ({one['reason']}) with {one['attempts']} attempts of {len(begun)}"
