@@ -430,11 +430,12 @@ RETAINED = {
 def test_what_says_who_or_where_beside_the_table_goes_unless_its_option_retains_it(option: Option | None) -> None:
     nested = Dataset()
     nested.update(base(**ELSEWHERE))
-    ds = base(**ELSEWHERE, ReferencedStudySequence=[nested])
+    ds = base(**ELSEWHERE, ReferencedSeriesSequence=[nested])
     how = profile(*([option] if option else []), usual=True)
     out, data, found = through(ds, how)
     kept = RETAINED.get(option, set()) if option else set()
-    assert {keyword for keyword in ELSEWHERE if keyword in out} - {"CommentsOnTheScheduledProcedureStep"} == kept
+    for left in (out, out.ReferencedSeriesSequence[0]):
+        assert {keyword for keyword in ELSEWHERE if keyword in left} - {"CommentsOnTheScheduledProcedureStep"} == kept
     assert Proof(found).leaks(data) == []
     for said in (b"RAMADAN", b"MUHARRAM", b"Voss", b"mayor", b"example"):
         assert said not in data
@@ -561,6 +562,15 @@ def test_the_time_zone_stays_with_dates_that_stay_or_are_moved(offset: str, opti
 )
 def test_ages_above_89_years_are_one_age(age: str, said: str) -> None:
     assert capped(age) == said
+
+
+def test_every_age_that_is_retained_is_capped() -> None:
+    nested = Dataset()
+    nested.PatientAge = "1199M"  # not even an AS
+    ds = base(PatientAge="097Y", SelectorASValue="101Y", ReferencedSeriesSequence=[nested])
+    out, _, _ = through(ds, profile(Option.RETAIN_PATIENT))
+    assert (out.PatientAge, out.SelectorASValue) == ("090Y", "090Y")
+    assert out.ReferencedSeriesSequence[0].PatientAge == ""
 
 
 # ------------------------------------------------------------------- text

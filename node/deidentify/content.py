@@ -33,13 +33,15 @@ OF_PERSONS = _of(
     "121020 121021 121022",  # placer, filler and accession number
     "121040 121041 121043 111700 111705",  # of a specimen: accession number, ID, slide, container, parent
     "111706 111724 110190 110119",  # issuers; AE title
-) | _of("LN", "21112-8 11951-1")  # birth date, fetus ID
+) | _of("LN", "21112-8 11951-1 11341-5")  # birth date, fetus ID, occupation
 #: option -> the concepts that it retains
 RETAINED_BY = {
     Option.RETAIN_PATIENT: AGES
     | _of("DCM", "121032")  # sex
     | _of("LN", "46098-0 8302-2 3137-7 29463-7 3141-9 8277-6 39156-5")  # sex, height, weight, surface, mass index
-    | _of("SCT", "263495000 50373000 27113001 301898006 60621009"),  # the same
+    | _of("SCT", "263495000 50373000 27113001 301898006 60621009")  # the same
+    | _of("LN", "32624-9 72166-2 82810-3 11449-6")  # race, smoking, pregnancy
+    | _of("SCT", "415229000 103579009"),  # race
     # organization of an observer and of a participant, service delivery location, room
     Option.RETAIN_INSTITUTION: _of("DCM", "121009 113873 121434 121121"),
     # of a device that observes, is observed or takes part: name, serial number, place; equipment, unique identifiers

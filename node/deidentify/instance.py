@@ -31,7 +31,7 @@ from .table import Action, action
 
 TEXTS = {"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"}
 OVERLAYS, CURVES = range(0x6000, 0x6100, 2), range(0x5000, 0x5100, 2)
-AGE, CHARACTER_SET, UTC_OFFSET = 0x00101010, 0x00080005, 0x00080201
+CHARACTER_SET, UTC_OFFSET = 0x00080005, 0x00080201
 #: free text of content items, whatever the table says
 CONTENT_TEXT = 0x0040A160
 
@@ -161,7 +161,7 @@ class _Pass:
             self._dummy(element)
         elif element.VR in TEXTS:
             _each(element, self._scrubbed)
-        elif element.tag == AGE:
+        elif element.VR == "AS":
             _each(element, dates.capped)
         elif what is None and element.VR in ("DA", "DT"):
             self._unlisted_date(element)
