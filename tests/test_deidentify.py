@@ -442,6 +442,16 @@ def test_what_says_who_or_where_beside_the_table_goes_unless_its_option_retains_
     assert (b"MILDRED_RIS" in data) == (b"1.2.276.99.7" in data) == (option is Option.RETAIN_INSTITUTION)
 
 
+def test_the_root_of_the_house_is_not_looked_for_where_its_uids_are_retained() -> None:
+    house = issuer()
+    house.UniversalEntityID = ROOT.rstrip(".")
+    ds = base(IssuerOfAccessionNumberSequence=[house])
+    for options, is_there in (((), False), ((Option.RETAIN_UIDS,), True)):
+        _, data, found = through(ds, profile(*options))
+        assert Proof(found).leaks(data) == []
+        assert (ROOT.encode() in data) == is_there
+
+
 def test_a_comment_beside_the_table_is_cleaned_like_those_in_it_or_goes() -> None:
     ds = base(SegmentDescription="Nodule of Aunt Prudence, left lung", ContentDescription="for Aunt Prudence")
     out, _, _ = through(ds)
