@@ -197,6 +197,7 @@ def test_an_item_is_known_though_its_code_is_the_number_of_the_patient() -> None
 def test_items_that_are_not_what_their_names_say_are_no_errors() -> None:
     broken = item("NUM", code("121033"), TextValue="97")
     broken.add_new("MeasuredValueSequence", "LO", "97 years")
+    broken.add_new("ConceptCodeSequence", "LO", "97 years")
     nameless = item("CODE", code(""), TextValue="lung")
     nameless.add_new("ConceptNameCodeSequence", "LO", "121033")
     for years, text in through(report(broken, nameless))[0]:
