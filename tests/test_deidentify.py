@@ -27,12 +27,13 @@ from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, Exp
 
 from node.deidentify import leaving
 from node.deidentify.dates import capped, moved
+from node.deidentify.dummies import DUMMIES, REMOVED
 from node.deidentify.identifiers import Identifiers
-from node.deidentify.instance import DUMMIES, REMOVED, Profile, deidentified, written
+from node.deidentify.instance import Profile, deidentified, written
 from node.deidentify.keys import OF_KINDS, Keys
 from node.deidentify.options import COLUMNS, USUAL, Option, chosen
 from node.deidentify.proof import Leak, Proof
-from node.deidentify.table import RESOLVED, action, rows
+from node.deidentify.table import RESOLVED, action, beside, rows
 from node.deidentify.text import cleaned
 from node.errors import Refused
 
@@ -228,6 +229,37 @@ def test_an_option_changes_only_what_it_is_about() -> None:
         )
 
 
+def test_what_stands_beside_the_table_is_not_in_it_and_is_called_as_in_the_dictionary() -> None:
+    assert not beside().keys() & rows().keys()
+    assert [row["attribute"] for tag, row in beside().items() if keyword_for_tag(tag) != row["attribute"]] == []
+    assert {row["basic"] for row in beside().values()} == {"X", "Z", "D"}
+    assert {row[column] for row in beside().values() for column in COLUMNS.values()} == {"", "K", "C"}
+
+
+#: words of attributes that say who, where, or tell freely
+TELLING = re.compile(
+    "BirthDate|DeathDate|Address|Issuer|Organi[sz]ation(?!al)|Facility|Agency|Jurisdiction|Institution|UR[LI]|Namespace"
+    "|EntityID|Comment|Notes$|SerialNumber|(?<!Private)Creator$|Owner|OrderNumber|Physician(?!Intent)|MachineName|DeviceID"
+)
+#: of those, what is kept all the same: makers of implants, dimensions of frames, items that are cleaned one by one,
+#: a part of a document (none leaves), accessories by their kind
+KEPT = {
+    *("ImplantAssemblyTemplateIssuer", "ImplantTemplateGroupIssuer"),
+    *("DimensionOrganizationSequence", "CalculationCommentSequence"),
+    "RelativeURIReferenceWithinEncapsulatedDocument",
+    *("BrachyAccessoryDeviceID", "LateralSpreadingDeviceID"),
+}
+
+
+def test_no_attribute_whose_name_tells_who_or_where_is_left_undecided() -> None:
+    undecided = {
+        keyword
+        for tag, (vr, _, _, _, keyword) in DicomDictionary.items()
+        if tag >> 16 >= 8 and TELLING.search(keyword) and vr not in ("PN", "DA", "DT", "UI", "CS", "US")
+    } - {row["attribute"] for row in (*rows().values(), *beside().values())}
+    assert undecided == KEPT
+
+
 # -------------------------------------------------- everything that there is
 
 
@@ -274,7 +306,7 @@ SETS = [
 
 def expected(tag: int, vr: str, keyword: str, options: frozenset[Option], days: int) -> Any:
     """What the profile says becomes of a marker: "gone", "empty", or the value."""
-    row, marker = rows().get(tag), MARKERS.get(vr)
+    row, marker = {**beside(), **rows()}.get(tag), MARKERS.get(vr)
     if 0x5000 <= tag >> 16 < 0x5100 or 0x6000 <= tag >> 16 < 0x6100:
         return "gone"
     said = (
@@ -282,11 +314,13 @@ def expected(tag: int, vr: str, keyword: str, options: frozenset[Option], days: 
     )
     basic = said or ("" if row is None else row["basic"])
     resolved = str(RESOLVED[basic][1]) if basic in RESOLVED else basic
+    if keyword == "TimezoneOffsetFromUTC":  # the marker is no offset
+        return "gone"
     if vr == "UI":
         return {"X": "gone", "Z": "empty"}.get(resolved, "kept" if resolved == "K" else "uid")
     if resolved == "C" or keyword == "TextValue":
         if vr in ("DA", "DT"):
-            return moved(marker, days)
+            return moved(marker, days, vr)
         if vr == "TM":
             return marker
         without = str(
@@ -296,7 +330,7 @@ def expected(tag: int, vr: str, keyword: str, options: frozenset[Option], days: 
     if resolved == "" and vr == "PN":
         return "empty"
     if resolved == "" and vr in ("DA", "DT") and Option.MODIFIED_DATES in options:
-        return moved(marker, days)
+        return moved(marker, days, vr)
     if resolved == "" and vr in ("DA", "DT") and Option.FULL_DATES not in options:
         return DUMMIES[vr]
     return {"X": "gone", "Z": "empty", "D": DUMMIES.get(vr, REMOVED)}.get(resolved, marker)
@@ -318,7 +352,10 @@ def test_each_attribute_becomes_what_the_table_says(options: frozenset[Option]) 
             old = UIDS[given] if given and not where else f"{ROOT}9.{n}"
             meant = expected(tag, vr, keyword, options, days)
             if meant == "uid":
-                kept = keyword.endswith(OF_KINDS) or (Option.RETAIN_UIDS in options and rows().get(tag) is None)
+                named = rows().get(tag, {}).get("basic") == "U"
+                kept = (keyword.endswith(OF_KINDS) and not named) or (
+                    Option.RETAIN_UIDS in options and tag not in rows()
+                )
                 meant = old if kept else KEYS.uid(old)
             elif meant == "kept":
                 meant = old
@@ -355,6 +392,86 @@ def test_a_deflated_object_leaves_readable_for_the_proof() -> None:
     assert out.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
 
 
+# -------------------------------------------------------- beside the table
+
+
+def issuer() -> Dataset:
+    item = Dataset()
+    item.LocalNamespaceEntityID, item.UniversalEntityID, item.UniversalEntityIDType = (
+        "MILDRED_RIS",
+        "1.2.276.99.7",
+        "ISO",
+    )
+    return item
+
+
+ELSEWHERE: dict[str, Any] = {
+    "PatientBirthDateInAlternativeCalendar": "14 RAMADAN 1349",
+    "PatientDeathDateInAlternativeCalendar": "1 MUHARRAM 1440",
+    "PatientAlternativeCalendar": "ISLAMIC",
+    "CommentsOnTheScheduledProcedureStep": "Dr. Voss: the wife of the mayor, ward Seven",
+    "RetrieveURL": "https://pacs.mildred.example/wado?patient=0815",
+    "RequestingServiceCodeSequence": [issuer()],
+    "IssuerOfAccessionNumberSequence": [issuer()],
+    "IssuerOfPatientIDQualifiersSequence": [issuer()],
+    "OrderPlacerIdentifierSequence": [issuer()],
+    "DeviceID": "ROOM-9-UNIT",
+    "PatientBodyMassIndex": "23.5",
+}
+#: what an option retains of them
+RETAINED = {
+    Option.RETAIN_INSTITUTION: {keyword for keyword, value in ELSEWHERE.items() if isinstance(value, list)},
+    Option.RETAIN_DEVICE: {"DeviceID"},
+    Option.RETAIN_PATIENT: {"PatientBodyMassIndex"},
+}
+
+
+@pytest.mark.parametrize("option", [None, *Option], ids=str)
+def test_what_says_who_or_where_beside_the_table_goes_unless_its_option_retains_it(option: Option | None) -> None:
+    nested = Dataset()
+    nested.update(base(**ELSEWHERE))
+    ds = base(**ELSEWHERE, ReferencedSeriesSequence=[nested])
+    how = profile(*([option] if option else []), usual=True)
+    out, data, found = through(ds, how)
+    kept = RETAINED.get(option, set()) if option else set()
+    for left in (out, out.ReferencedSeriesSequence[0]):
+        assert {keyword for keyword in ELSEWHERE if keyword in left} - {"CommentsOnTheScheduledProcedureStep"} == kept
+    assert Proof(found).leaks(data) == []
+    for said in (b"RAMADAN", b"MUHARRAM", b"Voss", b"mayor", b"example"):
+        assert said not in data
+    assert (b"MILDRED_RIS" in data) == (b"1.2.276.99.7" in data) == (option is Option.RETAIN_INSTITUTION)
+
+
+def test_the_root_of_the_house_is_not_looked_for_where_its_uids_are_retained() -> None:
+    house = issuer()
+    house.UniversalEntityID = ROOT.rstrip(".")
+    ds = base(IssuerOfAccessionNumberSequence=[house])
+    for options, is_there in (((), False), ((Option.RETAIN_UIDS,), True)):
+        _, data, found = through(ds, profile(*options))
+        assert Proof(found).leaks(data) == []
+        assert (ROOT.encode() in data) == is_there
+
+
+def test_a_comment_beside_the_table_is_cleaned_like_those_in_it_or_goes() -> None:
+    ds = base(SegmentDescription="Nodule of Aunt Prudence, left lung", ContentDescription="for Aunt Prudence")
+    out, _, _ = through(ds)
+    assert (out.SegmentDescription, out.ContentDescription) == ("Nodule of left lung", "for")
+    out, _, _ = through(ds, profile())
+    assert "SegmentDescription" not in out
+    assert out.ContentDescription == ""
+
+
+def test_the_class_of_a_device_is_mapped_as_the_table_says() -> None:
+    given = f"{ROOT}77"
+    ds = base(ManufacturerDeviceClassUID=given, DeviceUID=given, SoftwareVersions=f"of {given}")
+    out, data, found = through(ds)
+    assert out.ManufacturerDeviceClassUID == out.DeviceUID == KEYS.uid(given)
+    assert given.encode() not in data
+    out, data, found = through(ds, profile(Option.RETAIN_DEVICE))
+    assert out.ManufacturerDeviceClassUID == out.DeviceUID == given
+    assert Proof(found).leaks(data) == []
+
+
 # ------------------------------------------------------------------ the keys
 
 
@@ -389,9 +506,64 @@ def test_pseudonyms_and_days_are_of_the_key(identity: str) -> None:
 def test_dates_of_a_patient_keep_their_distance(day: Any, days: int) -> None:
     said = f"{day:%Y%m%d}"
     if day.year > 1911:
-        assert len(moved(said, days)) == 8
-    assert moved("not a date", days) == "" == moved("20010231", days)
-    assert moved("20010203040506.1+0100", -1) == "20010202040506.1+0100"
+        assert len(moved(said, days, "DA")) == 8
+    assert moved("not a date", days, "DA") == "" == moved("20010231", days, "DA")
+    assert moved("20010203040506.1+0100", -1, "DT") == "20010202040506.1+0100"
+
+
+@pytest.mark.parametrize(
+    ("vr", "said", "left"),
+    [
+        ("DA", "20200101", "20191231"),
+        ("DA", "2020.01.01 ", "20191231"),
+        ("DA", "20200101-20200301", ""),
+        ("DA", "20200101-2020", ""),
+        ("DA", "20200101120000", ""),
+        ("DA", "20200101 of 20200101", ""),
+        ("DT", "2020010112", "2019123112"),
+        ("DT", "20200101120000.123456-0930", "20191231120000.123456-0930"),
+        ("DT", "20200101-0500", "20191231-0500"),
+        ("DT", "20200101-2020", ""),
+        ("DT", "20200101120000-20200301", ""),
+        ("DT", "2020010120200301", ""),
+        ("DT", "2020", ""),
+    ],
+)
+def test_nothing_is_left_beside_a_moved_date(vr: str, said: str, left: str) -> None:
+    assert moved(said, -1, vr) == left
+
+
+def test_no_date_that_came_stands_beside_a_moved_one_in_an_object() -> None:
+    ds = base()
+    ds.add_new("StudyDate", "DA", "20200101-20200301")
+    ds.add_new("ContentDate", "DA", ["20200101", "20200301"])
+    ds.add_new("AcquisitionDateTime", "DT", "20200101120000-20200301")
+    ds.add_new("ScheduledProcedureStepStartDateTime", "DT", "20200101120000+0100")
+    ds.add_new("StudyTime", "TM", "120000 of 20200301")
+    ds.add_new("ContentTime", "TM", "12:00:00.5")
+    out, data, _ = through(ds, profile(Option.MODIFIED_DATES, usual=True))
+    days = KEYS.days(IDENTITY)
+    assert (out.StudyDate, out.AcquisitionDateTime, out.StudyTime) == ("", "", "")
+    assert list(out.ContentDate) == [moved("20200101", days, "DA"), moved("20200301", days, "DA")]
+    assert str(out.ScheduledProcedureStepStartDateTime) == f"{moved('20200101', days, 'DA')}120000+0100"
+    assert str(out.ContentTime) == "12:00:00.5"
+    assert b"20200301" not in data
+    assert b"20200101" not in data
+
+
+@pytest.mark.parametrize(
+    ("offset", "option", "left"),
+    [
+        ("+0100", Option.MODIFIED_DATES, "+0100"),
+        ("-0930", Option.FULL_DATES, "-0930"),
+        ("+0100", None, None),
+        ("REMOVED", Option.MODIFIED_DATES, None),
+        ("+0100 Rome", Option.FULL_DATES, None),
+    ],
+)
+def test_the_time_zone_stays_with_dates_that_stay_or_are_moved(offset: str, option: Option | None, left: Any) -> None:
+    out, _, _ = through(base(TimezoneOffsetFromUTC=offset), profile(*([option] if option else []), usual=True))
+    assert out.get("TimezoneOffsetFromUTC") == left
 
 
 @pytest.mark.parametrize(
@@ -400,6 +572,15 @@ def test_dates_of_a_patient_keep_their_distance(day: Any, days: int) -> None:
 )
 def test_ages_above_89_years_are_one_age(age: str, said: str) -> None:
     assert capped(age) == said
+
+
+def test_every_age_that_is_retained_is_capped() -> None:
+    nested = Dataset()
+    nested.PatientAge = "1199M"  # not even an AS
+    ds = base(PatientAge="097Y", SelectorASValue="101Y", ReferencedSeriesSequence=[nested])
+    out, _, _ = through(ds, profile(Option.RETAIN_PATIENT))
+    assert (out.PatientAge, out.SelectorASValue) == ("090Y", "090Y")
+    assert out.ReferencedSeriesSequence[0].PatientAge == ""
 
 
 # ------------------------------------------------------------------- text
@@ -509,6 +690,12 @@ def test_what_no_dictionary_has_goes_with_overlays_and_curves() -> None:
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.4"}, "may-be-burned-in"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.12.1"}, "may-be-burned-in"),
         ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "may-be-burned-in"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]}, "may-be-burned-in"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "OVERVIEW", "NONE"]}, "may-be-burned-in"),
+        *(
+            ({"SOPClassUID": f"1.2.840.10008.5.1.{one}"}, "may-be-burned-in")
+            for one in ("4.1.1.77.1.2", "4.1.1.77.1.6", "4.1.1.77.1.7", "4.1.1.77.2", "1.29", "1.30")
+        ),
     ],
 )
 def test_what_may_name_somebody_in_its_pixels_stays_unless_a_person_answers_for_it(more: Any, code: str) -> None:
@@ -559,6 +746,8 @@ def looked_for(**more: Any) -> Identifiers:
         InstitutionName="St Mildred Infirmary",
         ReferringPhysicianName="Vole^Peter",
         DeviceSerialNumber="SN4455-9",
+        IssuerOfAccessionNumberSequence=[issuer()],
+        PatientBirthDateInAlternativeCalendar="14 RAMADAN 1349",
         **more,
     )
     found = Identifiers()
@@ -584,6 +773,9 @@ PLANTED = [
     ("InstitutionName", dict(Manufacturer="ST MILDRED INFIRMARY")),
     ("ReferringPhysicianName", dict(SoftwareVersions="by Vole.")),
     ("DeviceSerialNumber", dict(SoftwareVersions="SN4455-9")),
+    ("LocalNamespaceEntityID", dict(SoftwareVersions="of mildred_ris")),
+    ("UniversalEntityID", dict(SoftwareVersions="at 1.2.276.99.7")),
+    ("PatientBirthDateInAlternativeCalendar", dict(SoftwareVersions="14 Ramadan 1349")),
     ("UID", dict(SoftwareVersions=f"{UIDS['study']}.77")),
     ("PatientName", pixels(b"Quillfeather")),
     ("PatientName", dict(SoftwareVersions="Quillfeather".encode("utf-16-le").decode("latin-1"))),
@@ -630,6 +822,8 @@ def test_the_proof_looks_into_deflated_frames() -> None:
     assert b"Quill" not in written(deflated(frame))
     assert leaks_of(deflated(bytes(2048), frame)) == [Leak("PatientName", "a deflated frame")]
     assert leaks_of(deflated(bytes(2048), bytes(2048))) == []
+    study = b"\0" + UIDS["study"].encode() + b"\0"
+    assert leaks_of(deflated(bytes(2048), study.ljust(2048, b"\0"))) == [Leak("UID", "a deflated frame")]
     # behind what the frame's pixels need, where no viewer looks
     assert leaks_of(deflated(bytes(2048) + frame)) == [Leak("PatientName", "a deflated frame")]
 

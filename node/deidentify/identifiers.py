@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydicom.datadict import keyword_for_tag
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
@@ -18,6 +18,7 @@ from ..objects.characters import UNREADABLE_ELEMENT, vr_of
 from .dates import spellings
 from .keys import OF_KINDS, WELL_KNOWN
 from .options import Option
+from .table import Action, action
 from .text import ordinary
 
 #: values of these are looked for as a whole
@@ -45,13 +46,16 @@ NUMBERS = frozenset(
         "PatientTelephoneNumbers",
         "ReferringPhysicianTelephoneNumbers",
         "PersonTelephoneNumbers",
+        "PatientBirthDateInAlternativeCalendar",
+        "PatientDeathDateInAlternativeCalendar",
         "PatientAddress",
         "PersonAddress",
         "ReferringPhysicianAddress",
         "ResponsibleOrganization",
     ]
 )
-INSTITUTION = frozenset(["InstitutionName", "InstitutionAddress"])
+#: the last two: who gives out numbers, in the words and the OID of the house
+INSTITUTION = frozenset(["InstitutionName", "InstitutionAddress", "LocalNamespaceEntityID", "UniversalEntityID"])
 DEVICE = frozenset(
     [
         "DeviceSerialNumber",
@@ -102,7 +106,10 @@ class Identifiers:
                 made = ds_or_item[element.tag]
             except UNREADABLE_ELEMENT:
                 continue
-            self._element(made.keyword, made.VR, made.value, options)
+            if made.VR == "UI":
+                self._uids(made, options)
+            else:
+                self._element(made.keyword, made.VR, made.value, options)
 
     def note(self, text: str, kind: str) -> None:
         """Look for a text, unless it names nobody."""
@@ -110,12 +117,16 @@ class Identifiers:
         if len(text) >= SHORTEST and not is_nobody(text):
             self.texts.setdefault(text, kind)
 
+    def _uids(self, element: DataElement, options: Collection[Option]) -> None:
+        what = action(int(element.tag), "UI", options)
+        if Option.RETAIN_UIDS in options or what is Action.KEEP:
+            return
+        if what is Action.UID or not element.keyword.endswith(OF_KINDS):
+            self.uids.update(one for one in _texts(element.value) if not one.startswith(WELL_KNOWN))
+
     def _element(self, keyword: str, vr: str, value: Any, options: Collection[Option]) -> None:
-        values = [str(one) for one in (value if isinstance(value, MultiValue) else [value]) if one]
-        if vr == "UI":
-            if Option.RETAIN_UIDS not in options and not keyword.endswith(OF_KINDS):
-                self.uids.update(one for one in values if not one.startswith(WELL_KNOWN))
-        elif vr == "PN":
+        values = _texts(value)
+        if vr == "PN":
             for name in values:
                 self.name(name, keyword)
         elif keyword == BIRTH:
@@ -160,7 +171,13 @@ class Identifiers:
                 self.raw.setdefault(part, keyword)
 
 
+def _texts(value: Any) -> list[str]:
+    return [str(one) for one in (value if isinstance(value, MultiValue) else [value]) if one]
+
+
 def _is_sought(keyword: str, options: Collection[Option]) -> bool:
+    if keyword == "UniversalEntityID" and Option.RETAIN_UIDS in options:
+        return False  # the UIDs that stay begin with it
     if keyword in INSTITUTION:
         return Option.RETAIN_INSTITUTION not in options
     if keyword in DEVICE:

@@ -22,32 +22,16 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ..errors import Refused
 from ..objects.characters import UNREADABLE_ELEMENT
-from . import dates, private, scrub, text
+from . import content, dates, private, scrub, text
+from .dummies import DUMMIES, REMOVED, code
 from .identifiers import Identifiers
 from .keys import OF_KINDS, Keys
 from .options import Option, codes, dates_are
 from .table import Action, action
 
 TEXTS = {"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"}
-#: what stands where a value must be and none may be told (action D)
-DUMMIES: dict[str, Any] = {
-    "AS": "000D",
-    "DA": dates.DUMMY_DATE,
-    "DT": f"{dates.DUMMY_DATE}000000",
-    "TM": "000000",
-    "DS": "0",
-    "IS": "0",
-    "PN": "REMOVED",
-    "UR": "urn:removed",
-    "OB": b"\0\0",
-    "OW": b"\0\0",
-    "UN": b"\0\0",
-    **dict.fromkeys(("US", "SS", "UL", "SL", "UV", "SV"), 0),
-    **dict.fromkeys(("FL", "FD"), 0.0),
-}
-REMOVED = "REMOVED"
 OVERLAYS, CURVES = range(0x6000, 0x6100, 2), range(0x5000, 0x5100, 2)
-PATIENT_ID, PATIENT_NAME, AGE, CHARACTER_SET = 0x00100020, 0x00100010, 0x00101010, 0x00080005
+CHARACTER_SET, UTC_OFFSET = 0x00080005, 0x00080201
 #: free text of content items, whatever the table says
 CONTENT_TEXT = 0x0040A160
 
@@ -119,14 +103,8 @@ def _say(ds: Dataset, profile: Profile) -> None:
     ds.PatientIdentityRemoved = "YES"
     said = codes(profile.options)
     ds.DeidentificationMethod = [meaning[:64] for _, meaning in said]
-    ds.DeidentificationMethodCodeSequence = [_code(value, "DCM", meaning) for value, meaning in said]
+    ds.DeidentificationMethodCodeSequence = [code(value, "DCM", meaning) for value, meaning in said]
     ds.LongitudinalTemporalInformationModified = dates_are(profile.options)
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning[:64]
-    return item
 
 
 @dataclass(frozen=True)
@@ -141,6 +119,7 @@ class _Pass:
             dummies: it is an item of a sequence that is replaced: text that the table does not name is replaced too.
         """
         self._private(ds)
+        told = content.told(ds)  # now: its code is a text that may lose an identifier
         for tag in list(ds.keys()):
             if tag.is_private:
                 continue
@@ -152,6 +131,7 @@ class _Pass:
                 self._element(ds, element, action(int(tag), element.VR, self.profile.options), dummies)
             except UNREADABLE_ELEMENT:
                 del ds[tag]  # what cannot be read cannot be told to be clean
+        content.settle(ds, told, self.profile.options)
 
     def _element(self, ds: Dataset, element: DataElement, what: Action | None, dummies: bool) -> None:
         if what is Action.REMOVE:
@@ -165,6 +145,9 @@ class _Pass:
                 self.over(item, dummies=dummies)
         elif element.VR == "UI":
             self._uids(element, what)
+        elif element.tag == UTC_OFFSET and what is not None:  # it belongs to the dates that are kept or moved
+            if not all(dates.is_offset(str(value)) for value in _values(element)):
+                del ds[element.tag]
         elif what is Action.CLEAN or element.tag == CONTENT_TEXT:
             self._clean(ds, element)
         else:
@@ -178,7 +161,7 @@ class _Pass:
             self._dummy(element)
         elif element.VR in TEXTS:
             _each(element, self._scrubbed)
-        elif element.tag == AGE:
+        elif element.VR == "AS":
             _each(element, dates.capped)
         elif what is None and element.VR in ("DA", "DT"):
             self._unlisted_date(element)
@@ -191,7 +174,7 @@ class _Pass:
             self._dummy(element)
 
     def _uids(self, element: DataElement, what: Action | None) -> None:
-        if what is Action.KEEP or element.keyword.endswith(OF_KINDS):
+        if what is Action.KEEP or (what is not Action.UID and element.keyword.endswith(OF_KINDS)):
             return
         if what is None and Option.RETAIN_UIDS in self.profile.options:
             return
@@ -203,7 +186,7 @@ class _Pass:
         elif element.VR != "SQ":
             element.value = DUMMIES.get(element.VR, REMOVED)
         elif element.keyword.endswith("CodeSequence"):
-            element.value = Sequence([_code("REMOVED", "99REMOVED", "removed")])
+            element.value = Sequence([code()])
         else:
             for item in element.value:
                 self.over(item, dummies=True)
@@ -215,7 +198,9 @@ class _Pass:
             _each(element, lambda said: text.cleaned(self._scrubbed(said)))
             if not _has_value(element):
                 self._left_empty(ds, element)
-        elif element.VR != "TM":  # a time of the day is left as it is
+        elif element.VR == "TM":
+            _each(element, dates.time_of_day)
+        else:
             del ds[element.tag]
 
     def _left_empty(self, ds: Dataset, element: DataElement) -> None:
@@ -228,7 +213,7 @@ class _Pass:
             element.value = REMOVED
 
     def _move(self, element: DataElement) -> None:
-        _each(element, lambda said: dates.moved(said, self.person.days))
+        _each(element, lambda said: dates.moved(said, self.person.days, element.VR))
 
     def _scrubbed(self, said: str) -> str:
         found = self.person.identifiers

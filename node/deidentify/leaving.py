@@ -10,22 +10,23 @@ from ..errors import Refused
 from ..objects.characters import texts
 from .options import Option
 
-#: SOP classes whose pixels usually hold a name, or show a face: secondary capture, ultrasound, endoscopy, photographs
+#: SOP classes whose pixels usually hold a name, or show a face or a label: secondary capture, ultrasound, visible light
+#: (endoscopy, photographs, microscopy, whole slides with their glass labels), films that were printed
 DRAWN_INTO = (
     "1.2.840.10008.5.1.4.1.1.7",
     "1.2.840.10008.5.1.4.1.1.6",
     "1.2.840.10008.5.1.4.1.1.3",
-    "1.2.840.10008.5.1.4.1.1.77.1.1",
-    "1.2.840.10008.5.1.4.1.1.77.1.2.1",
-    "1.2.840.10008.5.1.4.1.1.77.1.4",
-    "1.2.840.10008.5.1.4.1.1.77.1.5",
+    "1.2.840.10008.5.1.4.1.1.77",
+    "1.2.840.10008.5.1.1.29",
+    "1.2.840.10008.5.1.1.30",
 )
 #: PDF, CDA, STL and others inside of DICOM
 DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104"
 #: fluoroscopy: only where the sender says that nothing is drawn in
 DOUBTFUL = ("1.2.840.10008.5.1.4.1.1.12", "1.2.840.10008.5.1.4.1.1.13")
 RAW = "1.2.840.10008.5.1.4.1.1.66"
-SCREENS = {"SCREEN SAVE", "SCREENSAVE", "SCREENSHOT", "CAPTURE"}
+#: of ImageType: pictures of screens, of the label of a slide, of a slide with its label
+PICTURES = {"SCREEN SAVE", "SCREENSAVE", "SCREENSHOT", "CAPTURE", "LABEL", "OVERVIEW"}
 #: retired: an overlay without data of its own is in the pixels (PS3.3 2004 C.9.2)
 OVERLAYS, BIT_POSITION, OVERLAY_DATA = range(0x6000, 0x6020, 2), 0x0102, 0x3000
 HEAD = {"HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "HEADNECK", "NECK"}
@@ -64,8 +65,8 @@ def _require_clean_pixels(ds: Dataset, sop_class: str) -> None:
         raise Refused("may-be-burned-in", "objects of its kind mostly have text in their pixels, or show a person")
     if _is_of(sop_class, DOUBTFUL) and burned != "NO":
         raise Refused("may-be-burned-in", "it does not say that no text is in its pixels")
-    if SCREENS & {one.upper() for one in texts(ds, "ImageType")}:
-        raise Refused("may-be-burned-in", "it is a picture of a screen")
+    if PICTURES & {one.upper() for one in texts(ds, "ImageType")}:
+        raise Refused("may-be-burned-in", "it is a picture of a screen or of a label")
     if any((group, BIT_POSITION) in ds and (group, OVERLAY_DATA) not in ds for group in OVERLAYS):
         raise Refused("may-be-burned-in", "an overlay is in the unused bits of its pixels")
 

@@ -2,7 +2,7 @@
 
 What is searched for, and where:
 
-- UIDs: every run of digits and points in the file that is one of them, or begins with one.
+- UIDs: every run of digits and points in the file, deflated frames unpacked, that is one of them, or begins with one.
 - Identifiers of 8 bytes or more: anywhere in the file, pixels included, those of deflated frames unpacked, in any case
   of ASCII letters; digits not as a part of a longer number. In UTF-8, UTF-16, every character set of DICOM that has
   their letters, and as they stood.
@@ -124,7 +124,9 @@ class Proof:
         found = {Leak("UID", "the file") for _ in self._uids(data)}
         found |= {Leak(kind, "the file") for kind in self._among(LONG, data)}
         if ds.file_meta.TransferSyntaxUID == DEFLATED_IMAGE_FRAME:
-            found |= {Leak(kind, "a deflated frame") for frame in inflated(ds) for kind in self._among(LONG, frame)}
+            for frame in inflated(ds):
+                found |= {Leak(kind, "a deflated frame") for kind in self._among(LONG, frame)}
+                found |= {Leak("UID", "a deflated frame") for _ in self._uids(frame)}
         found |= {Leak(kind, "the file") for kind in self._among(MIDDLE, _without_pixels(data, ds))}
         words = list(_words(ds)) if self._sorted[SHORT] else []
         if self._among(SHORT, b"\0".join(said for _, said in words)):  # once for all of them, for they are many
