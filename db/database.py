@@ -136,8 +136,8 @@ def open_database(url: str) -> Database:
         return _open_sqlite(made)
     if kind != "postgresql":
         raise DatabaseError(f"database.url: {kind} is not supported; use PostgreSQL or leave it empty for SQLite")
-    url = made.set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(url, pool_pre_ping=True, connect_args=link.parameters(made), **ENGINE)
+    driven = made.set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(driven, pool_pre_ping=True, connect_args=link.parameters(made), **ENGINE)
 
     @sa.event.listens_for(engine, "connect")
     def _settle_in(connection: Any, _record: object) -> None:

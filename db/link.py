@@ -56,7 +56,7 @@ def settle_in(connection: psycopg.Connection, url: sa.URL) -> None:
     said = str(url.query.get("options", ""))
     ours = [(name, value) for name, value in SETTINGS.items() if f"{name}=" not in said]
     calls = ", ".join(["set_config(%s, %s, false)"] * len(ours))
-    connection.execute(f"SELECT {calls}", [word for one in ours for word in one])  # type: ignore[arg-type]
+    connection.execute(f"SELECT {calls}", [word for one in ours for word in one])
     connection.commit()
 
 

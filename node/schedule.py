@@ -15,7 +15,7 @@ from typing import Any
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from db import clock_steps, firing, jobs, studies, tallies
-from db.database import DatabaseUnreachable
+from db.database import Conflict, DatabaseUnreachable
 from db.job_states import JobKind
 
 from . import reconciling
@@ -282,7 +282,7 @@ def look_at_the_disk(node: Node) -> None:
     try:
         with node.database.write() as tx:
             jobs.enqueue(tx, JobKind.PURGE, "home", max_attempts=SWEEP_ATTEMPTS, priority=FULL_PRIORITY)
-    except DatabaseUnreachable as error:
+    except (Conflict, DatabaseUnreachable) as error:  # another one asked at the same moment
         logger.warning("%s", error)
 
 
