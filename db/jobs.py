@@ -35,8 +35,8 @@ def enqueue(
     """Ask for a job, in the transaction of the fact that calls for it.
 
     The same kind, subject and due time is the same job: waiting, it stays as it is; running, it will run once more;
-    ended, an event's job (no due time) is opened again, while a periodic one has been done. An event while a periodic job
-    of that kind and subject is open makes do with that one, and has it come no later than itself.
+    ended, an event's job (no due time) is opened again, while a periodic one has been done. An event makes do with
+    a periodic job of that kind and subject that is open, and has it come no later than itself.
 
     Args:
         refers: study_id, input_set_id, depends_on.

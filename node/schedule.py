@@ -75,7 +75,7 @@ def _run(node: Node, stopping: threading.Event, duty: Duty) -> None:
 def _scheduler(node: Node, duty: Duty, watch: Watch, steps: ClockSteps) -> BackgroundScheduler:
     """All that is due by the clock; started."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
-    scheduler.add_job(duty.act, "interval", seconds=RESCUE_SECONDS, args=[rescue, node, steps], misfire_grace_time=None)
+    scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node, duty, steps], misfire_grace_time=None)
     scheduler.add_job(duty.act, "interval", seconds=COUNT_SECONDS, args=[ask_counts, node], misfire_grace_time=None)
     if node.fetch.reconcile_at is not None:
         scheduler.add_job(
@@ -193,10 +193,10 @@ def ask_to_reconcile(node: Node) -> None:
         logger.warning("%s", error)
 
 
-def rescue(node: Node, steps: ClockSteps) -> None:
-    """Take back the jobs of workers that are gone; where the clock was just set, the others are heard first."""
+def rescue(node: Node, duty: Duty, steps: ClockSteps) -> None:
+    """Take back the jobs of workers that are gone; where the others could not be heard of, they are heard first."""
     try:
-        if not steps.is_settled(partial(of_database, node.database)):
+        if not steps.is_settled(partial(of_database, node.database)) or not duty.held:
             return
         with node.database.write() as tx:
             taken_back = jobs.rescue(tx)
