@@ -63,4 +63,5 @@ def settle_in(connection: psycopg.Connection, url: sa.URL) -> None:
 def take_time(tx: Connection) -> None:
     """This transaction does other work between its statements: it is given up after LONG_SECONDS of that."""
     if tx.dialect.name == "postgresql":
-        tx.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'")
+        statement = f"SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'"
+        tx.exec_driver_sql(statement, execution_options={"stream_results": False})  # it is no question
