@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from . import retention, schema
+from . import link, retention, schema
 from .database import Clock, Database, DatabaseError, open_database, sqlite_url
 from .journal import driver
 from .tables import doomed_file, instance, label, metadata, result, study
@@ -36,6 +36,7 @@ def copy(database: Database, to: Path) -> None:
     try:
         whole = database.engine.connect().execution_options(isolation_level="REPEATABLE READ", stream_results=True)
         with whole as source, source.begin(), copied.engine.connect() as target:
+            link.take_time(source)
             target.exec_driver_sql("PRAGMA foreign_keys=OFF")
             target.rollback()  # the pragma holds outside of a transaction alone, and for this connection
             with target.begin():
@@ -70,6 +71,7 @@ def load(file: Path, tx: Connection) -> None:
 
     Rows that refer to rows of the same table get that in a second step: no order of theirs is sure.
     """
+    link.take_time(tx)  # it waits for the files that belong to the rows, too
     source = open_database(sqlite_url(file))
     try:
         with source.read() as rows:

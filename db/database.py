@@ -1,7 +1,7 @@
 """Open the database, keep its clock, and run transactions.
 
 SQLite (the embedded default): synchronous=FULL, BEGIN IMMEDIATE for every write, a busy timeout, foreign keys; its
-library and its journal are `journal`'s.
+library and its journal are `journal`'s. What has to be said to a PostgreSQL is `link`'s.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 
+from . import link
 from .journal import LOG_BYTES, driver, journal_of, settle
 
 Row = sa.RowMapping
@@ -66,10 +66,10 @@ def translated() -> Iterator[None]:
         raise Conflict(str(error.orig)) from error
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
         raise DatabaseUnreachable(f"the database does not answer: {getattr(error, 'orig', error)}") from error
-    except sa.exc.InternalError as error:
-        if not isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
+    except sa.exc.DBAPIError as error:
+        if not isinstance(error.orig, link.TURNED_AWAY):
             raise
-        raise DatabaseUnreachable("the database takes no writes now: it is a standby, or set to read only") from error
+        raise DatabaseUnreachable(f"the database {link.because(error.orig)}") from error
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,12 @@ def open_database(url: str) -> Database:
         return _open_sqlite(made)
     if kind != "postgresql":
         raise DatabaseError(f"database.url: {kind} is not supported; use PostgreSQL or leave it empty for SQLite")
-    engine = sa.create_engine(made.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **ENGINE)
+    driven = made.set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(driven, pool_pre_ping=True, connect_args=link.parameters(made), **ENGINE)
 
     @sa.event.listens_for(engine, "connect")
-    def _settle_in(connection: psycopg.Connection, _record: object) -> None:
-        connection.execute("SET jit = off")  # it would take a second to compile questions that take milliseconds
-        connection.commit()
+    def _settle_in(connection: Any, _record: object) -> None:
+        link.settle_in(connection, made)
 
     try:
         with engine.connect():

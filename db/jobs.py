@@ -35,7 +35,8 @@ def enqueue(
     """Ask for a job, in the transaction of the fact that calls for it.
 
     The same kind, subject and due time is the same job: waiting, it stays as it is; running, it will run once more;
-    ended, an event's job (no due time) is opened again, while a periodic one has been done.
+    ended, an event's job (no due time) is opened again, while a periodic one has been done. An event makes do with
+    a periodic job of that kind and subject that is open, and has it come no later than itself.
 
     Args:
         refers: study_id, input_set_id, depends_on.
@@ -53,12 +54,16 @@ def enqueue(
         **refers,
     )
     new = insert(tx, job).values(kind=kind, subject=subject, due=due, **fresh).on_conflict_do_nothing()
-    if (made := tx.execute(new.returning(job.c.id)).scalar()) is not None:
-        return int(made)
-    same = sa.and_(job.c.kind == kind, job.c.subject == subject, job.c.due == due)
-    found = tx.execute(sa.select(job.c.id, job.c.state).where(same).with_for_update()).one_or_none()
-    if found is None or due:
-        return None if found is None else int(found.id)
+    same = sa.select(job.c.id, job.c.state).where(job.c.kind == kind, job.c.subject == subject)
+    is_open = job.c.state.in_(OPEN)
+    in_the_way = same.where(sa.or_(is_open, job.c.due == due)).order_by(sa.desc(is_open)).limit(1).with_for_update()
+    found = None
+    while found is None:  # what was in the way may end just then
+        if (made := tx.execute(new.returning(job.c.id)).scalar()) is not None:
+            return int(made)
+        if due:
+            return tx.execute(same.where(job.c.due == due)).scalar()
+        found = tx.execute(in_the_way).one_or_none()
     if found.state == JobState.RUNNING:
         tx.execute(sa.update(job).where(job.c.id == found.id).values(again=True))
     elif found.state == JobState.WAITING:

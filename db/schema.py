@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from . import link
 from .database import Database, DatabaseError, translated
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -51,6 +52,7 @@ def upgrade(database: Database) -> None:
     with _unreferenced(database) as tx:
         if tx.dialect.name == "postgresql":  # two nodes that start at once: one migrates, the other finds it done
             tx.execute(sa.text("SELECT pg_advisory_xact_lock(7562)"))
+        link.take_time(tx)
         config.attributes["connection"] = tx
         command.upgrade(config, "head")
 

@@ -12,12 +12,16 @@ from typing import Any, NamedTuple
 import psycopg
 import sqlalchemy as sa
 
+from . import link
 from .arrivals import Arrival, Kind
 from .database import Clock, Conflict, Database, DatabaseUnreachable
 from .journal import driver
 from .tables import instance, patient, series, study
 
-UNREACHABLE = (driver.OperationalError, driver.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+UNREACHABLE = (
+    *(driver.OperationalError, driver.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError),
+    *link.TURNED_AWAY,
+)
 
 
 def _text(name: str) -> sa.BindParameter[str]:

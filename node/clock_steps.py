@@ -17,10 +17,12 @@ STEP_SECONDS = 3.0
 SETTLED_SECONDS = 10.0
 #: a look that took longer says nothing
 QUICK_SECONDS = 1.0
+#: a database that stood still for so long may have kept others from prolonging a lease
+STILL_SECONDS = 5.0
 
 
 class ClockSteps:
-    """One process's look at one clock; asked every few seconds, by one thread.
+    """One process's look at one clock; asked every few seconds, by one thread at a time.
 
     Args:
         steady: a clock that nobody sets.
@@ -29,27 +31,40 @@ class ClockSteps:
     def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
         self._steady = steady
         self._ahead: float | None = None
-        self._stepped = float("-inf")
+        self._said = False
+        self._disturbed = float("-inf")
 
     def look(self, read: Callable[[], float]) -> float:
         """By how many seconds the clock was set since the last look; 0: by none that matters."""
-        asked = self._steady()
+        asked, self._said = self._steady(), False
         ahead = read() - asked
         if self._steady() - asked > QUICK_SECONDS:
             return 0.0
+        self._said = True
         step = 0.0 if self._ahead is None else ahead - self._ahead
         if self._ahead is None or abs(step) > STEP_SECONDS:
             self._ahead = ahead
         else:  # slewing
             self._ahead, step = ahead, 0.0
         if step:
-            self._stepped = self._steady()
+            self.disturb()
         return step
+
+    def disturb(self) -> None:
+        """A lease that seems to have run out now may be that of one who lives: the database could not be asked."""
+        self._disturbed = self._steady()
 
     def is_settled(self, read: Callable[[], float]) -> bool:
         """Whether all workers that live have prolonged their leases by the clock as it is now."""
-        self.look(read)
-        return self._steady() - self._stepped > SETTLED_SECONDS
+        asked = self._steady()
+        try:
+            self.look(read)
+        except BaseException:
+            self.disturb()
+            raise
+        if self._steady() - asked > STILL_SECONDS:
+            self.disturb()
+        return self._said and self._steady() - self._disturbed > SETTLED_SECONDS
 
 
 def of_database(database: Database) -> float:

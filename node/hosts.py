@@ -39,6 +39,8 @@ PATIENCE_SECONDS = 60.0
 TELL_SECONDS = 5.0
 #: what was learnt of a network's memory, in a folder that only its host may write into
 KNOWN = "memory.json"
+#: after a worker could not be answered
+AGAIN_SECONDS = 1.0
 #: a host that has answered is busy with its own affairs for no longer
 TIDYING_SECONDS = 1.0
 
@@ -237,9 +239,16 @@ class Hosts:
         return address
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
-            connection, _ = listener.accept()
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+        while not self._stopped.is_set():
+            try:
+                connection, _ = listener.accept()
+                with contextlib.ExitStack() as unanswered:
+                    unanswered.push(connection)
+                    threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+                    unanswered.pop_all()
+            except (OSError, RuntimeError) as error:  # no descriptor or no thread is left; there may be one soon
+                logger.warning("a worker that asks for a network is not answered: %s", error)
+                self._stopped.wait(AGAIN_SECONDS)
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(Disconnected, TimeoutError):

@@ -15,7 +15,7 @@ from typing import Any
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from db import clock_steps, firing, jobs, studies, tallies
-from db.database import DatabaseUnreachable
+from db.database import Conflict, DatabaseUnreachable
 from db.job_states import JobKind
 
 from . import reconciling
@@ -75,7 +75,7 @@ def _run(node: Node, stopping: threading.Event, duty: Duty) -> None:
 def _scheduler(node: Node, duty: Duty, watch: Watch, steps: ClockSteps) -> BackgroundScheduler:
     """All that is due by the clock; started."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
-    scheduler.add_job(duty.act, "interval", seconds=RESCUE_SECONDS, args=[rescue, node, steps], misfire_grace_time=None)
+    scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node, duty, steps], misfire_grace_time=None)
     scheduler.add_job(duty.act, "interval", seconds=COUNT_SECONDS, args=[ask_counts, node], misfire_grace_time=None)
     if node.fetch.reconcile_at is not None:
         scheduler.add_job(
@@ -158,12 +158,9 @@ def settle(node: Node) -> float | None:
             due = studies.any_due(tx, node.quiet_seconds, patience) or firing.any_due(tx, quiets)
             left = _due_in(tx, node)
             ahead = clock_steps.is_ahead(tx)
-        if ahead:
+        if due or ahead:
             with node.database.write() as tx:
                 clock_steps.catch_up(tx)
-                left = _due_in(tx, node)
-        if due:
-            with node.database.write() as tx:
                 settled = studies.settle(tx, node.quiet_seconds, node.work.attempts, patience)
                 fired = firing.fire(tx, quiets, node.work.attempts)
                 left = _due_in(tx, node)
@@ -198,10 +195,10 @@ def ask_to_reconcile(node: Node) -> None:
         logger.warning("%s", error)
 
 
-def rescue(node: Node, steps: ClockSteps) -> None:
-    """Take back the jobs of workers that are gone; where the clock was just set, the others are heard first."""
+def rescue(node: Node, duty: Duty, steps: ClockSteps) -> None:
+    """Take back the jobs of workers that are gone; where the others could not be heard of, they are heard first."""
     try:
-        if not steps.is_settled(partial(of_database, node.database)):
+        if not steps.is_settled(partial(of_database, node.database)) or not duty.held:
             return
         with node.database.write() as tx:
             taken_back = jobs.rescue(tx)
@@ -287,7 +284,7 @@ def look_at_the_disk(node: Node) -> None:
     try:
         with node.database.write() as tx:
             jobs.enqueue(tx, JobKind.PURGE, "home", max_attempts=SWEEP_ATTEMPTS, priority=FULL_PRIORITY)
-    except DatabaseUnreachable as error:
+    except (Conflict, DatabaseUnreachable) as error:  # another one asked at the same moment
         logger.warning("%s", error)
 
 

@@ -44,6 +44,8 @@ LOOPS: dict[str, tuple[JobKind, ...]] = {
 }
 POLL_SECONDS = 0.3
 RESCUE_SECONDS = 2.0
+#: after an error of the loop itself
+AGAIN_SECONDS = 1.0
 UNAVAILABLE_SECONDS = 10.0
 NOTING_SECONDS = 0.5
 #: of the disk, or of what this user may have on it
@@ -69,6 +71,9 @@ class Worker:
     process: str = ""
     _held: dict[int, Claim] = field(default_factory=dict)
     _news: dict[str, threading.Event] = field(default_factory=lambda: {one: threading.Event() for one in LOOPS})
+    _steps: ClockSteps = field(default_factory=ClockSteps)
+    _rescuing: threading.Lock = field(default_factory=threading.Lock)
+    _rescued: float = float("-inf")
 
     def run(self, grace_seconds: float) -> None:
         """Work until `stopping` is set; a job that is not done after the grace is given back, no attempt used up."""
@@ -90,27 +95,36 @@ class Worker:
                 logger.info("%s given back: job %s", claim.kind, claim.id)
 
     def _loop(self, activity: str, kinds: tuple[JobKind, ...]) -> None:
-        rescued, steps = 0.0, ClockSteps()
         while True:
             self._news[activity].clear()  # before it looks: what comes after that is news
             if self.stopping.is_set():
                 return
             try:
-                if time.monotonic() - rescued > RESCUE_SECONDS:
-                    rescued = time.monotonic()
-                    if steps.is_settled(partial(of_database, self.node.database)):
-                        with self.node.database.write() as tx:
-                            jobs.rescue(tx)
+                self._rescue()
                 claim = self._next(activity, kinds)
+                if claim is None:
+                    self._news[activity].wait(self.poll_seconds)
+                else:
+                    self.attempt(claim)
+                    self._tell()
             except DatabaseUnreachable as error:
                 logger.warning("%s", error)
-                self.stopping.wait(1)
-                continue
-            if claim is None:
-                self._news[activity].wait(self.poll_seconds)
-            else:
-                self.attempt(claim)
-                self._tell()
+                self.stopping.wait(AGAIN_SECONDS)
+            except Exception:  # the edge of the thread: a job that it held is rescued when its lease has run out
+                logger.exception("the loop `%s` goes on after what nobody foresaw", activity)
+                self.stopping.wait(AGAIN_SECONDS)
+
+    def _rescue(self) -> None:
+        """Take back the jobs of workers that are gone; one loop does it, every few seconds."""
+        if time.monotonic() - self._rescued < RESCUE_SECONDS or not self._rescuing.acquire(blocking=False):
+            return
+        try:
+            self._rescued = time.monotonic()
+            if self._steps.is_settled(partial(of_database, self.node.database)):
+                with self.node.database.write() as tx:
+                    jobs.rescue(tx)
+        finally:
+            self._rescuing.release()
 
     def _tell(self) -> None:
         """What a job made may be another loop's next one: it need not wait for its turn to look."""
@@ -134,17 +148,20 @@ class Worker:
         begun = time.monotonic()
         self._held[claim.id] = claim
         node = self.node
-        with self._lease(claim, stages), logs.about(job=claim.id, **self._about(claim)):
-            try:
-                node = self.node.fresh()
-                STEPS[claim.kind](node, claim, stages)
-                logger.info("%s done: job %s, %.1f s", claim.kind, claim.id, time.monotonic() - begun)
-            except LostLease as error:
-                logger.warning("%s; what was made for it is discarded", error)
-            except Exception as error:  # noqa: BLE001 - the edge of the process
-                self._ended_badly(node, claim, stages, error)
-            finally:
-                self._held.pop(claim.id, None)
+        try:
+            with self._lease(claim, stages), logs.about(job=claim.id, **self._about(claim)):
+                try:
+                    node = self.node.fresh()
+                    STEPS[claim.kind](node, claim, stages)
+                    logger.info("%s done: job %s, %.1f s", claim.kind, claim.id, time.monotonic() - begun)
+                except LostLease as error:
+                    logger.warning("%s; what was made for it is discarded", error)
+                except Exception as error:  # noqa: BLE001 - the edge of the process
+                    self._ended_badly(node, claim, stages, error)
+        except Unavailable as error:  # it was not begun: nothing keeps its lease
+            self._ended_badly(node, claim, stages, error)
+        finally:
+            self._held.pop(claim.id, None)
 
     def _about(self, claim: Claim) -> dict[str, str]:
         """What the log says beside the job: the study, as it is called there, and the network."""
@@ -194,12 +211,18 @@ class Worker:
 
     @contextlib.contextmanager
     def _lease(self, claim: Claim, stages: Stages) -> Iterator[None]:
-        """Beat while the job is worked on; give the whole process up when it hangs beyond all limits."""
+        """Beat while the job is worked on; give the whole process up when it hangs beyond all limits.
+
+        Raises:
+            Unavailable: `no-thread`.
+        """
         done = threading.Event()
-        beat = threading.Thread(
-            target=self._beat, args=(claim, stages, done), name=f"lease of job {claim.id}", daemon=True
-        )
-        beat.start()
+        name = f"lease of job {claim.id}"
+        beat = threading.Thread(target=self._beat, args=(claim, stages, done), name=name, daemon=True)
+        try:
+            beat.start()
+        except RuntimeError as error:
+            raise Unavailable("no-thread", f"this machine lets the worker start no thread: {error}") from error
         try:
             yield
         finally:
@@ -222,6 +245,7 @@ class Worker:
                 with self.node.database.write() as tx:
                     jobs.beat(tx, claim, self.node.work.lease_seconds)
             except DatabaseUnreachable as error:
+                self._steps.disturb()  # others could not prolong their leases either
                 logger.warning("no heartbeat: %s", error)
             except LostLease:
                 return

@@ -40,6 +40,7 @@ class Network:
         self.separate = False
         self.address = "127.0.0.1"
         self._members: list[str] = []
+        self._plugs: list[str] = []
 
     def __enter__(self) -> Network:
         if (
@@ -67,6 +68,7 @@ class Network:
         address = f"{self._subnet}.{number + 1}"
         _ip("netns", "add", name)
         self._members.append(name)
+        self._plugs.append(outside)
         _ip("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name)
         _ip("link", "set", outside, "master", self._name, "up")
         for words in (("addr", "add", f"{address}/24", "dev", inside), ("link", "set", inside, "up")):
@@ -75,6 +77,11 @@ class Network:
         # a host name of its own; the script's $0 is that name
         script = 'hostname "$0" && exec "$@"'
         return address, ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", script, machine]
+
+    def cut(self) -> None:
+        """From now on nobody hears anything of any machine, as if all had lost their power."""
+        for plug in self._plugs:
+            _ip("link", "set", plug, "down")
 
 
 class Machine(Saying):

@@ -26,12 +26,19 @@ class Postgres:
         durable: commits survive a loss of power, as a site has it.
         within: a folder that its own is made in; None: the temporary one.
         in_memory: its files are in memory where there is room, and not on a disk.
+        address: where it listens by TCP too, for whoever is on the same network; empty: it does not.
     """
 
     def __init__(
-        self, programs: Path, *, durable: bool = False, within: Path | None = None, in_memory: bool = False
+        self,
+        programs: Path,
+        *,
+        durable: bool = False,
+        within: Path | None = None,
+        in_memory: bool = False,
+        address: str = "",
     ) -> None:
-        self._programs, self._durable = programs, durable
+        self._programs, self._durable, self._address = programs, durable, address
         self._within = MEMORY if in_memory and _has_room(MEMORY) else within
         self._numbers = itertools.count()
         self._folder = Path()
@@ -51,12 +58,14 @@ class Postgres:
         if os.geteuid() == 0:
             os.chown(self._folder, NOBODY, NOBODY)
         self._run("initdb", "-D", "data", "-A", "trust", "-U", "planimeter", "--no-sync", "--no-locale", "-E", "UTF8")
+        with (self._folder / "data" / "pg_hba.conf").open("a") as hba:
+            hba.write("host all all samenet trust\n")
         self.start()
         return self
 
     def start(self) -> None:
         # killed and started again it has all that was committed; only a crash of the machine would need fsync
-        options = f"-h '' -k {self._folder} -c fsync={'on' if self._durable else 'off'}"
+        options = f"-h '{self._address}' -k {self._folder} -c fsync={'on' if self._durable else 'off'}"
         options += " -c dynamic_shared_memory_type=mmap"  # below its folder, which goes when it is stopped at once
         self._run("pg_ctl", "-D", "data", "-w", "-o", options, "-l", "log", "start")
 
@@ -88,6 +97,10 @@ class Postgres:
         with psycopg.connect(host=str(self._folder), user="planimeter", dbname="postgres", autocommit=True) as server:
             server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + template)
         return f"postgresql+psycopg://planimeter@/{name}?host={self._folder}"
+
+    def over_tcp(self, url: str) -> str:
+        """The same database at its address."""
+        return f"postgresql+psycopg://planimeter@{self._address}/{make_url(url).database}"
 
     def drop(self, url: str) -> None:
         """Nobody needs this database any more; who is still connected to it is cut off."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from db import clock_steps, duties, jobs
-from db.database import Clock, clock
+from db.database import Clock, DatabaseUnreachable, clock
 from db.job_states import JobKind
 from db.tables import input_set, job, outage, study
 from node import schedule
@@ -111,10 +111,10 @@ def test_a_live_worker_keeps_its_job_and_a_dead_one_loses_it(node: Node, set_by:
     with node.database.write() as tx:
         jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
     held, steady = claimed(node), [0.0]
-    steps = ClockSteps(lambda: steady[0])
+    steps, duty = ClockSteps(lambda: steady[0]), Duty(node.database, "schedule", "here")
 
     def rescued() -> str:
-        schedule.rescue(node, steps)
+        schedule.rescue(node, duty, steps)
         with node.database.read() as tx:
             return str(tx.execute(sa.select(job.c.state)).scalar_one())
 
@@ -177,6 +177,61 @@ def test_only_a_step_is_a_step() -> None:
         return wall[0] + 500
 
     assert steps.look(slow) == 0, "who knows when it was read"
+
+
+def test_a_look_that_said_nothing_settles_nothing() -> None:
+    """A virtual machine goes on: its clock was set, and the first question takes its time."""
+    steady, wall = [100.0], [5000.0]
+    steps = ClockSteps(lambda: steady[0])
+
+    def takes(seconds: float) -> Callable[[], float]:
+        def read() -> float:
+            steady[0] += seconds
+            wall[0] += seconds
+            return wall[0]
+
+        return read
+
+    assert steps.is_settled(takes(0))
+    wall[0] += HOUR
+    assert not steps.is_settled(takes(2))
+    assert not steps.is_settled(takes(0)), "now it is known that it was set"
+    steady[0] += SETTLED_SECONDS + 1
+    wall[0] += SETTLED_SECONDS + 1
+    assert steps.is_settled(takes(0))
+    assert not steps.is_settled(takes(2))
+    assert steps.is_settled(takes(0)), "it was slow, and nothing else"
+
+
+@pytest.mark.parametrize("how", ["fails", "stands still", "fails elsewhere"])
+def test_after_a_database_that_was_away_all_who_live_are_heard_first(how: str) -> None:
+    """Nobody could prolong a lease meanwhile: all of them have run out."""
+    steady = [100.0]
+    steps = ClockSteps(lambda: steady[0])
+
+    def fails() -> float:
+        raise DatabaseUnreachable("it is away")
+
+    def stands_still() -> float:
+        steady[0] += 60
+        return steady[0]
+
+    def quick() -> float:
+        return steady[0]
+
+    assert steps.is_settled(quick)
+    if how == "fails":
+        with pytest.raises(DatabaseUnreachable):
+            steps.is_settled(fails)
+    elif how == "stands still":
+        assert not steps.is_settled(stands_still)
+    else:
+        steps.disturb()
+    for _ in range(5):
+        assert not steps.is_settled(quick)
+        steady[0] += SETTLED_SECONDS / 5
+    steady[0] += 0.1
+    assert steps.is_settled(quick)
 
 
 def test_what_is_due_by_the_clock_is_due_when_that_was_set_back(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,39 @@ def test_a_periodic_job_is_passed_over_while_its_predecessor_is_open(database: D
     assert ask(database, "home", JobKind.SWEEP, due="2026-11-21T11:00Z") is None
 
 
+def done(database: Database, claim: Claim) -> None:
+    with database.write() as tx:
+        jobs.finish(tx, claim, JobState.DONE, Report())
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_an_event_makes_the_periodic_job_that_waits_come_sooner(database: Database, asked_before: bool) -> None:
+    if asked_before:
+        ask(database, "home", JobKind.PURGE, priority=-100)
+        done(database, must_take(database))
+    daily = ask(database, "home", JobKind.PURGE, due="2026-11-22", priority=100)
+    ask(database, "1.2.3", JobKind.CHOOSE, priority=1)
+    assert ask(database, "home", JobKind.PURGE, priority=-100) == daily
+    assert ask(database, "home", JobKind.PURGE, priority=50) == daily, "and not later again"
+    assert must_take(database).id == daily
+    assert must_take(database).kind is JobKind.CHOOSE
+
+
+def test_an_event_while_a_periodic_job_runs_has_it_run_once_more(database: Database) -> None:
+    daily = ask(database, "home", JobKind.PURGE, due="2026-11-22", priority=100)
+    held = must_take(database)
+    assert ask(database, "home", JobKind.PURGE, priority=-100) == daily
+    assert take(database) is None
+    done(database, held)
+    done(database, must_take(database))
+    assert take(database) is None
+    assert ask(database, "home", JobKind.PURGE, due="2026-11-22", priority=100) == daily
+    assert take(database) is None
+    assert ask(database, "home", JobKind.PURGE, priority=-100) not in (None, daily)
+    assert ask(database, "home", JobKind.PURGE, due="2026-11-23", priority=100) is None
+    assert must_take(database).subject == "home"
+
+
 def test_a_job_asked_for_while_it_runs_runs_once_more(database: Database) -> None:
     ask(database)
     claim = must_take(database)

@@ -366,6 +366,17 @@ def test_low_space_asks_for_a_purge_at_once(node: Node) -> None:
     assert jobs_of(node, JobKind.PURGE)[0]["state"] == "done"
 
 
+def test_low_space_does_not_wait_for_the_purge_of_the_night(node: Node) -> None:
+    with_policy(node, originals_days=30, when_full=True, refuse_bytes=1 << 60)
+    schedule.look_at_the_disk(node)
+    work_off(node)
+    schedule.ask_for_purge(node)
+    schedule.look_at_the_disk(node)
+    with node.database.read() as tx:
+        purges = tx.execute(sa.select(job.c.state, job.c.priority).where(job.c.kind == "purge").order_by(job.c.id))
+        assert [tuple(one) for one in purges] == [("done", schedule.FULL_PRIORITY), ("waiting", schedule.FULL_PRIORITY)]
+
+
 def test_the_command_tells_what_would_go(tmp_path: Path) -> None:
     home = tmp_path / "home"
     said = planimeter("purge", "--dry-run", "--home", home)

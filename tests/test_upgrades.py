@@ -17,6 +17,7 @@ from node import schedule
 from node.app import open_node
 from node.beating import Beating
 from node.clock_steps import ClockSteps
+from node.duty import Duty
 from node.operations import control
 from node.operations import upgrade as upgrading
 from tests.driving import take_in, work_off
@@ -122,7 +123,8 @@ def go_on(revision: str, database: Database, home: Path, pacs: FakePacs, thresho
     node = open_node(settings, threshold_hosts.address)
     with database.write() as tx:  # the worker of before is gone, and its lease has run out by now
         tx.execute(sa.text("UPDATE job SET lease_until = 1 WHERE state = 'running'"))
-    schedule.rescue(node, ClockSteps())
+    with Duty(node.database, "schedule", "here") as duty:
+        schedule.rescue(node, duty, ClockSteps())
     work_off(node)
 
     def state_of(which: str) -> str:

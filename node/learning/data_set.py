@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db import data_sets
+from db import data_sets, link
 from db import people as persons
 from db.data_sets import Member
 from db.database import Row
@@ -84,6 +84,7 @@ def freeze(
         Unavailable: `cases-not-made`: labels came that `Plan.unbuilt` had not named yet.
         Refused: `empty-data-set`.
     """
+    link.take_time(tx)  # the folders of all cases are looked at
     persons.lock(tx)
     now = plan(tx, network, purpose, inputs, required=required)
     lost = lost or {}
@@ -159,6 +160,7 @@ def paths_for_training(tx: Any, home: Path, data_set_id: int) -> TrainingCases:
             `bad-case`.
         Unavailable: `cases-not-made`: a folder is not there and is to be made again (`sources.rebuild`).
     """
+    link.take_time(tx)
     row = _find(tx, data_set_id)
     if row["purpose"] != TRAINING:
         raise Refused("locked-patient", f"data set {data_set_id} is for tests; nothing is trained on it")
@@ -190,6 +192,7 @@ def paths_for_evaluation(tx: Any, home: Path, data_set_id: int) -> tuple[tuple[P
         Refused: `not-a-test-set`, `bad-case`.
         Unavailable: `cases-not-made`.
     """
+    link.take_time(tx)
     row = _find(tx, data_set_id)
     if row["purpose"] != TEST:
         raise Refused("not-a-test-set", f"data set {data_set_id} is for training")

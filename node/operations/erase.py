@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from db import audit_trail, doomed, erasure, events, exports, people, remnants
+from db import audit_trail, doomed, erasure, events, exports, link, people, remnants
 from db.database import Database, Row
 from db.erasure import Rows
 
@@ -143,6 +143,7 @@ def erase(
     _checked(why, patient_id)
     with undisturbed(archive.home):
         with database.write() as tx:
+            link.take_time(tx)  # it looks through folders of cases
             people.lock(tx)
             persons = _persons(tx, patient_id, issuer)
             rows = erasure.follow(tx, [row["id"] for row in persons])

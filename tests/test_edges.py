@@ -1,0 +1,162 @@
+"""What nobody foresaw, or a machine without a thread or a descriptor left: the loops of a node outlive it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from db import jobs
+from db.job_states import Claim, JobKind
+from db.tables import attempt, job
+from models.card import Bundle
+from node import hosts
+from node.app import Node
+from node.errors import Failed, Unavailable
+from node.worker import LOOPS, Worker
+from tests.waiting import wait_until
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """No thread can be started in this process: no machine has the room for such a stack."""
+    threading.stack_size(1 << 62)
+    try:
+        yield
+    finally:
+        threading.stack_size(0)
+
+
+@contextmanager
+def working(worker: Worker) -> Iterator[None]:
+    thread = threading.Thread(target=worker.run, args=(30,))
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stopping.set()
+        thread.join()
+
+
+def ask(node: Node) -> None:
+    """For a job that takes no time."""
+    with node.database.write() as tx:
+        jobs.enqueue(tx, JobKind.SWEEP, "home", max_attempts=3)
+
+
+def what_is(node: Node) -> tuple[str, int, str | None]:
+    """State, attempts and code of the job."""
+    with node.database.read() as tx:
+        state, attempts, code = tx.execute(sa.select(job.c.state, job.c.attempts, job.c.code)).one()
+    return state, attempts, code
+
+
+# ------------------------------------------------------------------- a worker
+
+
+def test_a_worker_that_can_start_no_thread_gives_its_job_back_and_goes_on(node: Node) -> None:
+    worker = Worker(node, "w")
+    with working(worker):
+        wait_until("its loops run", lambda: set(LOOPS) <= {one.name for one in threading.enumerate()})
+        with no_threads():
+            ask(node)
+            wait_until("it has tried", lambda: what_is(node)[0] == "waiting" and what_is(node)[2])
+            assert what_is(node) == ("waiting", 0, "no-thread")
+            assert not worker._held
+        with node.database.write() as tx:
+            tx.execute(sa.update(job).values(run_after=0))
+        wait_until("it has done it", lambda: what_is(node)[0] == "done")
+    with node.database.read() as tx:
+        ended = tx.execute(sa.select(attempt.c.outcome).order_by(attempt.c.id)).scalars().all()
+    assert ended == ["unavailable", "done"]
+
+
+class Startled(Worker):
+    """Something that nobody foresaw happens to each of its loops once."""
+
+    def _next(self, activity: str, kinds: tuple[JobKind, ...]) -> Claim | None:
+        if activity not in self.__dict__.setdefault("startled", set()):
+            self.__dict__["startled"].add(activity)
+            raise ZeroDivisionError("nobody foresaw this")
+        return super()._next(activity, kinds)
+
+
+def test_a_loop_outlives_what_nobody_foresaw(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    ask(node)
+    with working(Startled(node, "w")):
+        wait_until("it has done its job all the same", lambda: what_is(node)[0] == "done")
+    assert "ZeroDivisionError: nobody foresaw this" in caplog.text
+
+
+# ------------------------------------------------------------------- the model hosts
+
+
+def asked(address: Path) -> str:
+    """What the supervisor says of a bundle that is not there."""
+    with pytest.raises((Failed, Unavailable)) as raised:
+        hosts.ask(address, Bundle(Path("/nowhere"), None, "0" * 64))  # type: ignore[arg-type]
+    return raised.value.code
+
+
+def test_a_supervisor_that_can_start_no_thread_answers_again_when_it_can() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        supervisor = hosts.Hosts(Path(folder), "cpu")
+        address = supervisor.serve()
+        try:
+            with no_threads():
+                assert [asked(address) for _ in range(2)] == ["no-supervisor"] * 2
+            assert asked(address) == "network-unusable"
+        finally:
+            supervisor.stop()
+
+
+SUPERVISOR = """
+import resource, sys
+from pathlib import Path
+from node.hosts import Hosts
+
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+supervisor = Hosts(Path(sys.argv[1]), "cpu")
+print(supervisor.serve(), flush=True)
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+print("none left", flush=True)
+sys.stdin.readline()
+resource.setrlimit(resource.RLIMIT_NOFILE, before)
+sys.stdin.readline()
+supervisor.stop()
+"""
+
+
+def test_a_supervisor_without_a_descriptor_left_answers_again_when_it_has_one() -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", SUPERVISOR, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        try:
+            address = Path(process.stdout.readline().strip())
+            assert process.stdout.readline() == "none left\n"
+            with socket.socket(socket.AF_UNIX) as first:  # whoever listens already has a descriptor for one
+                first.connect(str(address))
+                assert "Too many open files" in process.stderr.readline()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert asked(address) == "network-unusable"
+            process.stdin.write("\n")
+        finally:
+            process.stdin.close()
+            process.wait(30)
