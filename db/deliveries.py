@@ -123,19 +123,34 @@ def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[Row
     )
 
 
-def settle(tx: Connection, delivery_id: int, state: str, status: int | None, reason: str | None) -> None:
+def settle(tx: Connection, delivery_id: int, state: str, status: int | None, reason: str | None) -> bool:
     """An attempt to deliver one object came to an answer.
 
     A row that is not waiting any more keeps its state, but what was delivered is delivered, also when a newer result
-    took its place on the way.
+    took its place on the way, or a person took it back or put it away. What was taken back says so still.
+
+    Returns:
+        True where it was delivered though it was not to be any more: its destination may have to be told.
     """
     values: dict[str, object] = dict(status=status, reason=reason, attempts=delivery.c.attempts + 1, state=state)
     if state == "delivered":
         values["delivered"] = Clock()
-    from_states = ["waiting", "superseded", "withdrawn", "discarded"] if state == "delivered" else ["waiting"]
-    tx.execute(
-        sa.update(delivery).where(delivery.c.id == delivery_id, delivery.c.state.in_(from_states)).values(**values)
-    )
+    mine = delivery.c.id == delivery_id
+    waits = sa.update(delivery).where(mine, delivery.c.state == "waiting").values(**values)
+    if tx.execute(waits).rowcount or state != "delivered":
+        return False
+    taken_back = delivery.c.state == "withdrawn"
+    values["state"] = sa.case((taken_back, delivery.c.state), else_=state)
+    values["reason"] = sa.case((taken_back, delivery.c.reason), else_=reason)
+    gone = delivery.c.state.in_(["superseded", "withdrawn", "discarded"])
+    return tx.execute(sa.update(delivery).where(mine, gone).values(**values)).rowcount > 0
+
+
+def sending(tx: Connection, input_set_id: int) -> set[str]:
+    """The destinations to which results of an input set may be on their way at this moment."""
+    mine = sa.and_(not_done.KIND == str(JobKind.DELIVER), job.c.input_set_id == input_set_id)
+    subjects = tx.execute(sa.select(job.c.subject).where(not_done.RUNNING, mine)).scalars()
+    return {one.rsplit("/", 1)[0] for one in subjects}
 
 
 def is_wanted(tx: Connection, delivery_id: int) -> bool:

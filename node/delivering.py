@@ -155,8 +155,11 @@ def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent
         sent[row["sop_class"] if receipt.answer is Answer.DELIVERED else ""] += 1
         reach("sent-before-row")
         with node.database.write() as tx:
-            if not (_class_refused(receipt) and _fell_back(tx, row, waiting, receipt)):
-                deliveries.settle(tx, row["id"], STATES[receipt.answer], receipt.status, receipt.sentence or None)
+            if _class_refused(receipt) and _fell_back(tx, row, waiting, receipt):
+                continue
+            said = STATES[receipt.answer], receipt.status, receipt.sentence or None
+            if deliveries.settle(tx, row["id"], *said):
+                rejections.taken_late(tx, node, input_set_id, destination)
 
 
 def _class_refused(receipt: Receipt) -> bool:
