@@ -18,7 +18,11 @@ from .database import Clock, insert
 from .job_states import OPEN, TRANSITIONS, Claim, JobKind, JobState, LostLease, Outcome, Report
 from .tables import attempt, job
 
+LOST = "worker-lost"
 WORKER_GONE = "the worker died, or was cut off from the database"
+#: of a running job: nobody has prolonged its lease; it may not be tried once more
+_OVER = job.c.lease_until < Clock()
+_USED_UP = sa.and_(job.c.attempts >= job.c.max_attempts, job.c.again.is_(False))
 
 
 def enqueue(
@@ -260,35 +264,56 @@ def close_attempt(tx: Connection, job_id: int, token: int, outcome: Outcome, rep
 
 
 def rescue(tx: Connection, *, worker: str | None = None) -> int:
-    """Put the jobs of dead workers back into the queue, where they were; those whose attempts are used up are dead.
+    """Put the jobs of dead workers back into the queue, where they were; how many.
+
+    Those whose attempts are used up are left for `take_lost`.
 
     Args:
         worker: one that is known to be dead, so its jobs need not wait. Otherwise all jobs whose lease has run out.
     """
     gone = job.c.worker == worker if worker is not None else job.c.lease_until < Clock()
-    from . import deliveries, training_runs  # the former imports this module
-
-    rows = tx.execute(sa.select(job).where(not_done.RUNNING, gone).with_for_update(skip_locked=True)).all()
+    if worker is not None:  # nobody prolongs it any more
+        tx.execute(sa.update(job).where(not_done.RUNNING, gone, _USED_UP).values(lease_until=0))
+    left = sa.select(job).where(not_done.RUNNING, gone, ~_USED_UP)
+    rows = tx.execute(left.with_for_update(skip_locked=True)).all()
     for row in rows:
-        used_up = row.attempts >= row.max_attempts and not row.again
         tx.execute(
             sa.update(job)
             .where(job.c.id == row.id)
             .values(
-                state=JobState.DEAD if used_up else JobState.WAITING,
-                ended=Clock() if used_up else None,
+                state=JobState.WAITING,
+                ended=None,
                 lease_until=None,
                 worker=None,
                 again=False,
                 **progress.NONE,
                 **(dict(attempts=0, first_claimed=None, model_version_id=None) if row.again else {}),
-                code="worker-lost",
-                reason=f"{WORKER_GONE}; attempt {row.attempts} of {row.max_attempts}",
+                **_lost(row),
             )
         )
-        if used_up and row.kind == JobKind.DELIVER:
-            deliveries.bury(tx, row.input_set_id, row.subject.rsplit("/", 1)[0], WORKER_GONE)
-        if used_up and row.kind in (JobKind.TRAIN, JobKind.EVALUATE):
-            training_runs.give_up(tx, JobKind(row.kind), row.subject, WORKER_GONE)
-        close_attempt(tx, row.id, row.fencing_token, Outcome.LOST, Report(code="worker-lost", sentence=WORKER_GONE))
+        close_attempt(tx, row.id, row.fencing_token, Outcome.LOST, Report(code=LOST, sentence=WORKER_GONE))
     return len(rows)
+
+
+def any_lost(tx: Connection) -> bool:
+    """Whether `take_lost` would find any; asked without a write lock."""
+    return tx.execute(sa.select(job.c.id).where(not_done.RUNNING, _OVER, _USED_UP).limit(1)).first() is not None
+
+
+def take_lost(tx: Connection) -> Claim | None:
+    """End a job whose workers died until its attempts were used up; None where there is none.
+
+    What else a dead job means is the caller's, in the same transaction: only who knows all kinds of jobs takes one.
+    """
+    found = sa.select(job).where(not_done.RUNNING, _OVER, _USED_UP).order_by(job.c.id).limit(1)
+    row = tx.execute(found.with_for_update(skip_locked=True)).mappings().one_or_none()
+    if row is None:
+        return None
+    held = _claim(row)
+    _leave(tx, held, JobState.DEAD, **_lost(held))
+    close_attempt(tx, held.id, held.fencing_token, Outcome.LOST, Report(code=LOST, sentence=WORKER_GONE))
+    return held
+
+
+def _lost(of: Any) -> dict[str, str]:
+    return dict(code=LOST, reason=f"{WORKER_GONE}; attempt {of.attempts} of {of.max_attempts}")

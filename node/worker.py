@@ -29,7 +29,8 @@ from .attempt import Stages
 from .clock_steps import ClockSteps, of_database
 from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
-from .journey import STEPS, gave_up
+from .giving_up import end_lost, gave_up
+from .journey import STEPS
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Worker:
                     if steps.is_settled(partial(of_database, self.node.database)):
                         with self.node.database.write() as tx:
                             jobs.rescue(tx)
+                        end_lost(self.node)
                 claim = self._next(activity, kinds)
             except DatabaseUnreachable as error:
                 logger.warning("%s", error)

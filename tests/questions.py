@@ -75,7 +75,7 @@ EVERY_SECOND: dict[str, Question] = {
     "is there work": lambda tx: [jobs.any_ready(tx, kinds) for kinds in LOOPS.values()],
     "claim, beat, finish": _claimed,
     "claim what is to be sent": lambda tx: jobs.claim(tx, LOOPS["send"], "gpu:1:a", 60),
-    "rescue": jobs.rescue,
+    "rescue": lambda tx: (jobs.rescue(tx), jobs.any_lost(tx), jobs.take_lost(tx)),
     "what is paused": pauses.paused,
     "take in two images": _received,
     "is it ours": lambda tx: results.is_ours(tx, "2.25.11", []),

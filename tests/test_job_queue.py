@@ -213,8 +213,29 @@ def test_a_worker_that_dies_every_time_makes_the_job_dead_too(database: Database
     for _ in range(2):
         claim = must_take(database, "poisoned")
         with database.write() as tx:
-            jobs.rescue(tx, worker="poisoned")
-    assert state(database, claim.id) == "dead"
+            back = jobs.rescue(tx, worker="poisoned")
+    assert back == 0, "it may not be tried once more"
+    assert take(database) is None
+    with database.write() as tx:
+        assert jobs.any_lost(tx)
+        assert jobs.take_lost(tx) == claim
+        assert (jobs.any_lost(tx), jobs.take_lost(tx)) == (False, None)
+    with database.read() as tx:
+        row = tx.execute(sa.select(job)).mappings().one()
+    assert (row["state"], row["attempts"], row["code"]) == ("dead", 2, "worker-lost")
+    assert row["reason"].endswith("; attempt 2 of 2")
+    assert outcomes(database, claim.id) == ["lost"] * 2
+
+
+def test_a_job_that_its_worker_still_holds_is_not_lost_at_its_last_attempt(database: Database) -> None:
+    ask(database, max_attempts=1)
+    claim = must_take(database, lease=0)
+    with database.write() as tx:
+        jobs.beat(tx, claim, LONG)
+        assert not jobs.any_lost(tx)
+        assert jobs.take_lost(tx) is None
+        jobs.rescue(tx)
+    assert state(database, claim.id) == "running"
 
 
 def test_waiting_for_something_that_is_away_uses_up_no_attempt(database: Database) -> None:
