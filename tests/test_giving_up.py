@@ -180,8 +180,7 @@ def test_an_export_that_fails_three_times_is_not_made_for_ever(node: Node) -> No
     take_in(node, images)
     work_off(node, JobKind.CHOOSE)
     uid = images[0].StudyInstanceUID
-    for row in rows(node, instance):
-        node.archive.at(row["path"]).write_bytes(b"not DICOM any more")
+    (node.archive.home / asked.FOLDER).write_text("nothing can be made in here")
     asked.ask(node.database, uid, "ann", [], results=False)
     for _ in range(asked_exports.ATTEMPTS):
         with node.database.write() as tx:
@@ -189,7 +188,9 @@ def test_an_export_that_fails_three_times_is_not_made_for_ever(node: Node) -> No
         work_off(node, JobKind.EXPORT)
     (row,) = asked.listing(node.database, uid)
     assert row["ended"]
-    assert row["code"]
+    assert row["code"] == "export-failed"
+    assert "see the log" in row["sentence"]
+    assert [one["state"] for one in jobs_of(node, JobKind.EXPORT)] == ["dead"]
     asked.ask(node.database, uid, "ann", [], results=False)
 
 
