@@ -20,9 +20,8 @@ from .tables import attempt, job
 
 LOST = "worker-lost"
 WORKER_GONE = "the worker died, or was cut off from the database"
-#: of a running job: nobody has prolonged its lease; it may not be tried once more
-_OVER = job.c.lease_until < Clock()
-_USED_UP = sa.and_(job.c.attempts >= job.c.max_attempts, job.c.again.is_(False))
+#: of a running job: it may not be tried once more
+USED_UP = sa.and_(job.c.attempts >= job.c.max_attempts, job.c.again.is_(False))
 
 
 def enqueue(
@@ -154,10 +153,11 @@ def claim(
     begun = dict(job_id=row["id"], fencing_token=row["fencing_token"], worker=worker, started=Clock(), outcome=None)
     turn = tx.execute(sa.insert(attempt).values(begun).returning(attempt.c.id)).scalar_one()
     turns.took(tx, row["source"], turn)
-    return _claim(row)
+    return claim_of(row)
 
 
-def _claim(row: RowMapping) -> Claim:
+def claim_of(row: RowMapping) -> Claim:
+    """A running job's row, as who holds it has it."""
     values: dict[str, Any] = {name: row[name] for name in Claim.__dataclass_fields__}
     return Claim(**values | {"kind": JobKind(row["kind"])})
 
@@ -266,15 +266,15 @@ def close_attempt(tx: Connection, job_id: int, token: int, outcome: Outcome, rep
 def rescue(tx: Connection, *, worker: str | None = None) -> int:
     """Put the jobs of dead workers back into the queue, where they were; how many.
 
-    Those whose attempts are used up are left for `take_lost`.
+    Those whose attempts are used up are left for `lost_jobs`.
 
     Args:
         worker: one that is known to be dead, so its jobs need not wait. Otherwise all jobs whose lease has run out.
     """
     gone = job.c.worker == worker if worker is not None else job.c.lease_until < Clock()
     if worker is not None:  # nobody prolongs it any more
-        tx.execute(sa.update(job).where(not_done.RUNNING, gone, _USED_UP).values(lease_until=0))
-    left = sa.select(job).where(not_done.RUNNING, gone, ~_USED_UP)
+        tx.execute(sa.update(job).where(not_done.RUNNING, gone, USED_UP).values(lease_until=0))
+    left = sa.select(job).where(not_done.RUNNING, gone, ~USED_UP)
     rows = tx.execute(left.with_for_update(skip_locked=True)).all()
     for row in rows:
         tx.execute(
@@ -288,32 +288,13 @@ def rescue(tx: Connection, *, worker: str | None = None) -> int:
                 again=False,
                 **progress.NONE,
                 **(dict(attempts=0, first_claimed=None, model_version_id=None) if row.again else {}),
-                **_lost(row),
+                **lost(row),
             )
         )
         close_attempt(tx, row.id, row.fencing_token, Outcome.LOST, Report(code=LOST, sentence=WORKER_GONE))
     return len(rows)
 
 
-def any_lost(tx: Connection) -> bool:
-    """Whether `take_lost` would find any; asked without a write lock."""
-    return tx.execute(sa.select(job.c.id).where(not_done.RUNNING, _OVER, _USED_UP).limit(1)).first() is not None
-
-
-def take_lost(tx: Connection) -> Claim | None:
-    """End a job whose workers died until its attempts were used up; None where there is none.
-
-    What else a dead job means is the caller's, in the same transaction: only who knows all kinds of jobs takes one.
-    """
-    found = sa.select(job).where(not_done.RUNNING, _OVER, _USED_UP).order_by(job.c.id).limit(1)
-    row = tx.execute(found.with_for_update(skip_locked=True)).mappings().one_or_none()
-    if row is None:
-        return None
-    held = _claim(row)
-    _leave(tx, held, JobState.DEAD, **_lost(held))
-    close_attempt(tx, held.id, held.fencing_token, Outcome.LOST, Report(code=LOST, sentence=WORKER_GONE))
-    return held
-
-
-def _lost(of: Any) -> dict[str, str]:
+def lost(of: Any) -> dict[str, str]:
+    """What is said of a job, a row or a claim, whose worker is gone."""
     return dict(code=LOST, reason=f"{WORKER_GONE}; attempt {of.attempts} of {of.max_attempts}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from db import deliveries, jobs, training_runs, upstreams
+from db import deliveries, jobs, lost_jobs, training_runs, upstreams
 from db.job_states import Claim, JobKind
 
 from . import commitment, exporting, labelling, notices, rejections
@@ -39,12 +39,12 @@ def end_lost(node: Node) -> int:
     """
     ended = 0
     with node.database.read() as tx:
-        if not jobs.any_lost(tx):
+        if not lost_jobs.any_there(tx):
             return ended
     node = node.fresh()
     while True:
         with node.database.write() as tx:
-            lost = jobs.take_lost(tx)
+            lost = lost_jobs.take(tx)
             if lost is None:
                 return ended
             gave_up(tx, node, lost, jobs.WORKER_GONE)

@@ -85,7 +85,7 @@ def _fetched(node: Node, study_id: int, study_uid: str, stages: Stages) -> str:
         asked = prior_fetches.of_study(tx, study_id)
         rows = arrivals.images(tx, study_id)
     pacs = node.fetch.pacs.get(asked["peer"]) if asked is not None else None
-    if pacs is None:
+    if asked is None or pacs is None:
         raise Refused("no-such-peer", "the PACS that was to be asked is no peer with a `query` any more")
     limits = replace(node.fetch.limits, study_seconds=min(node.fetch.prior_seconds, node.fetch.limits.study_seconds))
     with stages("query"), search.asking(pacs, node.ae_title, limits, node.trail) as finder:

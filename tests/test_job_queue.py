@@ -13,7 +13,7 @@ from random import Random
 import pytest
 import sqlalchemy as sa
 
-from db import job_orders, jobs, overview
+from db import job_orders, jobs, lost_jobs, overview
 from db.database import Database, DatabaseUnreachable, open_database
 from db.job_states import OPEN, TRANSITIONS, Backoff, Claim, JobKind, JobState, LostLease, Outcome, Report
 from db.tables import job
@@ -217,9 +217,9 @@ def test_a_worker_that_dies_every_time_makes_the_job_dead_too(database: Database
     assert back == 0, "it may not be tried once more"
     assert take(database) is None
     with database.write() as tx:
-        assert jobs.any_lost(tx)
-        assert jobs.take_lost(tx) == claim
-        assert (jobs.any_lost(tx), jobs.take_lost(tx)) == (False, None)
+        assert lost_jobs.any_there(tx)
+        assert lost_jobs.take(tx) == claim
+        assert (lost_jobs.any_there(tx), lost_jobs.take(tx)) == (False, None)
     with database.read() as tx:
         row = tx.execute(sa.select(job)).mappings().one()
     assert (row["state"], row["attempts"], row["code"]) == ("dead", 2, "worker-lost")
@@ -232,8 +232,8 @@ def test_a_job_that_its_worker_still_holds_is_not_lost_at_its_last_attempt(datab
     claim = must_take(database, lease=0)
     with database.write() as tx:
         jobs.beat(tx, claim, LONG)
-        assert not jobs.any_lost(tx)
-        assert jobs.take_lost(tx) is None
+        assert not lost_jobs.any_there(tx)
+        assert lost_jobs.take(tx) is None
         jobs.rescue(tx)
     assert state(database, claim.id) == "running"
 
