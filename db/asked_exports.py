@@ -10,9 +10,11 @@ from sqlalchemy.engine import Connection
 from . import doomed, jobs
 from .database import Clock, Row
 from .job_states import JobKind
-from .tables import asked_export, study
+from .tables import asked_export, job, study
 
 ATTEMPTS = 3
+#: its job is dead
+FAILED = "export-failed"
 #: behind the work of the day
 PRIORITY = 8
 
@@ -44,11 +46,19 @@ def is_waiting(tx: Connection, study_id: int) -> bool:
 
 
 def end(tx: Connection, number: int, *, path: str | None, size: int | None, code: str | None, sentence: str) -> None:
-    """It is made, or cannot be made; the file that was made of a study that is not there any more goes."""
+    """It is made, or cannot be made, once; the file that was made of a study that is not there any more goes."""
     values = dict(ended=Clock(), path=path, size=size, code=code, sentence=sentence)
-    known = tx.execute(sa.update(asked_export).where(asked_export.c.id == number).values(values)).rowcount
-    if not known and path is not None:
+    waits = sa.and_(asked_export.c.id == number, asked_export.c.ended.is_(None))
+    known = tx.execute(sa.update(asked_export).where(waits).values(values)).rowcount
+    if not known and path is not None and path not in paths(tx):
         doomed.add(tx, [path])
+
+
+def make_again(tx: Connection, job_id: int) -> None:
+    """`planimeter retry` of an `export` job: where it had failed for good, it is to be made after all."""
+    number = sa.cast(sa.select(job.c.subject).where(job.c.id == job_id).scalar_subquery(), sa.Integer)
+    failed = sa.and_(asked_export.c.id == number, asked_export.c.code == FAILED)
+    tx.execute(sa.update(asked_export).where(failed).values(ended=None, code=None, sentence=None))
 
 
 def expire(tx: Connection, seconds: float) -> int:

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import destinations, job_orders, jobs, not_done, results, trials
+from . import jobs, not_done, results, trials
 from .database import Clock, insert
 from .job_states import JobKind
-from .tables import delivery, input_set, job, outage, result, study
+from .tables import delivery, input_set, job, result, study
 
 #: sooner than any route's segment jobs: a result that is there should not wait for another study's
 PRIORITY = -10
-#: why a job waits whose destination is out of resources
-NO_ROOM = "no-room"
 
 
 def subject(destination: str, input_set_id: int) -> str:
@@ -125,19 +123,34 @@ def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[Row
     )
 
 
-def settle(tx: Connection, delivery_id: int, state: str, status: int | None, reason: str | None) -> None:
+def settle(tx: Connection, delivery_id: int, state: str, status: int | None, reason: str | None) -> bool:
     """An attempt to deliver one object came to an answer.
 
     A row that is not waiting any more keeps its state, but what was delivered is delivered, also when a newer result
-    took its place on the way.
+    took its place on the way, or a person took it back or put it away. What was taken back says so still.
+
+    Returns:
+        True where it was delivered though it was not to be any more: its destination may have to be told.
     """
     values: dict[str, object] = dict(status=status, reason=reason, attempts=delivery.c.attempts + 1, state=state)
     if state == "delivered":
         values["delivered"] = Clock()
-    from_states = ["waiting", "superseded", "withdrawn", "discarded"] if state == "delivered" else ["waiting"]
-    tx.execute(
-        sa.update(delivery).where(delivery.c.id == delivery_id, delivery.c.state.in_(from_states)).values(**values)
-    )
+    mine = delivery.c.id == delivery_id
+    waits = sa.update(delivery).where(mine, delivery.c.state == "waiting").values(**values)
+    if tx.execute(waits).rowcount or state != "delivered":
+        return False
+    taken_back = delivery.c.state == "withdrawn"
+    values["state"] = sa.case((taken_back, delivery.c.state), else_=state)
+    values["reason"] = sa.case((taken_back, delivery.c.reason), else_=reason)
+    gone = delivery.c.state.in_(["superseded", "withdrawn", "discarded"])
+    return tx.execute(sa.update(delivery).where(mine, gone).values(**values)).rowcount > 0
+
+
+def sending(tx: Connection, input_set_id: int) -> set[str]:
+    """The destinations to which results of an input set may be on their way at this moment."""
+    mine = sa.and_(not_done.KIND == str(JobKind.DELIVER), job.c.input_set_id == input_set_id)
+    subjects = tx.execute(sa.select(job.c.subject).where(not_done.RUNNING, mine)).scalars()
+    return {one.rsplit("/", 1)[0] for one in subjects}
 
 
 def is_wanted(tx: Connection, delivery_id: int) -> bool:
@@ -206,61 +219,6 @@ def revive(tx: Connection, job_id: int) -> int:
         .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "dead")
         .values(state="waiting", reason="asked for again")
     ).rowcount
-
-
-def unreachable(tx: Connection, destination: str, reason: str, retry_seconds: float) -> None:
-    """A destination does not answer: nobody tries it again for so long."""
-    tx.execute(
-        insert(tx, outage)
-        .values(
-            destination=destination,
-            since=Clock(),
-            retry_after=Clock() + retry_seconds,
-            failures=1,
-            reason=reason,
-        )
-        .on_conflict_do_update(
-            index_elements=["destination"],
-            set_=dict(retry_after=Clock() + retry_seconds, failures=outage.c.failures + 1, reason=reason),
-        )
-    )
-    destinations.note_error(tx, destination, reason)
-    job_orders.put_off(tx, JobKind.DELIVER, f"{destination}/", retry_seconds)
-
-
-def reachable(tx: Connection, destination: str, *, has_room: bool = False) -> None:
-    """A destination answers; if it did not before, everything that waits for it is due now.
-
-    What it had no room for keeps its own time: it may be an object that is too large for it, and would be in the way of
-    all others each time.
-
-    Args:
-        has_room: a person says so: that is due too.
-    """
-    destinations.note_contact(tx, destination)
-    if tx.execute(sa.delete(outage).where(outage.c.destination == destination)).rowcount or has_room:
-        job_orders.due_in(tx, JobKind.DELIVER, f"{destination}/", 0, but="" if has_room else NO_ROOM)
-
-
-def try_alone(tx: Connection, destination: str, seconds: float) -> None:
-    """Somebody tries a destination that was away: nobody else does so long."""
-    mine = sa.update(outage).where(outage.c.destination == destination)
-    tx.execute(mine.values(retry_after=Clock() + seconds))
-
-
-def wait_seconds(tx: Connection, destination: str) -> tuple[float, str]:
-    """How long a destination is still to be left alone, and why; 0 when it may be tried."""
-    row = tx.execute(
-        sa.select((outage.c.retry_after - Clock()).label("seconds"), outage.c.reason).where(
-            outage.c.destination == destination
-        )
-    ).one_or_none()
-    return (max(0.0, row.seconds), row.reason) if row else (0.0, "")
-
-
-def outages(tx: Connection) -> Sequence[RowMapping]:
-    """The destinations that do not answer."""
-    return tx.execute(sa.select(outage).order_by(outage.c.since)).mappings().all()
 
 
 def listing(tx: Connection, study_id: int | None = None, *, latest: int | None = None) -> Sequence[RowMapping]:

@@ -18,8 +18,6 @@ from .database import Clock, insert
 from .job_states import OPEN, TRANSITIONS, Claim, JobKind, JobState, LostLease, Outcome, Report
 from .tables import attempt, job
 
-WORKER_GONE = "the worker died, or was cut off from the database"
-
 
 def enqueue(
     tx: Connection,
@@ -155,10 +153,11 @@ def claim(
     begun = dict(job_id=row["id"], fencing_token=row["fencing_token"], worker=worker, started=Clock(), outcome=None)
     turn = tx.execute(sa.insert(attempt).values(begun).returning(attempt.c.id)).scalar_one()
     turns.took(tx, row["source"], turn)
-    return _claim(row)
+    return claim_of(row)
 
 
-def _claim(row: RowMapping) -> Claim:
+def claim_of(row: RowMapping) -> Claim:
+    """A running job's row, as who holds it has it."""
     values: dict[str, Any] = {name: row[name] for name in Claim.__dataclass_fields__}
     return Claim(**values | {"kind": JobKind(row["kind"])})
 
@@ -262,38 +261,3 @@ def close_attempt(tx: Connection, job_id: int, token: int, outcome: Outcome, rep
             peak_memory_mb=report.peak_memory_mb,
         )
     )
-
-
-def rescue(tx: Connection, *, worker: str | None = None) -> int:
-    """Put the jobs of dead workers back into the queue, where they were; those whose attempts are used up are dead.
-
-    Args:
-        worker: one that is known to be dead, so its jobs need not wait. Otherwise all jobs whose lease has run out.
-    """
-    gone = job.c.worker == worker if worker is not None else job.c.lease_until < Clock()
-    from . import deliveries, training_runs  # the former imports this module
-
-    rows = tx.execute(sa.select(job).where(not_done.RUNNING, gone).with_for_update(skip_locked=True)).all()
-    for row in rows:
-        used_up = row.attempts >= row.max_attempts and not row.again
-        tx.execute(
-            sa.update(job)
-            .where(job.c.id == row.id)
-            .values(
-                state=JobState.DEAD if used_up else JobState.WAITING,
-                ended=Clock() if used_up else None,
-                lease_until=None,
-                worker=None,
-                again=False,
-                **progress.NONE,
-                **(dict(attempts=0, first_claimed=None, model_version_id=None) if row.again else {}),
-                code="worker-lost",
-                reason=f"{WORKER_GONE}; attempt {row.attempts} of {row.max_attempts}",
-            )
-        )
-        if used_up and row.kind == JobKind.DELIVER:
-            deliveries.bury(tx, row.input_set_id, row.subject.rsplit("/", 1)[0], WORKER_GONE)
-        if used_up and row.kind in (JobKind.TRAIN, JobKind.EVALUATE):
-            training_runs.give_up(tx, JobKind(row.kind), row.subject, WORKER_GONE)
-        close_attempt(tx, row.id, row.fencing_token, Outcome.LOST, Report(code="worker-lost", sentence=WORKER_GONE))
-    return len(rows)

@@ -17,7 +17,8 @@ def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) 
     """What a destination holds of an input set, and of those whose place it took, and should not use any more.
 
     Args:
-        replaced: whether it wants to be told of replaced results too; of withdrawn ones it always is.
+        replaced: whether it wants to be told of replaced results too; it always is of those that a person withdrew, or
+            discarded while they were sent.
     """
     return (
         tx.execute(
@@ -33,7 +34,7 @@ def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) 
 
 
 def _wrong(destination: str | None, *, replaced: bool) -> sa.ColumnElement[bool]:
-    states = ["withdrawn", "superseded"] if replaced else ["withdrawn"]
+    states = ["withdrawn", "discarded"] + (["superseded"] if replaced else [])
     sent = sa.and_(delivery.c.delivered.is_not(None), delivery.c.rejected_by.is_(None), result.c.kind != REJECTION)
     here = delivery.c.destination == destination if destination is not None else sa.true()
     return sa.and_(sent, here, result.c.state.in_(states))

@@ -65,6 +65,12 @@ def close(tx: Connection, study_uid: str, because: str, max_attempts: int) -> bo
     return True
 
 
+def close_arriving(tx: Connection, study_uid: str, because: str, max_attempts: int) -> bool:
+    """The same for a study that still comes in, and for no other: one that a person has to decide about stays held."""
+    mine = sa.select(study.c.id).where(study.c.study_uid == study_uid, study.c.state == "open").with_for_update()
+    return tx.execute(mine).first() is not None and close(tx, study_uid, because, max_attempts)
+
+
 def _close(tx: Connection, study_id: int, study_uid: str, because: str, max_attempts: int) -> None:
     tx.execute(
         sa.update(study)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from . import deliveries
 from .database import Clock
 from .results import REJECTION
 from .tables import delivery, input_set, result, study, verdict
@@ -19,13 +20,11 @@ class RunOfResults:
     Attributes:
         named: the result that the person named.
         ids: of all of them.
-        delivered: destinations that hold any of them.
         held: destinations for which they wait for a person.
     """
 
     named: RowMapping
     ids: tuple[int, ...]
-    delivered: tuple[str, ...]
     held: tuple[str, ...]
 
 
@@ -51,15 +50,26 @@ def find(tx: Connection, name: str) -> RunOfResults | None:
         result.c.kind != REJECTION,
     )
     ids = tuple(tx.execute(sa.select(result.c.id).where(together)).scalars())
-    rows = tx.execute(
-        sa.select(delivery.c.destination, delivery.c.state, delivery.c.delivered).where(delivery.c.result_id.in_(ids))
-    ).all()
-    return RunOfResults(
-        named,
-        ids,
-        tuple(sorted({row.destination for row in rows if row.delivered is not None})),
-        tuple(sorted({row.destination for row in rows if row.state == "held"})),
-    )
+    return RunOfResults(named, ids, _destinations(tx, ids, delivery.c.state == "held"))
+
+
+def have(tx: Connection, run: RunOfResults) -> tuple[str, ...]:
+    """The destinations that have any of them.
+
+    To be asked behind what writes a decision: that waits for whoever writes a receipt at the same moment.
+    """
+    return _destinations(tx, run.ids, delivery.c.delivered.is_not(None))
+
+
+def may_take(tx: Connection, run: RunOfResults) -> tuple[str, ...]:
+    """The destinations that may be taking them at this moment: they have not answered, and the job that sends runs."""
+    sending = deliveries.sending(tx, run.named["input_set_id"])
+    return tuple(one for one in _destinations(tx, run.ids, delivery.c.delivered.is_(None)) if one in sending)
+
+
+def _destinations(tx: Connection, ids: tuple[int, ...], which: sa.ColumnElement[bool]) -> tuple[str, ...]:
+    rows = tx.execute(sa.select(delivery.c.destination).where(delivery.c.result_id.in_(ids), which))
+    return tuple(sorted(set(rows.scalars())))
 
 
 def note(tx: Connection, run: RunOfResults, what: str, who: str, why: str) -> None:

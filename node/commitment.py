@@ -19,7 +19,7 @@ from typing import Any
 
 from pydicom.uid import generate_uid
 
-from db import commitments, deliveries, jobs
+from db import away, commitments, jobs
 from db.job_states import Claim, JobState
 
 from .app import Node
@@ -72,7 +72,7 @@ def commit(node: Node, job: Claim, stages: Stages, patience: Patience = PATIENCE
         commitments.expire(tx, job.input_set_id, target.name)
         owed = [row for row in commitments.owed(tx, job.input_set_id, target.name) if not row["asked"]]
         tries = commitments.tries(tx, job.input_set_id, target.name, job.first_claimed)
-        wait, why = deliveries.wait_seconds(tx, target.name)
+        wait, why = away.wait_seconds(tx, target.name)
     if owed and wait > 0:
         raise Unavailable("unreachable", why, wait)
     if owed:
@@ -81,7 +81,7 @@ def commit(node: Node, job: Claim, stages: Stages, patience: Patience = PATIENCE
         except Unavailable as error:
             raise _away(node, target, error) from error
         with node.database.write() as tx:
-            deliveries.reachable(tx, target.name)
+            away.reachable(tx, target.name)
     _end(node, job, target, stages)
 
 
@@ -161,7 +161,7 @@ def _away(node: Node, target: Target, error: Unavailable) -> Unavailable:
     seconds = node.send.unreachable_retry_seconds
     if error.code in ("unreachable", "rejected"):
         with node.database.write() as tx:
-            deliveries.unreachable(tx, target.name, error.sentence, seconds)
+            away.unreachable(tx, target.name, error.sentence, seconds)
     return Unavailable(error.code, error.sentence, seconds)
 
 

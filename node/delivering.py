@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from db import deliveries, input_sets, jobs, results, studies
+from db import away, deliveries, input_sets, jobs, results, studies
 from db.job_states import Claim, JobState
 
 from . import commitment, rejections
@@ -54,14 +54,14 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
         if input_sets.superseded(tx, job.input_set_id):
             deliveries.outdate(tx, job.input_set_id, destination)
         rows = deliveries.waiting(tx, job.input_set_id, destination)
-        wait, why = deliveries.wait_seconds(tx, destination)
+        wait, why = away.wait_seconds(tx, destination)
     if rows:
         not_held(study)
     if rows and wait > 0:
         raise Unavailable("unreachable", why, wait)
     if rows and why:
         with node.database.write() as tx:
-            deliveries.try_alone(tx, destination, node.send.timeout_seconds)
+            away.try_alone(tx, destination, node.send.timeout_seconds)
     reach("before-send")
     receipts: list[Receipt] = []
     if rows:
@@ -69,7 +69,7 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
             receipts = _send(node, job, stages, target, rows)
         except Unavailable as error:
             with node.database.write() as tx:
-                deliveries.unreachable(tx, destination, error.sentence, node.send.unreachable_retry_seconds)
+                away.unreachable(tx, destination, error.sentence, node.send.unreachable_retry_seconds)
                 deliveries.note(tx, job.input_set_id, destination, error.sentence)
             raise Unavailable(error.code, error.sentence, node.send.unreachable_retry_seconds) from error
     with node.database.write() as tx:
@@ -96,7 +96,7 @@ def _why_left(node: Node, sentence: str, rows: Sequence[Any], receipts: Sequence
     if Answer.LATER not in answers or Answer.RETRY in answers:
         return Failed("not-delivered", sentence)
     tried = 1 + max(row["attempts"] for row in rows)
-    code = deliveries.NO_ROOM if no_room else "unreachable"
+    code = away.NO_ROOM if no_room else "unreachable"
     return Unavailable(code, sentence, node.send.backoff.seconds(tried, node.random))
 
 
@@ -110,9 +110,9 @@ def _note_contact(node: Node, tx: Any, destination: str, receipts: Sequence[Rece
         _has_no_room(receipts) and not any(one.answer is Answer.DELIVERED for one in receipts)
     ):
         for why in receipts[:1]:
-            deliveries.unreachable(tx, destination, why.sentence, node.send.unreachable_retry_seconds)
+            away.unreachable(tx, destination, why.sentence, node.send.unreachable_retry_seconds)
     else:
-        deliveries.reachable(tx, destination)
+        away.reachable(tx, destination)
 
 
 def _send(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence[Any]) -> list[Receipt]:
@@ -182,8 +182,11 @@ def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent
         sent[row["sop_class"] if receipt.answer is Answer.DELIVERED else ""] += 1
         reach("sent-before-row")
         with node.database.write() as tx:
-            if not (_class_refused(receipt) and _fell_back(tx, row, waiting, receipt)):
-                deliveries.settle(tx, row["id"], STATES[receipt.answer], receipt.status, receipt.sentence or None)
+            if _class_refused(receipt) and _fell_back(tx, row, waiting, receipt):
+                continue
+            said = STATES[receipt.answer], receipt.status, receipt.sentence or None
+            if deliveries.settle(tx, row["id"], *said):
+                rejections.taken_late(tx, node, input_set_id, destination)
 
 
 def _class_refused(receipt: Receipt) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from db import asked_exports, jobs
 from db.job_states import Claim, JobState
 
@@ -18,3 +20,9 @@ def export(node: Node, job: Claim, stages: Stages) -> None:
     with node.database.write() as tx:
         asked_exports.end(tx, number, **done)
         jobs.finish(tx, job, JobState.DONE, stages.report())
+
+
+def gave_up(tx: Any, job: Claim, sentence: str) -> None:
+    """The step failed for good: its export says so, and the study may be asked for again."""
+    said = f"it could not be made: {sentence}; ask for it once more, or `planimeter retry {job.id}` makes this one"
+    asked_exports.end(tx, int(job.subject), path=None, size=None, code=asked_exports.FAILED, sentence=said)

@@ -27,12 +27,10 @@ from typing import Any
 
 from db import (
     appearances,
-    deliveries,
     input_sets,
     job_orders,
     jobs,
     studies,
-    training_runs,
     upstreams,
 )
 from db.job_states import Claim, JobKind, JobState, LostLease
@@ -54,7 +52,6 @@ from . import (
     prior_fetching,
     proving,
     reconciling,
-    rejections,
     shadowing,
     training,
     upstream,
@@ -256,24 +253,6 @@ def watch(node: Node, job: Claim, stages: Stages) -> None:
 
 
 Step = Callable[[Node, Claim, Stages], None]
-
-
-def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
-    """A job is refused or dead: what only it could have done says so too."""
-    if job.kind is JobKind.SEGMENT and job.input_set_id is not None and job.study_id is not None:
-        notices.order(tx, node, job.input_set_id, job.study_id)
-        labelling.ask_again(tx, node, job.study_id)
-        if upstreams.rests_on_sand(tx, job.input_set_id):
-            rejections.set_aside(tx, node, job.input_set_id, job.study_id)
-        upstreams.changed(tx, job.input_set_id, node.work.attempts)
-    if job.kind is JobKind.LABEL:
-        labelling.gave_up(tx, job, sentence)
-    if job.kind in (JobKind.TRAIN, JobKind.EVALUATE):
-        training_runs.give_up(tx, job.kind, job.subject, sentence)
-    if job.kind is JobKind.DELIVER and job.input_set_id is not None:
-        destination = job.subject.rsplit("/", 1)[0]
-        deliveries.bury(tx, job.input_set_id, destination, sentence)
-        commitment.ask_for(tx, node, job.input_set_id, job.study_id, destination)
 
 
 STEPS: dict[JobKind, Step] = {

@@ -85,7 +85,7 @@ def _fetched(node: Node, study_id: int, study_uid: str, stages: Stages) -> str:
         asked = prior_fetches.of_study(tx, study_id)
         rows = arrivals.images(tx, study_id)
     pacs = node.fetch.pacs.get(asked["peer"]) if asked is not None else None
-    if pacs is None:
+    if asked is None or pacs is None:
         raise Refused("no-such-peer", "the PACS that was to be asked is no peer with a `query` any more")
     limits = replace(node.fetch.limits, study_seconds=min(node.fetch.prior_seconds, node.fetch.limits.study_seconds))
     with stages("query"), search.asking(pacs, node.ae_title, limits, node.trail) as finder:
@@ -94,12 +94,28 @@ def _fetched(node: Node, study_id: int, study_uid: str, stages: Stages) -> str:
         return f"{pacs.name} has no earlier study of the patient with the same modality"
     uid = found[0].study_uid
     with node.database.write() as tx:
+        if asked["prior_uid"] != uid:  # else an attempt before this one has begun to fetch it
+            _require_absent(tx, study_id, uid, pacs.name)
         prior_fetches.found(tx, study_id, uid)
     with stages("retrieve"):
         said = retrieve.study(fetching.us_of(node), pacs, limits, uid, "", found[0].images, _silent)
     with node.database.write() as tx:
-        studies.close(tx, uid, prior_fetches.BECAUSE, node.work.attempts)
+        studies.close_arriving(tx, uid, prior_fetches.BECAUSE, node.work.attempts)
     return said
+
+
+def _require_absent(tx: Any, study_id: int, uid: str, pacs: str) -> None:
+    """What is here for itself is not fetched: it would be held for a person, or count as a prior only.
+
+    Raises:
+        Refused: its images are here.
+    """
+    here = studies.find(tx, uid)
+    if here is None or here["state"] == "none":
+        return
+    if prior_fetches.holds_other(tx, study_id):
+        raise Refused(MISSED, "an earlier study of the patient has come meanwhile by itself")
+    raise Refused(MISSED, f"{pacs} has the earlier study under this patient, and it is here under another one")
 
 
 def _described(node: Node, study_uid: str, rows: Sequence[Row]) -> StudyFound:

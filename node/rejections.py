@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from db import deliveries, rejections, results
+from db import deliveries, input_sets, rejections, results
 from db.job_states import Claim
 
 from .app import Node
@@ -26,6 +26,14 @@ def set_aside(tx: Any, node: Node, input_set_id: int, study_id: int) -> None:
             deliveries.ask(tx, destination, input_set_id, study_id, node.send.attempts)
 
 
+def taken_late(tx: Any, node: Node, input_set_id: int, destination: str) -> None:
+    """A destination took what was withdrawn, discarded or replaced on its way there: it is told, where it is to be."""
+    target = node.targets.get(destination)
+    if target is not None and rejections.due(tx, input_set_id, destination, replaced=target.rejection_notes):
+        study = input_sets.find(tx, input_set_id)["study_id"]
+        deliveries.ask(tx, destination, input_set_id, study, node.send.attempts)
+
+
 def prepare(node: Node, job: Claim, target: Target) -> None:
     """Write and queue the notes that a destination is to get before anything else of this input set."""
     assert job.input_set_id is not None
@@ -37,7 +45,7 @@ def prepare(node: Node, job: Claim, target: Target) -> None:
 
 def _note(node: Node, job: Claim, target: Target, rejected: list[Any]) -> None:
     assert job.input_set_id is not None
-    title = Title.WITHDRAWN if rejected[0]["state"] == "withdrawn" else Title.REPLACED
+    title = Title.REPLACED if rejected[0]["state"] == "superseded" else Title.WITHDRAWN
     ds = rejection.note(
         _objects(node, rejected),
         title,

@@ -14,7 +14,7 @@ from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from db import clock_steps, firing, jobs, studies, tallies
+from db import clock_steps, firing, jobs, lost_jobs, studies, tallies
 from db.database import Conflict, DatabaseUnreachable
 from db.job_states import JobKind
 
@@ -201,7 +201,7 @@ def rescue(node: Node, duty: Duty, steps: ClockSteps) -> None:
         if not steps.is_settled(partial(of_database, node.database)) or not duty.held:
             return
         with node.database.write() as tx:
-            taken_back = jobs.rescue(tx)
+            taken_back = lost_jobs.rescue(tx)
     except DatabaseUnreachable as error:
         logger.warning("%s", error)
         return

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db import jobs
+from db import lost_jobs
 from db.database import DatabaseUnreachable
 from models.card import CardError
 
@@ -180,7 +180,7 @@ class Supervisor:
             return
         try:
             with self.node.database.write() as tx:
-                count = jobs.rescue(tx, worker=worker)
+                count = lost_jobs.rescue(tx, worker=worker)
         except DatabaseUnreachable as error:
             logger.warning("the jobs of %s wait for their leases to run out: %s", worker, error)
             return

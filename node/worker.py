@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from db import jobs, pauses, processes, studies
+from db import jobs, lost_jobs, pauses, processes, studies
 from db.database import Conflict, DatabaseUnreachable
 from db.job_states import Claim, JobKind, JobState, LostLease, Outcome
 
@@ -29,7 +29,8 @@ from .attempt import Stages
 from .clock_steps import ClockSteps, of_database
 from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
-from .journey import STEPS, gave_up
+from .giving_up import end_lost, gave_up
+from .journey import STEPS
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,8 @@ class Worker:
             self._rescued = time.monotonic()
             if self._steps.is_settled(partial(of_database, self.node.database)):
                 with self.node.database.write() as tx:
-                    jobs.rescue(tx)
+                    lost_jobs.rescue(tx)
+                end_lost(self.node)
         finally:
             self._rescuing.release()
 

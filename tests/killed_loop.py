@@ -21,7 +21,7 @@ import sqlalchemy as sa
 import torch
 
 from config.settings import load
-from db import events, jobs, networks, training_runs
+from db import events, lost_jobs, networks, training_runs
 from db.job_states import JobKind
 from db.tables import attempt, job, shadow
 from models.wire import SharedArray
@@ -193,7 +193,7 @@ def config_of(home: Path) -> Path:
 def give_back(node: Node) -> None:
     """The jobs of a worker that is known to be dead wait again."""
     with node.database.write() as tx:
-        jobs.rescue(tx, worker="test")
+        lost_jobs.rescue(tx, worker="test")
 
 
 def left(node: Node, steps: tuple[JobKind, ...]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, expect
 
-from db import deliveries, events, processes
+from db import away, events, processes
 from db.accounts import Role
 from db.database import Clock
 from db.tables import incident, outage, process
@@ -36,7 +36,7 @@ def site(tmp_path: Path, migrated: Path) -> Iterator[Site]:
         judge(node.database, POLICY, node.archive.home, datetime.now(UTC))
     with node.database.write() as tx:
         for name in ("pacs", "archive"):
-            deliveries.unreachable(tx, name, "Doe^Jane", 15)
+            away.unreachable(tx, name, "Doe^Jane", 15)
         tx.execute(sa.update(outage).values(since=Clock() - 400))
     judge(node.database, POLICY, node.archive.home, datetime.now(UTC))
     with serving(node) as served:
@@ -67,7 +67,7 @@ def test_an_alarm_is_shown_on_every_page_until_somebody_acknowledges_it(site: Si
         (event,) = [row for row in events.listing(tx) if row["what"] == "alarm-acknowledged"]
     assert (event["who"], event["subject"]) == ("operator-of-the-tests", "pacs")
     with site.node.database.write() as tx:
-        deliveries.reachable(tx, "archive")
+        away.reachable(tx, "archive")
     for _ in range(2):
         judge(site.node.database, POLICY, site.node.archive.home, datetime.now(UTC))
     page.locator("tbody", has_text="archive does not answer").wait_for()  # the page lives

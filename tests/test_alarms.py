@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from config import hours
 from config.settings import Settings
-from db import alarm_messages, deliveries, events, incidents, jobs, processes, reviews
+from db import alarm_messages, away, events, incidents, jobs, processes, reviews
 from db.database import Clock, Database, open_database, sqlite_url
 from db.job_states import Backoff, JobKind, JobState, Report
 from db.tables import alarm_message, attempt, incident, input_set, job, outage, patient, process, study
@@ -149,14 +149,14 @@ def test_what_comes_and_goes_stays_one_incident(embedded: Database, tmp_path: Pa
 def test_what_does_not_last_is_told_to_nobody(database: Database, tmp_path: Path, hook: FakeHook) -> None:
     policy = policy_of(hook)
     with database.write() as tx:
-        deliveries.unreachable(tx, "pacs", "refused", 15)
+        away.unreachable(tx, "pacs", "refused", 15)
     assert judged(database, policy, tmp_path) == ["begin"]
     assert listing(database) == []
     with database.write() as tx:
-        deliveries.reachable(tx, "pacs")
+        away.reachable(tx, "pacs")
     assert judged(database, policy, tmp_path) == ["forget"]
     with database.write() as tx:
-        deliveries.unreachable(tx, "pacs", "refused", 15)
+        away.unreachable(tx, "pacs", "refused", 15)
         tx.execute(sa.update(outage).values(since=Clock() - 301))
     assert judged(database, policy, tmp_path) == ["open"]
     assert listing(database)[0].opened - listing(database)[0].since == pytest.approx(301, abs=5)
@@ -176,7 +176,7 @@ def test_two_schedule_processes_make_one_incident(database: Database, tmp_path: 
 def test_acknowledging_ends_the_reminders_and_is_recorded(database: Database, tmp_path: Path, hook: FakeHook) -> None:
     policy = policy_of(hook, reminder_seconds=3600.0)
     with database.write() as tx:
-        deliveries.unreachable(tx, "pacs", "refused", 15)
+        away.unreachable(tx, "pacs", "refused", 15)
         tx.execute(sa.update(outage).values(since=Clock() - 301))
     judged(database, policy, tmp_path)
 
@@ -245,7 +245,7 @@ def test_new_dead_letters_are_news_to_whoever_knows_of_the_old(
 def test_destinations_dead_letters_and_lost_processes_are_found(database: Database) -> None:
     assert wrong(database, policy_of()) == {}
     with database.write() as tx:
-        deliveries.unreachable(tx, "pacs", "Doe^Jane", 15)
+        away.unreachable(tx, "pacs", "Doe^Jane", 15)
     dead_job(database, "archive/7")
     dead_job(database, "3", JobKind.CHOOSE)
     lost(database)
@@ -328,7 +328,7 @@ def test_results_for_a_destination_that_is_away_are_not_late_as_well(database: D
         for name in ("pacs", "archive"):
             jobs.enqueue(tx, JobKind.DELIVER, f"{name}/1", max_attempts=3, priority=-10)
         tx.execute(sa.update(job).values(created=Clock() - 4000, run_after=Clock() - 4000))
-        deliveries.unreachable(tx, "pacs", "refused", 15)
+        away.unreachable(tx, "pacs", "refused", 15)
     assert wrong(database, policy_of())["queue-late", "sending"].count == 1
 
 
@@ -733,7 +733,7 @@ def test_no_message_names_a_patient(embedded: Database, tmp_path: Path, hook: Fa
             study_id=study_id, network="ct_lungs", slot=words, members_hash="x", because=words, created=Clock()
         )
         input_set_id = tx.execute(made.returning(input_set.c.id)).scalar_one()
-        deliveries.unreachable(tx, "pacs", words, 15)
+        away.unreachable(tx, "pacs", words, 15)
         tx.execute(sa.update(outage).values(since=Clock() - 4000))
         for number in range(2):
             jobs.enqueue(

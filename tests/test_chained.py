@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from config.settings import load
-from db import jobs
+from db import jobs, lost_jobs
 from db.job_states import JobKind
 from db.tables import attempt, job, result
 from models import card, chain
@@ -171,7 +171,7 @@ def test_the_second_waits_for_the_first_and_uses_up_no_attempt(chained: Node, pa
     second = segment_jobs(chained)["lesions"]
     assert (second["state"], second["code"], second["attempts"]) == ("waiting", "upstream-waiting", 0)
     with chained.database.write() as tx:
-        assert jobs.rescue(tx, worker="elsewhere") == 1
+        assert lost_jobs.rescue(tx, worker="elsewhere") == 1
     work_off(chained)
     assert only_study(chained)["state"] == "done", "it was not told that the first is there"
     assert len(pacs.of_modality("SEG")) == 1

@@ -25,7 +25,7 @@ from pynetdicom.sop_class import (
 )
 
 from config.settings import Settings
-from db import commitments, deliveries, job_orders, jobs, refusals
+from db import away, commitments, deliveries, job_orders, jobs, lost_jobs, refusals
 from db.database import Database
 from db.job_states import JobKind, JobState
 from db.tables import commitment as commitment_table
@@ -279,7 +279,7 @@ def test_a_process_that_dies_after_the_request_loses_no_answer(site: Site, setti
     assert site.pacs.report(*site.pacs.answer(site.pacs.requests[0])) == 0x0000
     assert site.states() == ["committed", "committed"]
     with site.node.database.write() as tx:
-        jobs.rescue(tx, worker="doomed")
+        lost_jobs.rescue(tx, worker="doomed")
     assert site.step() == ""
     assert len(site.pacs.requests) == 1
 
@@ -426,7 +426,7 @@ def test_a_destination_that_is_away_uses_up_no_request(site: Site) -> None:
     assert site.step() == "unreachable"
     assert site.transactions() == []
     with site.node.database.read() as tx:
-        assert deliveries.wait_seconds(tx, DESTINATION)[0] > 0
+        assert away.wait_seconds(tx, DESTINATION)[0] > 0
     site.pacs.start()
     site.pacs.commits = "same"
 
@@ -436,7 +436,7 @@ def test_a_destination_that_is_away_uses_up_no_request(site: Site) -> None:
     wait_until("the wait for it is over", done)
     assert site.states() == ["committed", "committed"]
     with site.node.database.read() as tx:
-        assert deliveries.outages(tx) == []
+        assert away.listing(tx) == []
 
 
 def test_a_destination_that_left_the_configuration_is_said(site: Site) -> None:

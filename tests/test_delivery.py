@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, ImplicitVRLittleEndian, SegmentationStorage
 
-from db import deliveries, job_orders
+from db import away, job_orders
 from db.job_states import Backoff, JobKind
 from node.app import Node
 from node.operations import control
@@ -236,7 +236,7 @@ def test_a_pacs_that_takes_nothing_is_not_tried_for_every_study(node: Node, pacs
     work_off(node)
     assert plenty - len(pacs.statuses) == (3 if answer else 1), "one study was tried"
     with node.database.read() as tx:
-        (outage,) = deliveries.outages(tx)
+        (outage,) = away.listing(tx)
     assert outage["failures"] == 1
     pacs.statuses = []
     look_again(node)
@@ -271,7 +271,7 @@ def test_who_has_nothing_to_send_says_nothing_of_the_pacs(node: Node, pacs: Fake
     work_off(node)
     assert deliver_job(node)["state"] == "done"
     with node.database.read() as tx:
-        assert [one["destination"] for one in deliveries.outages(tx)] == ["pacs"]
+        assert [one["destination"] for one in away.listing(tx)] == ["pacs"]
 
 
 def test_where_one_object_has_no_room_and_another_fails_attempts_are_counted(node: Node, pacs: FakePacs) -> None:
@@ -294,13 +294,13 @@ def test_a_pacs_that_is_away_uses_up_no_attempt_and_gets_everything_when_it_is_b
     assert {one["attempts"] for one in sent(node).values()} == {0}
     assert "cannot be reached" in sent(node)[SEG]["reason"]
     with node.database.read() as tx:
-        (outage,) = deliveries.outages(tx)
+        (outage,) = away.listing(tx)
     assert outage["failures"] == 3
     pacs.start()
     work_off_until(node, "done")
     assert set(pacs.calls.values()) == {1}
     with node.database.read() as tx:
-        assert deliveries.outages(tx) == []
+        assert away.listing(tx) == []
 
 
 def test_a_pacs_that_rejects_us_is_waited_for_and_says_why(node: Node, pacs: FakePacs) -> None:
@@ -320,7 +320,7 @@ def test_while_it_is_away_a_pacs_is_not_tried_for_every_study(node: Node, pacs: 
         take_in(node, small_series(patient_id=f"P{number}"))
     work_off(node)
     with node.database.read() as tx:
-        (outage,) = deliveries.outages(tx)
+        (outage,) = away.listing(tx)
     assert outage["failures"] == 1
     pacs.start()
     look_again(node)

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from config.settings import load
-from db import fetches, jobs
+from db import fetches, jobs, lost_jobs
 from db.database import Conflict, Database
 from db.job_states import Claim, JobKind, Report
 from db.tables import job
@@ -190,7 +190,7 @@ def test_a_job_whose_worker_died_is_taken_up_again(fetch: Any, node: Node) -> No
         assert jobs.claim(tx, [JobKind.FETCH], "dead", 60)
     assert work(node) == 0
     with node.database.write() as tx:
-        assert jobs.rescue(tx, worker="dead") == 1
+        assert lost_jobs.rescue(tx, worker="dead") == 1
     assert work(node) == 1
     assert here(node, 1) == 3
 

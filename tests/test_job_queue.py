@@ -13,7 +13,7 @@ from random import Random
 import pytest
 import sqlalchemy as sa
 
-from db import job_orders, jobs, overview
+from db import job_orders, jobs, lost_jobs, overview
 from db.database import Database, DatabaseUnreachable, open_database
 from db.job_states import OPEN, TRANSITIONS, Backoff, Claim, JobKind, JobState, LostLease, Outcome, Report
 from db.tables import job
@@ -168,7 +168,7 @@ def test_a_lease_that_runs_out_gives_the_job_to_another_and_fences_the_first_off
 
     def rescued() -> int:
         with database.write() as tx:
-            return jobs.rescue(tx)
+            return lost_jobs.rescue(tx)
 
     wait_until("the lease runs out", rescued)
     fast = must_take(database, "fast")
@@ -191,7 +191,7 @@ def test_what_a_fenced_off_worker_wrote_in_that_transaction_is_not_there(databas
     ask(database)
     slow = must_take(database, lease=0)
     with database.write() as tx:
-        assert jobs.rescue(tx) == 1
+        assert lost_jobs.rescue(tx) == 1
     must_take(database)
     with pytest.raises(LostLease), database.write() as tx:
         jobs.enqueue(tx, JobKind.DELIVER, "from the grave", max_attempts=1)
@@ -204,7 +204,7 @@ def test_a_heartbeat_keeps_the_job(database: Database) -> None:
     claim = must_take(database, lease=0)
     with database.write() as tx:
         jobs.beat(tx, claim, LONG)
-        assert jobs.rescue(tx) == 0
+        assert lost_jobs.rescue(tx) == 0
 
 
 def test_the_jobs_of_a_worker_that_is_known_to_be_dead_wait_again_at_once(database: Database) -> None:
@@ -212,7 +212,7 @@ def test_the_jobs_of_a_worker_that_is_known_to_be_dead_wait_again_at_once(databa
         ask(database, str(number))
     held = [must_take(database, "dead"), must_take(database, "dead"), must_take(database, "alive")]
     with database.write() as tx:
-        assert jobs.rescue(tx, worker="dead") == 2
+        assert lost_jobs.rescue(tx, worker="dead") == 2
     assert [state(database, claim.id) for claim in held] == ["waiting", "waiting", "running"]
 
 
@@ -222,7 +222,7 @@ def test_the_job_of_a_dead_worker_keeps_its_place_in_the_queue(database: Databas
         ask(database, str(number))
     first = must_take(database, "dead")
     with database.write() as tx:
-        jobs.rescue(tx, worker="dead")
+        lost_jobs.rescue(tx, worker="dead")
     assert must_take(database).id == first.id
 
 
@@ -246,8 +246,29 @@ def test_a_worker_that_dies_every_time_makes_the_job_dead_too(database: Database
     for _ in range(2):
         claim = must_take(database, "poisoned")
         with database.write() as tx:
-            jobs.rescue(tx, worker="poisoned")
-    assert state(database, claim.id) == "dead"
+            back = lost_jobs.rescue(tx, worker="poisoned")
+    assert back == 0, "it may not be tried once more"
+    assert take(database) is None
+    with database.write() as tx:
+        assert lost_jobs.any_there(tx)
+        assert lost_jobs.take(tx) == claim
+        assert (lost_jobs.any_there(tx), lost_jobs.take(tx)) == (False, None)
+    with database.read() as tx:
+        row = tx.execute(sa.select(job)).mappings().one()
+    assert (row["state"], row["attempts"], row["code"]) == ("dead", 2, "worker-lost")
+    assert row["reason"].endswith("; attempt 2 of 2")
+    assert outcomes(database, claim.id) == ["lost"] * 2
+
+
+def test_a_job_that_its_worker_still_holds_is_not_lost_at_its_last_attempt(database: Database) -> None:
+    ask(database, max_attempts=1)
+    claim = must_take(database, lease=0)
+    with database.write() as tx:
+        jobs.beat(tx, claim, LONG)
+        assert not lost_jobs.any_there(tx)
+        assert lost_jobs.take(tx) is None
+        lost_jobs.rescue(tx)
+    assert state(database, claim.id) == "running"
 
 
 def test_waiting_for_something_that_is_away_uses_up_no_attempt(database: Database) -> None:
@@ -285,7 +306,7 @@ def test_the_first_pin_of_a_model_version_holds(database: Database) -> None:
     with database.write() as tx:
         assert jobs.pin(tx, claim, one) == one
         assert jobs.pin(tx, claim, two) == one
-        jobs.rescue(tx)
+        lost_jobs.rescue(tx)
     assert must_take(database).model_version_id == one
 
 
@@ -358,7 +379,7 @@ while True:
         claim = jobs.claim(tx, list(JobKind), sys.argv[2], 0.5)
     if claim is None:
         with database.write() as tx:
-            jobs.rescue(tx)
+            lost_jobs.rescue(tx)
         continue
     print("claimed", claim.subject, flush=True)
     with database.write() as tx:
@@ -432,7 +453,7 @@ def test_a_job_asked_for_while_its_last_worker_died_runs_again(database: Databas
     claim = must_take(database)
     ask(database)
     with database.write() as tx:
-        assert jobs.rescue(tx, worker=claim.worker) == 1
+        assert lost_jobs.rescue(tx, worker=claim.worker) == 1
     again = must_take(database)
     assert (again.id, again.attempts) == (claim.id, 1)
 

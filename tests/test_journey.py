@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from config.settings import Settings, load
+from db import lost_jobs
 from db.arrivals import Seen
 from db.job_states import JobKind
 from db.tables import delivery, input_set, result
@@ -485,7 +486,7 @@ def test_a_worker_that_lost_its_lease_leaves_no_trace(node: Node, pacs: FakePacs
     with node.database.write() as tx:
         slow = jobs.claim(tx, [JobKind.SEGMENT], "slow", 0)
         assert slow is not None
-        jobs.rescue(tx)
+        lost_jobs.rescue(tx)
     work_off(node)
     files = sorted((node.archive.home / "results").rglob("*.dcm"))
     with pytest.raises(jobs.LostLease):
@@ -505,7 +506,7 @@ def test_a_network_changed_under_a_running_job_is_not_run_half_and_half(node: No
     version, _ = node.networks.live("ct_lungs")
     with node.database.write() as tx:
         jobs.pin(tx, claim, version)
-        jobs.rescue(tx)
+        lost_jobs.rescue(tx)
     copied_network(node, colour=("[197, 165, 145]", "[0, 165, 145]"))
     work_off(node)
     study = only_study(node)

@@ -26,7 +26,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
 from config.settings import Settings, load
-from db import arrivals, events, input_sets, jobs, label_images, labels, recording, refusals
+from db import arrivals, events, input_sets, jobs, label_images, labels, lost_jobs, recording, refusals
 from db.arrivals import Kind, Seen
 from db.database import Database
 from db.input_sets import Choice, Member
@@ -582,7 +582,7 @@ def test_a_worker_that_is_killed_in_the_step_leaves_one_label(
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with node.database.write() as tx:
-        jobs.rescue(tx, worker="test")
+        lost_jobs.rescue(tx, worker="test")
     work_off(node)
     row = only(node)
     assert row["state"] == "ready", row["sentence"]

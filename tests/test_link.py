@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import sqlalchemy as sa
 
-from db import jobs, link, schema
+from db import jobs, link, lost_jobs, schema
 from db.database import Database, DatabaseUnreachable, open_database
 from db.job_states import Claim, JobKind, JobState, LostLease, Report
 from db.shortcut import Shortcut
@@ -102,7 +102,7 @@ def test_who_stands_still_in_a_transaction_keeps_nobody_waiting(database: Databa
 
 def rescued(database: Database) -> int:
     with database.write() as tx:
-        return jobs.rescue(tx)
+        return lost_jobs.rescue(tx)
 
 
 def state(database: Database, job_id: int) -> str:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import load
-from db import deliveries, jobs, processes, tallies
+from db import away, jobs, processes, tallies
 from db.database import Clock, Database, open_database, sqlite_url
 from db.job_states import JobKind, JobState, Report
 from db.tables import attempt, job, process
@@ -137,7 +137,7 @@ def test_queues_destinations_processes_and_memory_are_gauges(database: Database,
             jobs.enqueue(tx, JobKind.SEGMENT, str(number), max_attempts=3, priority=10)
         tx.execute(sa.update(job).values(created=Clock() - 90, run_after=Clock() - 90))
         assert jobs.claim(tx, [JobKind.SEGMENT], "w", 60) is not None
-        deliveries.unreachable(tx, "pacs", "refused", 15)
+        away.unreachable(tx, "pacs", "refused", 15)
         processes.begin(tx, "gpu1/work-1", "work")
         processes.begin(tx, "gpu1/receive", "receive")
         tx.execute(sa.update(process).where(process.c.role == "receive").values(beat=Clock() - 31))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
-from db import measurements, prior_fetches
-from db.database import Clock
+from db import measurements, prior_fetches, studies
+from db.database import Clock, Database, Row
 from db.job_states import JobKind
-from db.tables import delivery, job, prior_fetch, result
+from db.tables import delivery, job, patient, prior_fetch, result
+from db.tables import study as studies_table
 from node.app import Node
 from node.operations import control
 from tests.driving import jobs_of, only_study, take_in, work_off
@@ -166,3 +168,89 @@ def test_a_prior_that_the_pacs_does_not_give_fails_nothing(node: Node, archive: 
     with node.database.read() as tx:
         assert not prior_fetches.on_its_way(tx, 1, 600)
     assert only_study(node)["state"] == "waiting", "its network runs now"
+
+
+# ------------------------------------------------- here already, or held for a person
+
+
+def corrected(archive: FakeArchive) -> list[Dataset]:
+    """The PACS has the study under the patient who it is of, P5; its images as they come from the scanner, as P1's."""
+    images = study(BEFORE, "20250301")
+    archive.objects = copy.deepcopy(images)
+    for ds in archive.objects:
+        ds.PatientID = "P5"
+    return images
+
+
+def of_uid(node: Node, uid: str) -> Row:
+    with node.database.read() as tx:
+        found = studies.find(tx, uid)
+    assert found is not None
+    return found
+
+
+def test_a_study_that_is_here_under_another_patient_is_neither_fetched_nor_closed_nor_a_prior(
+    node: Node, archive: FakeArchive
+) -> None:
+    take_in(node, corrected(archive))
+    work_off(node, JobKind.CHOOSE)
+    before = of_uid(node, BEFORE)
+    take_in(node, study(NOW, "20260110", "P5"))
+    work_off(node, JobKind.CHOOSE)
+    work_off(node, JobKind.PRIOR)
+    ended = jobs_of(node, JobKind.PRIOR)[-1]
+    assert (ended["study_uid"], ended["state"]) == (NOW, "done")
+    assert ended["reason"] == (
+        "prior-missed: archive has the earlier study under this patient, and it is here under another one"
+    )
+    assert archive.retrievals == 0
+    assert of_uid(node, BEFORE) == before
+    with node.database.read() as tx:
+        assert not prior_fetches.is_prior(tx, BEFORE)
+
+
+@pytest.mark.parametrize("when", ["before it was asked for", "while it was fetched"])
+def test_a_study_that_is_held_stays_held_until_a_person_decides(node: Node, archive: FakeArchive, when: str) -> None:
+    images = corrected(archive)
+    take_in(node, study(NOW, "20260110", "P5"))
+    work_off(node, JobKind.CHOOSE)
+    take_in(node, images)
+    if when == "while it was fetched":  # by an attempt that was lost before it was here under P1
+        with node.database.write() as tx:
+            prior_fetches.found(tx, 1, BEFORE)
+    else:
+        take_in(node, archive.objects)
+        assert of_uid(node, BEFORE)["state"] == "held"
+    work_off(node, JobKind.PRIOR)
+    held = of_uid(node, BEFORE)
+    assert (held["state"], held["held_because"]) == ("held", "an image came again under another patient")
+    work_off(node, JobKind.CHOOSE)
+    assert of_uid(node, BEFORE)["state"] == "held"
+
+
+def test_an_earlier_study_that_comes_by_itself_before_it_is_fetched_is_no_prior_only(
+    node: Node, archive: FakeArchive
+) -> None:
+    archive.find_status = 0xA700
+    take_in(node, study(NOW, "20260110"))
+    work_off(node, JobKind.CHOOSE)
+    work_off(node, JobKind.PRIOR)
+    take_in(node, study(BEFORE, "20250301"))
+    archive.find_status = 0x0000
+    hurry(node)
+    work_off(node, JobKind.PRIOR)
+    assert "has come meanwhile by itself" in jobs_of(node, JobKind.PRIOR)[-1]["reason"]
+    assert archive.retrievals == 0
+    with node.database.read() as tx:
+        assert not prior_fetches.is_prior(tx, BEFORE)
+
+
+def test_only_a_study_that_arrives_is_closed_by_what_fetched_it(database: Database) -> None:
+    with database.write() as tx:
+        person = tx.execute(sa.insert(patient).values(issuer="", patient_id="P1").returning(patient.c.id)).scalar_one()
+        for uid, state in (("1.1", "open"), ("1.2", "held"), ("1.3", "closed")):
+            row = dict(study_uid=uid, patient_id=person, state=state, arrived=1.0, last_image=1.0)
+            tx.execute(sa.insert(studies_table).values(row))
+        closed = [uid for uid in ("1.1", "1.2", "1.3", "1.4") if studies.close_arriving(tx, uid, "fetched", 3)]
+        assert closed == ["1.1"]
+        assert [studies.find(tx, uid)["state"] for uid in ("1.1", "1.2", "1.3")] == ["closed", "held", "closed"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 
-from db import jobs, overview, progress
+from db import jobs, lost_jobs, overview, progress
 from db.database import Database
 from db.job_states import Claim, JobKind, JobState, LostLease, Report
 from models import card, client
@@ -184,7 +184,7 @@ def test_progress_stands_in_the_row_until_the_job_ends(database: Database, how: 
         elif how == "postponed":
             jobs.postpone(tx, claim, Report(), 0)
         elif how == "rescued":
-            assert jobs.rescue(tx, worker="worker") == 1
+            assert lost_jobs.rescue(tx, worker="worker") == 1
     if how == "network ended":
         told.ended()
     assert shown(database) == (None, None)
@@ -193,7 +193,7 @@ def test_progress_stands_in_the_row_until_the_job_ends(database: Database, how: 
 def test_a_worker_that_lost_its_lease_writes_nothing(database: Database) -> None:
     lost = claimed(database)
     with database.write() as tx:
-        jobs.rescue(tx, worker="worker")
+        lost_jobs.rescue(tx, worker="worker")
     other = claimed(database, "other")
     Progress(database, other)(5, 8)
     with pytest.raises(LostLease):

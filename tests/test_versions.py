@@ -20,7 +20,7 @@ import sqlalchemy as sa
 import torch
 from pydicom.dataset import Dataset
 
-from db import events, jobs, networks, schema, shadows, training_runs
+from db import events, jobs, lost_jobs, networks, schema, shadows, training_runs
 from db.database import Clock, Database, open_database, sqlite_url
 from db.job_states import JobKind
 from db.networks import VersionState, WrongState
@@ -469,7 +469,7 @@ def test_the_next_study_says_the_new_version_and_a_job_that_had_begun_the_old(no
     versions.approve(node.database, lungs, version, "ada", "ok")
     versions.promote(node.networks, lungs, version, "ada", "")
     with node.database.write() as tx:
-        jobs.rescue(tx)
+        lost_jobs.rescue(tx)
     work_off(node)
     assert {said_of(ds) for ds in pacs.objects} == {said_by(before)}
     pacs.objects.clear()

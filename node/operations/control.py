@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from db import deliveries, input_sets, job_orders, pauses, results, studies
+from db import asked_exports, deliveries, input_sets, job_orders, pauses, results, studies
 from db.database import Conflict, Database
 from db.job_states import JobKind
 from db.pauses import ACTIVITIES
@@ -19,7 +19,7 @@ __all__ = ["ACTIVITIES", "cancel", "close", "pause", "reprocess", "retry"]
 
 
 def retry(database: Database, job_id: int) -> str:
-    """Open an ended job again; a `deliver` job's dead deliveries with it."""
+    """Open an ended job again, and with it the dead deliveries of a `deliver` job, or an export that failed."""
     try:
         return _retry(database, job_id)
     except Conflict:
@@ -33,6 +33,8 @@ def _retry(database: Database, job_id: int) -> str:
             raise Refused("no-such-job", f"there is no job {job_id}; `planimeter jobs` lists them")
         if kind is JobKind.DELIVER:
             deliveries.revive(tx, job_id)
+        if kind is JobKind.EXPORT:
+            asked_exports.make_again(tx, job_id)
         if not job_orders.reopen(tx, job_id):
             raise Refused("job-open", f"job {job_id} has not ended: it waits or runs already")
     return f"job {job_id} waits again"

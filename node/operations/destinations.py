@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from db import deliveries, destinations, job_orders
+from db import away, deliveries, destinations, job_orders
 from db.database import Database, clock
 
 from ..errors import Refused, Unavailable
@@ -69,7 +69,7 @@ def listing(database: Database, targets: Mapping[str, Target]) -> list[Destinati
     """Every destination of the configuration, and those that are there no more but have something waiting or dead."""
     with database.read() as tx:
         rows, known = destinations.queues(tx), destinations.known(tx)
-        outages = {row["destination"]: row for row in deliveries.outages(tx)}
+        outages = {row["destination"]: row for row in away.listing(tx)}
         names = {*targets, *(row["destination"] for row in rows)}
         taken = {name: destinations.taken(tx, name, DAY_SECONDS) for name in names}
         reasons = {name: destinations.dead_reasons(tx, name, REASONS_SHOWN) for name in names}
@@ -171,7 +171,7 @@ def echo(database: Database, targets: Mapping[str, Target], name: str, ae_title:
             destinations.note_error(tx, name, error.sentence)
         raise
     with database.write() as tx:
-        deliveries.reachable(tx, name, has_room=True)
+        away.reachable(tx, name, has_room=True)
     return f"{name} answers {how}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydicom.uid import UID
 from rich.console import Console
 
-from db import audit_trail, deadlines, deliveries, pauses, reconciliations, refusals, results
+from db import audit_trail, away, deadlines, deliveries, pauses, reconciliations, refusals, results
 from db import overview as rows
 from db.database import Database
 from db.deadlines import Due
@@ -210,7 +210,7 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
     """For people: what matters now first, the latest of the rest."""
     console = Console()
     with database.read() as tx:
-        paused, outages = pauses.paused(tx), deliveries.outages(tx)
+        paused, outages = pauses.paused(tx), away.listing(tx)
     if paused:
         console.print(f"[bold yellow]Paused: {', '.join(sorted(paused))}[/]; `planimeter resume` ends that")
     for outage in outages:

@@ -5,6 +5,7 @@ The objects that were made together are decided on together: a report without it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from db import deliveries, upstreams, verdicts
@@ -43,15 +44,16 @@ def discard(database: Database, name: str, who: str, why: str, attempts: int = 3
     with database.write() as tx:
         run = _find(tx, name)
         _not_decided(run)
-        if run.delivered:
-            raise Refused(
-                "already-delivered",
-                f"{', '.join(run.delivered)} has it; `planimeter withdraw` says there that it is wrong",
-            )
         verdicts.discard(tx, run)
+        if have := verdicts.have(tx, run):
+            raise Refused(
+                "already-delivered", f"{', '.join(have)} has it; `planimeter withdraw` says there that it is wrong"
+            )
         verdicts.note(tx, run, "discard", who, why)
         upstreams.changed(tx, run.named["input_set_id"], attempts)
-    return f"the results of study {run.named['study_uid']} are discarded and will not be sent"
+        taking = verdicts.may_take(tx, run)
+    said = _taking(taking) if taking else " and will not be sent"
+    return f"the results of study {run.named['study_uid']} are discarded{said}"
 
 
 def withdraw(database: Database, name: str, who: str, why: str, attempts: int) -> str:
@@ -68,10 +70,16 @@ def withdraw(database: Database, name: str, who: str, why: str, attempts: int) -
         verdicts.withdraw(tx, run, why.strip())
         verdicts.note(tx, run, "withdraw", who, why.strip())
         upstreams.changed(tx, run.named["input_set_id"], attempts)
-        for destination in run.delivered:
+        have, taking = verdicts.have(tx, run), verdicts.may_take(tx, run)
+        for destination in have:
             deliveries.ask(tx, destination, run.named["input_set_id"], run.named["study_id"], attempts)
-    told = f"; {', '.join(run.delivered)} is told so" if run.delivered else "; it had not been sent anywhere"
-    return f"the results of study {run.named['study_uid']} are withdrawn{told}"
+    told = f"; {', '.join(have)} is told so" if have else ""
+    more = _taking(taking) if taking else "" if have else "; it had not been sent anywhere"
+    return f"the results of study {run.named['study_uid']} are withdrawn{told}{more}"
+
+
+def _taking(destinations: Iterable[str]) -> str:
+    return f"; {', '.join(destinations)} may be taking it at this moment, and is told so then"
 
 
 def _find(tx: Any, name: str) -> RunOfResults:

@@ -257,8 +257,10 @@ class House:
 
     def claimed_since(self, moment: float) -> bool:
         """Whether an attempt was begun after this, in seconds since 1970."""
-        with self.node.database.read() as tx:
-            return tx.execute(sa.select(attempt.c.id).where(attempt.c.started > moment).limit(1)).first() is not None
+        asked = sa.select(attempt.c.id).where(attempt.c.started > moment).limit(1)
+        with contextlib.suppress(DatabaseUnreachable), self.node.database.read() as tx:
+            return tx.execute(asked).first() is not None
+        return False
 
     def until_all_done(self, studies: Collection[str], seconds: float = 600) -> None:
         """Wait until something of every study was sent, and every job of one has an end."""

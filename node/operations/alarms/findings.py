@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from db import alarm_messages, audit_trail, deadlines, deliveries, gauges, pauses, processes, refusals
+from db import alarm_messages, audit_trail, away, deadlines, gauges, pauses, processes, refusals
 from db.database import Row, clock
 from db.job_states import JobKind, JobState, Outcome
 
@@ -105,7 +105,7 @@ def _destinations(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
     if not policy.destination_seconds:
         return
     now, waiting = clock(tx), gauges.unfinished_deliveries(tx)
-    for outage in deliveries.outages(tx):
+    for outage in away.listing(tx):
         name = outage["destination"]
         count = waiting.get((name, "waiting"), 0)
         since = max(0.0, now - outage["since"])
@@ -137,8 +137,8 @@ def _queue(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
             said = f"{name} jobs have waited for more than {_minutes(seconds)}{why}"
             yield Finding(Kind.QUEUE_LATE, name, said, found["count"])
     seconds = policy.deadlines.get("routine", 0.0)
-    away = [outage["destination"] for outage in deliveries.outages(tx)]
-    found = gauges.late(tx, (JobKind.DELIVER,), -1000, 1000, seconds, away)
+    gone = [outage["destination"] for outage in away.listing(tx)]
+    found = gauges.late(tx, (JobKind.DELIVER,), -1000, 1000, seconds, gone)
     if seconds and found["count"]:
         why = "; sending is paused" if "send" in paused else ""
         said = f"results have waited to be sent for more than {_minutes(seconds)}{why}"

@@ -1,0 +1,160 @@
+"""What is decided about a result while it is being sent: whoever took it is told, on either database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from db import deliveries
+from db.database import Database
+from db.job_states import OPEN, JobKind
+from db.tables import delivery, result
+from node.app import Node, open_node
+from node.errors import Refused
+from node.operations import verdicts
+from tests.driving import jobs_of, only_study, take_in, work_off
+from tests.fake_pacs import FakePacs
+from tests.synthetic import small_series
+from tests.test_upgrades import settings_of
+from tests.test_verdicts import a_result, configure, named_by, notes, rows, states
+from tests.threshold_host import ThresholdHosts
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def node(database: Database, tmp_path: Path, pacs: FakePacs, threshold_hosts: ThresholdHosts) -> Iterator[Node]:
+    made = open_node(settings_of(tmp_path / "home", database, pacs), threshold_hosts.address)
+    yield made
+    made.close()
+
+
+def meanwhile(node: Node, pacs: FakePacs, decide: Callable[[], str]) -> str:
+    """Decide something while the PACS has the first object and has not answered; what was said of it."""
+    pacs.late_next = 1
+    sender = threading.Thread(target=work_off, args=(node, JobKind.DELIVER), name="sends")
+    sender.start()
+    try:
+        wait_until("the PACS has an object", lambda: pacs.calls)
+        said = decide()
+    finally:
+        pacs.late.set()
+        sender.join()
+    work_off(node)
+    assert not [one for one in jobs_of(node) if one["state"] in OPEN], "it goes on for ever"
+    return said
+
+
+def a_sent_study(node: Node) -> None:
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+
+
+def test_what_is_withdrawn_while_it_is_sent_is_rejected_where_it_arrives(node: Node, pacs: FakePacs) -> None:
+    a_sent_study(node)
+    said = meanwhile(node, pacs, lambda: verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3))
+    assert "pacs may be taking it at this moment, and is told so then" in said
+    assert "had not been sent" not in said
+    (taken, note) = pacs.objects
+    assert note.ConceptNameCodeSequence[0].CodeValue == "113037"
+    assert named_by(note) == {taken.SOPInstanceUID}
+    assert {(one["state"], one["reason"]) for one in rows(node, delivery) if one["result_id"] != notes_row(node)} == {
+        ("withdrawn", "withdrawn: wrong")
+    }
+    assert only_study(node)["state"] == "withdrawn"
+
+
+def notes_row(node: Node) -> int:
+    return next(int(one["id"]) for one in rows(node, result) if one["kind"] == "KOS")
+
+
+def test_what_is_discarded_while_it_is_sent_is_rejected_where_it_arrives(node: Node, pacs: FakePacs) -> None:
+    a_sent_study(node)
+    said = meanwhile(node, pacs, lambda: verdicts.discard(node.database, a_result(node), "ann", "wrong", 3))
+    assert "pacs may be taking it at this moment, and is told so then" in said
+    assert "will not be sent" not in said
+    (taken, note) = pacs.objects
+    assert note.ConceptNameCodeSequence[0].CodeValue == "113037"
+    assert named_by(note) == {taken.SOPInstanceUID}
+    assert states(node) == {"discarded", "delivered"}
+    assert only_study(node)["state"] == "discarded"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_is_set_aside_while_it_is_sent_is_rejected_where_that_is_wanted(
+    node: Node, pacs: FakePacs, wanted: bool
+) -> None:
+    configure(node, rejection_notes=wanted)
+    images = small_series()
+    take_in(node, images)
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+
+    def nothing_reads_them() -> str:
+        for ds in images:
+            ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+            ds.ImagePositionPatient[2] += 1
+        take_in(node, images)
+        work_off(node, JobKind.CHOOSE)
+        return ""
+
+    meanwhile(node, pacs, nothing_reads_them)
+    assert [named_by(note) for note in notes(pacs)] == [{pacs.objects[0].SOPInstanceUID}] * wanted
+    assert len(pacs.objects) == 1 + wanted
+    (job,) = jobs_of(node, JobKind.DELIVER)
+    assert job["attempts"] == 1
+    with node.database.read() as tx:
+        tried = tx.execute(sa.text("SELECT count(*) FROM attempt WHERE job_id = :id"), {"id": job["id"]}).scalar_one()
+    assert tried == 1 + wanted, "it is sent for nothing"
+
+
+def test_a_receipt_that_is_written_while_a_person_decides_counts(node: Node, pacs: FakePacs) -> None:
+    """On PostgreSQL both transactions are open at once; the decision sees what the other has written."""
+    a_sent_study(node)
+    for decide, found in ((verdicts.discard, "already-delivered"), (verdicts.withdraw, "pacs is told so")):
+        first = min(int(one["id"]) for one in rows(node, delivery))
+        said: list[str] = []
+
+        def person(decide: Callable[..., str] = decide, said: list[str] = said) -> None:
+            try:
+                said.append(decide(node.database, a_result(node), "ann", "wrong", 3))
+            except Refused as refusal:
+                said.append(refusal.code)
+
+        thread = threading.Thread(target=person)
+        with node.database.write() as tx:
+            deliveries.settle(tx, first, "delivered", 0, None)
+            thread.start()
+            if (
+                not node.database.is_sqlite
+            ):  # there the other waits until this one has ended, before it has read anything
+                wait_until("the decision waits for the receipt", lambda: waits_for_a_lock(node.database))
+        thread.join()
+        assert found in said[0]
+        with node.database.write() as tx:  # for the next one
+            if found == "already-delivered":
+                tx.execute(sa.update(delivery).where(delivery.c.id == first).values(state="waiting", delivered=None))
+    work_off(node)
+    assert len(notes(pacs)) == 1
+    assert pacs.objects == notes(pacs)
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    with database.read() as tx:
+        return bool(tx.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())
+
+
+def test_a_note_that_cannot_be_made_is_not_tried_for_ever(node: Node, pacs: FakePacs) -> None:
+    a_sent_study(node)
+
+    def withdraw_and_lose_the_files() -> str:
+        with node.database.write() as tx:
+            tx.execute(sa.update(result).values(path=None))
+        return verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+
+    meanwhile(node, pacs, withdraw_and_lose_the_files)
+    (job,) = jobs_of(node, JobKind.DELIVER)
+    assert job["state"] == "refused"
+    assert job["reason"].startswith("result-purged")
