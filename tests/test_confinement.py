@@ -516,6 +516,23 @@ def test_what_a_kernel_cannot_do_is_named_and_the_rest_is_done(
         assert f"{'open every file' if part is Part.FILES else 'use the network'}" in required.stderr
 
 
+THREADS = """
+import torch
+from models.confine.process import confine
+from models.confine.rights import Demand, Rights
+confine(Rights(), Demand.BEST)
+torch.set_num_threads(2)
+print(torch.nn.functional.conv2d(torch.ones(1, 1, 200, 200), torch.ones(1, 1, 3, 3)).sum().item())
+"""
+
+
+def test_threads_of_torch_work_where_the_node_was_told_to_pin_them() -> None:
+    environment = cleaned(os.environ | {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "OMP_NUM_THREADS": "2"})
+    command = [sys.executable, "-P", "-c", THREADS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.returncode) == (f"{9.0 * 198 * 198}\n", 0), done.stderr
+
+
 OLDER = """
 import contextlib, ctypes, fcntl, json, os, select, socket, struct, subprocess, sys, threading
 from pathlib import Path
@@ -763,4 +780,5 @@ def test_of_the_environment_nothing_secret_is_kept() -> None:
     secret = ("PLANIMETER_CONFIG", "PGPASSWORD", "PGHOST", "DATABASE_URL", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY")
     kept = {"PATH": "p", "OMP_NUM_THREADS": "2", "LC_ALL": "C", "CUDA_VISIBLE_DEVICES": "1"}
     assert cleaned(kept | dict.fromkeys(secret, SECRET)) == kept
+    assert cleaned(kept | {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "GOMP_CPU_AFFINITY": "0-1"}) == kept
     assert cleaned({"MLFLOW_TRACKING_URI": "x"}, ("MLFLOW_*",)) == {"MLFLOW_TRACKING_URI": "x"}
