@@ -15,7 +15,7 @@ KEPT = (
     *("PYTORCH_*", "TRITON_*", "OMP_*", "MKL_*", "KMP_*", "GOMP_*", "OPENBLAS_*", "NUMEXPR_*", "MALLOC_*", "GLIBC_*"),
     *("HIP_*", "HSA_*", "ROCM_*", "ROCR_*", "COV_*", "COVERAGE_*"),
 )
-#: GNU's OpenMP would pin each of its threads by number, which a confined process must not do with any process, and give up
+#: GNU's OpenMP would pin its threads by their numbers, which is forbidden since others could be pinned so, and give up
 PINNED = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")
 USER = "planimeter"
 

@@ -26,7 +26,7 @@ X32 = 0x40000000
 TO_ALL_THREADS, WITHOUT_SLOWER_BRANCHES = 1, 4
 CLONE_THREAD = 0x00010000
 AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET, KIND_OF_SOCKET = 1, 1, 5, 0xF
-#: ioctls that type into a terminal (TIOCSTI, TIOCLINUX), or have the kernel send signals to somebody (FIOSETOWN, SIOCSPGRP)
+#: ioctls that type into a terminal (TIOCSTI, TIOCLINUX), or have the kernel signal somebody (FIOSETOWN, SIOCSPGRP)
 REQUESTS = (0x5412, 0x541C, 0x8901, 0x8902)
 #: commands of fcntl that have the kernel send signals to somebody, and any signal (F_SETOWN, F_SETSIG, F_SETOWN_EX), or
 #: that keep others from opening a file (F_SETLEASE)
@@ -99,7 +99,7 @@ def _looked_at(name: str, own_pid: int, *, sockets: bool) -> Iterator[Step]:
         yield _yes() if sockets else _no()
     elif name == "clone":  # threads, and no processes
         yield from (_argument(0), (ANY_BIT, 0, 1, CLONE_THREAD), _yes(), _no())
-    elif name == "clone3":  # what is wanted cannot be seen; the C library goes back to clone
+    elif name in ("clone3", "openat2"):  # what is wanted cannot be seen; libraries go back to clone and openat
         yield _no(errno.ENOSYS)
     elif name == "socketpair":  # pairs that can reach nobody else: also SOCK_RAW would be one of datagrams
         yield from (_argument(0), (EQUAL, 1, 0, AF_UNIX), _no(), _argument(1), (AND, 0, 0, KIND_OF_SOCKET))
@@ -111,8 +111,6 @@ def _looked_at(name: str, own_pid: int, *, sockets: bool) -> Iterator[Step]:
         yield _yes()
     elif name in ("prlimit64", "sched_setaffinity"):  # 0 is the process, or the thread, itself
         yield from (_argument(0), (EQUAL, 2, 0, 0), (EQUAL, 1, 0, own_pid), _no(), _yes())
-    elif name == "openat2":  # how it is to be opened cannot be seen; whoever asks goes back to openat
-        yield _no(errno.ENOSYS)
     elif name in ("open", "openat"):  # who may only read a file must not empty it
         yield from (_argument(1 if name == "open" else 2), (AND, 0, 0, O_TRUNC | O_ACCMODE))
         for flags in (O_TRUNC | O_RDONLY, O_TRUNC | O_NEITHER):
