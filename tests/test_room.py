@@ -1,12 +1,10 @@
-"""What a stranger's program may write: into its folders, and into the log. Looked at from outside; ended, and told why."""
+"""What a stranger's program may write: into its folders, and into the log. It is ended, and told why."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import shutil
-import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -17,17 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.settings import load
 from models import card, client
 from models.confine.rights import Demand
-from models.confine.room import DEEPEST, TRIFLE_BYTES, Held, Room, Unseen, held, remove
+from models.confine.room import DEEPEST, Room, Unseen, held, remove
 from models.incoming import reading
 from models.wire import SharedArray
+from node.app import open_node
 from node.errors import Failed, Refused
 from node.hosts import KNOWN, Hosts
 from node.operations import installing
 from node.overheard import LONGEST_LINE, MOST_LINES, Overheard
 from tests import mini_bundle
+from tests.conftest import lacking
 from tests.nurseries import SHARED
+from tests.small_disk import NoMount, leave, mounted
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -74,17 +76,25 @@ def test_a_file_without_a_name_counts_while_it_is_open(tmp_path: Path) -> None:
     assert held((folder,), process.pid).bytes < MB
 
 
-def test_a_full_disk_ends_who_wrote_and_nobody_else(tmp_path: Path) -> None:
-    before = filled(tmp_path / "own", 1, MB)
-    everything = Room(reserve_bytes=1 << 60)
-    least = 0.1 * shutil.disk_usage(tmp_path).total
-    first = held((before,))
-    with (before / "large").open("wb") as stream:
-        os.posix_fallocate(stream.fileno(), 0, TRIFLE_BYTES + MB)
-    scarce = shutil.disk_usage(tmp_path).free < least
-    assert bool(everything.exceeded((before,), before=first)) is scarce
-    assert everything.exceeded((before,), before=held((before,))) == "", "it held that when it began"
-    assert Room(reserve_bytes=0).exceeded((before,)) == ""
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    try:
+        with mounted(tmp_path / "disk", 200 * MB) as folder:
+            yield folder
+    except NoMount as reason:
+        lacking("a small file system", str(reason))
+
+
+def test_a_full_disk_ends_who_wrote_and_nobody_else(small_disk: Path) -> None:
+    folder, other = filled(small_disk / "own", 70, MB), filled(small_disk / "other", 1, MB)
+    room = Room(reserve_bytes=1 << 60)
+    assert room.exceeded((folder,)) == "", "of a small disk a tenth stays free"
+    leave(small_disk, 10 * MB)
+    assert room.exceeded((folder,)) == "wrote 0.1 GB, and the disk has only 0.0 GB left"
+    assert room.exceeded((other,)) == ""
+    assert room.exceeded((folder,), before=held((folder,))) == "", "it held that when it began"
+    assert Room().exceeded((folder,)) == ""
+    assert Room(reserve_bytes=9 * MB).exceeded((folder,)) == ""
 
 
 def deep(folder: Path, levels: int) -> None:
@@ -101,7 +111,7 @@ def deep(folder: Path, levels: int) -> None:
 
 
 def test_what_is_hidden_in_the_depth_or_behind_modes_is_named_and_goes(tmp_path: Path) -> None:
-    deep(tmp_path / "deep", 3000)
+    deep(tmp_path / "deep", 1200)
     with pytest.raises(Unseen, match=f"more than {DEEPEST} deep"):
         held((tmp_path / "deep",))
     deep(tmp_path / "fair", DEEPEST - 1)
@@ -132,7 +142,10 @@ from monai.transforms import MapTransform
 class Writes(MapTransform):
     def __call__(self, data):
         for number in range(1000):
-            (Path.home() / str(number)).write_bytes(os.urandom(1 << 20))
+            try:
+                (Path.home() / str(number)).write_bytes(os.urandom(1 << 20))
+            except OSError:
+                time.sleep(120)
             {then}
         return data
 """
@@ -179,6 +192,17 @@ def test_a_host_that_writes_without_end_is_ended_and_its_job_is_told_why(hosts: 
     assert (hosts.home / card.read(plain).card_sha256[:16] / KNOWN).is_file()
 
 
+def test_who_fills_the_disk_is_told_so_when_it_is_full(small_disk: Path, tmp_path: Path) -> None:
+    """Not a byte is left then for the sentence."""
+    made = Hosts(small_disk, "cpu", nursery=SHARED, room=Room(reserve_bytes=1 << 60))
+    try:
+        with pytest.raises(client.HostEnded, match=r"the network wrote 0\.\d GB, and the disk has only 0\.0 GB left"):
+            answer(made, writing_bundle(tmp_path, "pass"))
+    finally:
+        made.stop()
+    assert shutil.disk_usage(small_disk).used < MB
+
+
 def test_a_host_that_has_ended_leaves_nothing_on_the_disk(hosts: Hosts, tmp_path: Path) -> None:
     bundle = writing_bundle(tmp_path, "os.kill(os.getpid(), 9) if number == 4 else None")
     with pytest.raises(client.HostGone) as gone:
@@ -188,11 +212,9 @@ def test_a_host_that_has_ended_leaves_nothing_on_the_disk(hosts: Hosts, tmp_path
 
 
 def test_a_bundle_that_writes_while_it_is_loaded_does_not_start(hosts: Hosts, tmp_path: Path) -> None:
-    bundle = mini_bundle.make(tmp_path, "at-once")
-    config = bundle / "configs" / "inference.json"
-    writes = "[open(__import__('os').path.expanduser('~/large'), 'wb').write(bytes(40 << 20))"
-    writes += ", __import__('time').sleep(120), @network_def.to(@device)][2]"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"network": f"${writes}"}))
+    bundle = writing_bundle(tmp_path, "time.sleep(120) if number == 40 else None")
+    with (bundle / "scripts" / "writes.py").open("a") as stream:
+        stream.write('\n\nWrites("image")({})\n')
     card.seal(bundle)
     with pytest.raises(Failed) as failed:
         hosts.address(str(bundle), card.read(bundle).card_sha256)
@@ -202,11 +224,16 @@ def test_a_bundle_that_writes_while_it_is_loaded_does_not_start(hosts: Hosts, tm
 # ------------------------------------------------------------------ what is brought
 
 READER = """
-import os, time
+import os, sys, time
 class YAMLError(Exception): pass
 def safe_load(text):
-    for number in range(40):
-        with open(str(number), 'wb') as stream: stream.write(os.urandom(1 << 20))
+    if text == "says":
+        while True: sys.stdout.write('x' * (1 << 20))
+    try:
+        for number in range(1000):
+            with open(os.path.join(sys.argv[1], str(number)), 'wb') as stream: stream.write(os.urandom(1 << 20))
+            if text == "writes" and number == 40: break
+    except OSError: pass
     time.sleep(120)
 """
 
@@ -218,12 +245,59 @@ def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (library / "yaml").mkdir(parents=True)
     (library / "yaml" / "__init__.py").write_text(READER)
     (folder / "configs").mkdir(parents=True)
-    (folder / "configs" / "inference.yaml").write_text("x")
     monkeypatch.setenv("PYTHONPATH", f"{library}{os.pathsep}{ROOT}")
-    monkeypatch.chdir(folder)
     return folder
 
 
-def test_a_reader_that_writes_without_end_is_ended(brought: Path) -> None:
+def test_a_reader_that_writes_or_says_without_end_is_ended(brought: Path) -> None:
+    (brought / "configs" / "inference.yaml").write_text("writes")
     with pytest.raises(reading.TooMuch, match=r"wrote 0\.0 GB, and may hold 0\.0 GB, and was ended"):
         reading.read(brought, "", Demand.BEST, room=Room(most_bytes=20 * MB))
+    (brought / "configs" / "inference.yaml").write_text("says")
+    with pytest.raises(reading.TooMuch, match="said more than 64 MiB"):
+        reading.read(brought, "", Demand.BEST)
+
+
+def test_a_bundle_whose_reader_fills_the_disk_is_refused_and_nothing_is_left(brought: Path, small_disk: Path) -> None:
+    (brought / "configs" / "inference.yaml").write_text("fills")
+    (home := small_disk / "home").mkdir(mode=0o700)
+    node = open_node(load(None, {"node": {"home": home}}))
+    with contextlib.closing(node), pytest.raises(Refused) as refused:
+        installing.add(node.networks, brought, "ann", reserve_bytes=1 << 60)
+    assert refused.value.code == "too-much-written"
+    assert "the disk has only 0.0 GB left" in refused.value.sentence
+    assert not list((home / "networks").iterdir())
+    assert shutil.disk_usage(small_disk).used < 10 * MB
+
+
+# ------------------------------------------------------------------ the log
+
+
+def test_of_what_hosts_say_a_minute_has_so_many_lines_and_the_rest_is_counted() -> None:
+    """Through a pipe, as a host writes it; the last line has no end."""
+    said: list[str] = []
+    reads, writes = os.pipe()
+    follows = threading.Thread(target=Overheard(said.append, now=lambda: 7.0).follow, args=(reads,))
+    follows.start()
+    with os.fdopen(writes, "wb") as stream:
+        stream.write(b"\n \nfirst\n" + b"y" * 100_000 + b"\n" + "\u00e9\xff".encode("latin-1") + b"\n")
+        stream.write(b"z\n" * 10_000 + b"last")
+    follows.join(60)
+    assert said[:4] == ["first", "y" * LONGEST_LINE + " ...", "\ufffd\ufffd", "z"]
+    assert said[MOST_LINES - 1 :] == ["z", f"{3 + 10_000 + 1 - MOST_LINES} more lines were left out"]
+
+
+def test_a_new_minute_has_lines_again_after_it_is_said_what_was_left_out() -> None:
+    said: list[str] = []
+    seconds = 100.0
+    overheard = Overheard(said.append, now=lambda: seconds)
+    overheard.hear(b"a\n" * (MOST_LINES + 5))
+    seconds += 59
+    overheard.hear(b"b\n")
+    assert said == ["a"] * MOST_LINES
+    seconds += 1
+    overheard.pass_time()
+    assert said[MOST_LINES:] == ["6 more lines were left out"]
+    overheard.hear(b"c")
+    overheard.hear(b"c\n")
+    assert said[MOST_LINES + 1 :] == ["cc"]
