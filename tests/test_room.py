@@ -134,7 +134,7 @@ def test_what_is_hidden_in_the_depth_or_behind_modes_is_named_and_goes(tmp_path:
 
 WRITES = """
 import os
-import time
+import threading
 from pathlib import Path
 from monai.transforms import MapTransform
 
@@ -145,7 +145,7 @@ class Writes(MapTransform):
             try:
                 (Path.home() / str(number)).write_bytes(os.urandom(1 << 20))
             except OSError:
-                time.sleep(120)
+                threading.Event().wait(120)
             {then}
         return data
 """
@@ -181,7 +181,7 @@ def answer(hosts: Hosts, bundle: Path) -> client.Answer:
 
 
 def test_a_host_that_writes_without_end_is_ended_and_its_job_is_told_why(hosts: Hosts, tmp_path: Path) -> None:
-    bundle = writing_bundle(tmp_path, "time.sleep(120) if number == 40 else None")
+    bundle = writing_bundle(tmp_path, "threading.Event().wait(120) if number == 40 else None")
     with pytest.raises(client.HostEnded, match=r"the network wrote 0\.0 GB, and may hold 0\.0 GB, and was ended"):
         answer(hosts, bundle)
     (host,) = hosts._hosts.values()
@@ -212,7 +212,7 @@ def test_a_host_that_has_ended_leaves_nothing_on_the_disk(hosts: Hosts, tmp_path
 
 
 def test_a_bundle_that_writes_while_it_is_loaded_does_not_start(hosts: Hosts, tmp_path: Path) -> None:
-    bundle = writing_bundle(tmp_path, "time.sleep(120) if number == 40 else None")
+    bundle = writing_bundle(tmp_path, "threading.Event().wait(120) if number == 40 else None")
     with (bundle / "scripts" / "writes.py").open("a") as stream:
         stream.write('\n\nWrites("image")({})\n')
     card.seal(bundle)
@@ -224,7 +224,7 @@ def test_a_bundle_that_writes_while_it_is_loaded_does_not_start(hosts: Hosts, tm
 # ------------------------------------------------------------------ what is brought
 
 READER = """
-import os, sys, time
+import os, sys, threading
 class YAMLError(Exception): pass
 def safe_load(text):
     if text == "says":
@@ -234,7 +234,7 @@ def safe_load(text):
             with open(os.path.join(sys.argv[1], str(number)), 'wb') as stream: stream.write(os.urandom(1 << 20))
             if text == "writes" and number == 40: break
     except OSError: pass
-    time.sleep(120)
+    threading.Event().wait(120)
 """
 
 
