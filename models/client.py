@@ -26,6 +26,10 @@ class HostGone(Exception):
     """The host died, hung or was never there while it worked on this request: an attempt is used up."""
 
 
+class HostEnded(HostGone):
+    """The node has ended the host, since it wrote more than it may; the sentence says what."""
+
+
 class HostBusy(Exception):
     """The host went away before it began with this request: nobody's fault."""
 
@@ -106,7 +110,7 @@ def segment(
         on_progress: told how many windows are done, and of how many; 0 where nobody knows.
 
     Raises:
-        HostGone, HostBusy, HostRefused, HostFailed: see there.
+        HostGone, HostEnded, HostBusy, HostRefused, HostFailed: see there.
     """
     deadline = time.monotonic() + limit_seconds
     started = False
@@ -139,9 +143,24 @@ def segment(
             _kill(pid)
             raise HostGone(f"the network did not finish within {limit_seconds:.0f} s and was stopped") from None
         except Disconnected as error:
+            if why := why_ended(address):
+                raise HostEnded(why) from None
             if started:
                 raise HostGone(f"the model host died while it ran the network ({error})") from None
             raise HostBusy(f"the model host went away before it began ({error})") from None
+
+
+def ended(address: Path) -> Path:
+    """The file where it is said why the node has ended the host at an address; blank where it has not."""
+    return address.with_suffix(".ended")
+
+
+def why_ended(address: Path) -> str:
+    """What that file says; "": nothing."""
+    try:
+        return ended(address).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def environment(address: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from .confine import locks
 from .confine.environment import live_in
 from .confine.process import confine
 from .confine.rights import Demand, Rights
+from .confine.room import MOST_BYTES
 
 NVIDIA = Path("/dev/nvidiactl")
 
@@ -50,7 +51,7 @@ def keep(bundle: Path, own: Path, known: Path | None, device: str, demand: Deman
         write.append(known.parent)
     total, _ = memory.of_machine()
     data_bytes = total if device == "cpu" else 0  # what a driver maps for a GPU is not memory of the machine
-    confine(Rights(read=(bundle,), write=tuple(write), data_bytes=data_bytes), demand)
+    confine(Rights(read=(bundle,), write=tuple(write), file_bytes=MOST_BYTES, data_bytes=data_bytes), demand)
 
 
 def tell_of_unused_gpu(device: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 
 from models import card, client
 from models.confine.rights import Demand
+from models.confine.room import LOOK_SECONDS, SHARE_LOOKING, Room, remove
 from models.host import EXIT_FULL, EXIT_UNCONFINED, EXIT_UNUSABLE_BUNDLE
 from models.host_rights import scratch
 
@@ -26,6 +26,9 @@ from .nursery import START_SECONDS, Forked, Nursery
 logger = logging.getLogger(__name__)
 
 OUT_OF_MEMORY = "out-of-memory"
+TOO_MUCH = "too-much-written"
+#: bytes of the sentence that says why the node has ended a host
+MOST_WORDS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,7 @@ class Order:
         needs: bytes that it is expected to hold at its peak.
         instead: whether it runs on the CPU because the network does not fit on the device.
         confine: what is wanted of the kernel, so that the bundle can do no harm.
+        room: what it may hold in the folders that it may write into.
     """
 
     folder: Path
@@ -52,6 +56,12 @@ class Order:
     needs: int = 0
     instead: bool = False
     confine: Demand = Demand.BEST
+    room: Room = field(default_factory=Room)
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Folders that it may write into, and nobody else does."""
+        return (scratch(self.address), *([self.known.parent] if self.known else []))
 
     def words(self) -> list[str]:
         """Its command line."""
@@ -77,6 +87,7 @@ class HostProcess:
     last_used: float = field(default_factory=time.time)
     loaded_bytes: int = 0
     _ending: threading.Lock = field(default_factory=threading.Lock)
+    _over: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def start(cls, order: Order, nursery: Nursery) -> HostProcess:
@@ -87,6 +98,8 @@ class HostProcess:
         """
         with contextlib.suppress(FileNotFoundError):
             order.address.unlink()
+        with contextlib.suppress(OSError):  # its room is taken now: when it is needed the disk may be full
+            client.ended(order.address).write_bytes(b" " * MOST_WORDS)
         theirs, ours = os.pipe()
         try:
             process = nursery.start(order.words(), theirs)
@@ -101,7 +114,23 @@ class HostProcess:
         except card.CardError:
             title = order.folder.name  # the host will say what is wrong with it
         logger.info("model host of %s starts (pid %s)", title, process.pid)
-        return cls(order, process, ours, title)
+        host = cls(order, process, ours, title)
+        threading.Thread(target=host._watch, name=f"room of {title}", daemon=True).start()
+        return host
+
+    def _watch(self) -> None:
+        """End it when it holds more than it may; what it has written goes as soon as it has ended."""
+        pause = LOOK_SECONDS
+        while not self._over.wait(pause):
+            began = time.monotonic()
+            lives = self.process.poll() is None
+            why = self.order.room.exceeded(self.order.written, self.process.pid if lives else None)
+            pause = max(LOOK_SECONDS, (time.monotonic() - began) / SHARE_LOOKING)
+            if why:
+                logger.error("model host of %s: it %s, and is ended", self.title, why)
+                self.end(f"the network {why}, and was ended")
+            elif not lives:
+                self.end()
 
     def listens(self) -> bool:
         """Whether it is alive and answers."""
@@ -114,7 +143,7 @@ class HostProcess:
 
     def wait_until_it_listens(self) -> None:
         """Raises:
-        Failed: `network-unusable`, `out-of-memory`, `host-not-started`.
+        Failed: `network-unusable`, `out-of-memory`, `host-not-started`, `too-much-written`.
         """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -122,6 +151,8 @@ class HostProcess:
                 return
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self.process.wait(0.05)
+                if why := client.why_ended(self.order.address):
+                    raise Failed(TOO_MUCH, why)
                 if status == EXIT_UNUSABLE_BUNDLE:
                     raise Failed(
                         "network-unusable", "the bundle is not what its card says; see the log, `planimeter check`"
@@ -156,12 +187,21 @@ class HostProcess:
         self.end()
         return True
 
-    def end(self) -> None:
-        """End it, whatever it does."""
+    def end(self, why: str = "") -> None:
+        """End it, whatever it does; its scratch folder goes with it.
+
+        Args:
+            why: where it has written too much: then all that it wrote goes, and whoever it works for is told.
+        """
         with self._ending:
+            if self._over.is_set():
+                return  # another one may have its address by now
+            self._over.set()
+            if why:
+                with contextlib.suppress(OSError), client.ended(self.order.address).open("r+b") as stream:
+                    stream.write(why.encode()[:MOST_WORDS])
             self.process.kill()
             self.process.wait()
-            if self.lifeline >= 0:
-                os.close(self.lifeline)
-                self.lifeline = -1
-            shutil.rmtree(scratch(self.order.address), ignore_errors=True)
+            os.close(self.lifeline)
+            for folder in self.order.written if why else (scratch(self.order.address),):
+                remove(folder)

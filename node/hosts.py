@@ -19,15 +19,16 @@ from typing import Any
 from models import card
 from models.card import Bundle
 from models.confine.rights import Demand
+from models.confine.room import Room
 from models.wire import Disconnected, Receiver, send
 
 from . import admission, warm
 from .admission import Limits, Tenant
 from .errors import Failed, NodeError, Unavailable
-from .host_process import OUT_OF_MEMORY, HostProcess, Order
+from .host_process import OUT_OF_MEMORY, TOO_MUCH, HostProcess, Order
 from .nursery import START_SECONDS, Nursery
 
-__all__ = ["OUT_OF_MEMORY", "Hosts", "ask"]
+__all__ = ["OUT_OF_MEMORY", "TOO_MUCH", "Hosts", "ask"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Hosts:
         limits: what they may take together.
         home: folder where it is kept what was learnt of their memory, and who is warm; None: nowhere.
         confine: what is wanted of the kernel, so that a bundle can do no harm.
+        room: what each may hold on the disk.
         nursery: that forks them, where somebody else has one; it does not end with these hosts.
     """
 
@@ -63,6 +65,7 @@ class Hosts:
     limits: Limits = field(default_factory=Limits)
     home: Path | None = None
     confine: Demand = Demand.BEST
+    room: Room = field(default_factory=Room)
     nursery: Nursery | None = None
     _own: Nursery = field(default_factory=Nursery)
     _hosts: dict[str, HostProcess] = field(default_factory=dict)
@@ -77,7 +80,7 @@ class Hosts:
         """Where the host of a bundle listens; it is started when it does not run.
 
         Raises:
-            Failed: `network-unusable`, `out-of-memory`, `host-not-started`.
+            Failed: `network-unusable`, `out-of-memory`, `host-not-started`, `too-much-written`.
             Unavailable: `device-full`: networks that are at work leave no room for it.
         """
         with self._lock:
@@ -138,6 +141,7 @@ class Hosts:
             most_bytes=self.limits.memory_bytes,
             needs=admission.needed(known, weights, self.limits),
             confine=self.confine,
+            room=self.room,
         )
 
     def _after(self, failed: Failed, order: Order) -> Order:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from models.confine.environment import cleaned
 
 from .errors import Failed
+from .overheard import Overheard
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,6 @@ logger = logging.getLogger(__name__)
 START_SECONDS = 180.0
 #: of a host whose nursery has gone before it, nobody knows how it ended
 UNKNOWN = -1
-#: of what a host writes on its standard error; the rest of a longer line is a line of its own
-LONGEST_LINE = 1000
 
 
 class Forked:
@@ -165,7 +164,4 @@ class Nursery:
 
 def _relay(descriptor: int) -> None:
     """Write what hosts say on standard error into the log, line by line: libraries and bundles know no form of it."""
-    with open(descriptor, encoding="utf-8", errors="replace") as stream:
-        while line := stream.readline(LONGEST_LINE):
-            if line.strip():
-                logger.warning("model host: %s", line.rstrip())
+    Overheard(lambda line: logger.warning("model host: %s", line)).follow(descriptor)

@@ -19,7 +19,7 @@ from . import upstream
 from .attempt import Stages
 from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
-from .hosts import OUT_OF_MEMORY, ask
+from .hosts import OUT_OF_MEMORY, TOO_MUCH, ask
 from .learning import sides
 from .study import channels, frames, volume
 from .study.archive import Archive, require_kept
@@ -143,6 +143,8 @@ def predict(
             )
     except client.HostRefused as error:
         raise Refused(error.code, str(error)) from error
+    except client.HostEnded as error:
+        raise Failed(TOO_MUCH, str(error)) from error
     except client.HostGone as error:
         raise Failed("host-died", str(error)) from error
     except client.HostFull as error:

@@ -24,6 +24,7 @@ from typing import Any
 from db import lost_jobs
 from db.database import DatabaseUnreachable
 from models.card import CardError
+from models.confine.room import Room
 
 from . import warm
 from .admission import Limits
@@ -97,7 +98,8 @@ class Supervisor:
         """
         stop_on_signals(self.stopping)
         folder = Path(tempfile.mkdtemp(prefix="planimeter-"))
-        hosts = Hosts(folder, self.device, self.limits, warm.folder(self.node.archive.home), self.node.confine)
+        room = Room(reserve_bytes=self.node.alarms.reserve_bytes)
+        hosts = Hosts(folder, self.device, self.limits, warm.folder(self.node.archive.home), self.node.confine, room)
         try:
             address = hosts.serve()
             for role, arguments in self.roles.items():

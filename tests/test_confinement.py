@@ -516,6 +516,140 @@ def test_what_a_kernel_cannot_do_is_named_and_the_rest_is_done(
         assert f"{'open every file' if part is Part.FILES else 'use the network'}" in required.stderr
 
 
+THREADS = """
+import torch
+from models.confine.process import confine
+from models.confine.rights import Demand, Rights
+confine(Rights(), Demand.BEST)
+torch.set_num_threads(2)
+print(torch.nn.functional.conv2d(torch.ones(1, 1, 200, 200), torch.ones(1, 1, 3, 3)).sum().item())
+"""
+
+
+def test_threads_of_torch_work_where_the_node_was_told_to_pin_them() -> None:
+    environment = cleaned(os.environ | {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "OMP_NUM_THREADS": "2"})
+    command = [sys.executable, "-P", "-c", THREADS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.returncode) == (f"{9.0 * 198 * 198}\n", 0), done.stderr
+
+
+OLDER = """
+import contextlib, ctypes, fcntl, json, os, select, socket, struct, subprocess, sys, threading
+from pathlib import Path
+from models.confine.kernel import Kernel
+from models.confine.process import confine
+from models.confine.rights import Demand, Rights
+
+given, own, landlock = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+here = Kernel.here()
+victim = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+everybody = os.sched_getaffinity(0)
+library = ctypes.CDLL(None, use_errno=True)
+NEITHER, F_SETSIG, F_SETOWN_EX, FIOSETOWN, SIOCSPGRP, OPENAT2 = 3, 10, 15, 0x8901, 0x8902, 437
+
+def called(number, *arguments):
+    if library.syscall(ctypes.c_long(number), *arguments) < 0:
+        raise OSError(ctypes.get_errno(), "denied")
+
+def opened(flags):
+    os.close(os.open(given / "weights.pt", flags))
+
+def opened_otherwise():
+    how = struct.pack("=QQQ", os.O_RDONLY | os.O_TRUNC, 0, 0)
+    called(OPENAT2, ctypes.c_int(-100), os.fsencode(given / "weights.pt"), how, ctypes.c_size_t(len(how)))
+
+def signals():
+    fcntl.fcntl(pipe[0], fcntl.F_SETFL, fcntl.fcntl(pipe[0], fcntl.F_GETFL) | os.O_ASYNC)
+    os.write(pipe[1], b"x")
+
+def of_a_thread():
+    thread = threading.Thread(target=lambda: os.sched_setaffinity(0, everybody))
+    thread.start()
+    thread.join()
+
+def changed_by_descriptor(change):
+    with (given / "weights.pt").open("rb") as stream:
+        change(stream.fileno())
+
+def lives():
+    try:
+        victim.stdin.write(b"x")
+    except BrokenPipeError:
+        return False
+    return victim.stdout.read(1) == b"x"
+
+pipe, pair = os.pipe(), socket.socketpair()
+confine(Rights(read=(given,), write=(own,)), Demand.REQUIRE, Kernel(here.machine, landlock, here.seccomp))
+attempts = {
+    "SIGKILL": lambda: os.kill(victim.pid, 9),
+    "owner of a pipe": lambda: fcntl.fcntl(pipe[0], fcntl.F_SETOWN, victim.pid),
+    "owner of a pipe, anew": lambda: fcntl.fcntl(pipe[0], F_SETOWN_EX, struct.pack("=ii", 1, victim.pid)),
+    "another signal": lambda: fcntl.fcntl(pipe[0], F_SETSIG, 9),
+    "owner of a socket": lambda: fcntl.ioctl(pair[0], FIOSETOWN, struct.pack("=i", victim.pid)),
+    "group of a socket": lambda: fcntl.ioctl(pair[0], SIOCSPGRP, struct.pack("=i", victim.pid)),
+    "processors": lambda: os.sched_setaffinity(victim.pid, {0}),
+    "lease": lambda: changed_by_descriptor(lambda it: fcntl.fcntl(it, fcntl.F_SETLEASE, fcntl.F_RDLCK)),
+    "pair of datagrams": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM),
+    "raw pair": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_RAW),
+    "truncate": lambda: os.truncate(given / "weights.pt", 0),
+    "empties what it reads": lambda: opened(os.O_RDONLY | os.O_TRUNC),
+    "empties what it neither reads nor writes": lambda: opened(NEITHER | os.O_TRUNC),
+    "empties what it would write": lambda: opened(os.O_WRONLY | os.O_TRUNC),
+    "empties what it would change": lambda: opened(os.O_RDWR | os.O_TRUNC),
+    "creates it anew": lambda: opened(os.O_RDONLY | os.O_CREAT | os.O_TRUNC),
+    "empties otherwise": opened_otherwise,
+    "age": lambda: os.utime(given / "weights.pt", (1, 1)),
+    "age by descriptor": lambda: changed_by_descriptor(lambda it: os.utime(it, (1, 1))),
+    "mode by descriptor": lambda: changed_by_descriptor(lambda it: os.fchmod(it, 0)),
+    "attribute by descriptor": lambda: changed_by_descriptor(lambda it: os.setxattr(it, "user.x", b"x")),
+}
+needed = {
+    "writes anew": lambda: [(own / "file").write_bytes(b"x" * n) for n in (9, 1)],
+    "touches": lambda: (own / "file").touch(),
+    "reads": lambda: (given / "weights.pt").read_bytes(),
+    "flags of a pipe": lambda: os.set_blocking(pipe[0], False),
+    "locks": lambda: [fcntl.lockf(stream, fcntl.LOCK_EX) for stream in [(own / "file").open("w")]],
+    "own processors": lambda: os.sched_setaffinity(0, everybody),
+    "own processors by number": lambda: os.sched_setaffinity(os.getpid(), everybody),
+    "those of a thread": of_a_thread,
+    "a pair": lambda: [one.close() for one in socket.socketpair()],
+    "a pair of packets": lambda: [one.close() for one in socket.socketpair(type=socket.SOCK_SEQPACKET)],
+}
+
+def outcome(attempt):
+    try:
+        attempt()
+    except OSError:
+        return "denied"
+    return "got"
+
+found = [{name: outcome(attempt) for name, attempt in of.items()} for of in (attempts, needed)]
+with contextlib.suppress(OSError):
+    signals()
+json.dump([*found, lives()], sys.stdout)
+"""
+
+
+@CONFINED
+@pytest.mark.parametrize("landlock", sorted({min(one, HERE.landlock) for one in (1, 2, 3, 5, HERE.landlock)}))
+def test_on_older_kernels_nobody_is_signalled_and_nothing_is_emptied(landlock: int, tmp_path: Path) -> None:
+    """Landlock knows of signals from version 6 on, of cutting files off from version 3 on; ages it never knows of."""
+    given, own = tmp_path / "given", tmp_path / "own"
+    given.mkdir()
+    own.mkdir()
+    (weights := given / "weights.pt").write_bytes(b"w" * 1000)
+    before = weights.stat()
+    command = [sys.executable, "-P", "-c", OLDER, str(given), str(own), str(landlock)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    attempts, needed, lives = json.loads(done.stdout)
+    assert {name: came for name, came in attempts.items() if came != "denied"} == {}
+    assert {name: came for name, came in needed.items() if came != "got"} == {}
+    assert lives, "the other process"
+    after = weights.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_mode) == (1000, before.st_mtime_ns, before.st_mode)
+
+
 LIMITED = """
 import json, mmap, os, resource, sys, tempfile
 from pathlib import Path
@@ -624,16 +758,17 @@ def test_the_numbers_are_the_kernels(machine: str) -> None:
         pytest.skip("the kernel's headers are not installed: apt-get install linux-libc-dev")
     said = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", file.read_text())}
     column = tuple(HEADERS).index(machine)
-    for name, numbers in (calls.FORBIDDEN | calls.LOOKED_AT).items():
+    for name, numbers in (calls.FORBIDDEN | calls.LOOKED_AT | calls.OF_OLD_KERNELS).items():
         if name in said:
             assert numbers[column] == said[name], name
 
 
 @pytest.mark.parametrize("machine", HEADERS)
+@pytest.mark.parametrize("landlock", [0, 2, 3])
 @pytest.mark.parametrize("sockets", [True, False])
-def test_every_jump_of_the_filter_lands(machine: str, sockets: bool) -> None:
+def test_every_jump_of_the_filter_lands(machine: str, sockets: bool, landlock: int) -> None:
     """Walked as the kernel's checker does: each jump ends within the program, and the last step answers."""
-    steps = list(seccomp.program(machine, 4711, sockets=sockets))
+    steps = list(seccomp.program(Kernel(machine, landlock, True), 4711, sockets=sockets))
     assert len(steps) < 4096
     for at, (code, true, false, _) in enumerate(steps):
         if code & 7 == 5:
@@ -645,4 +780,5 @@ def test_of_the_environment_nothing_secret_is_kept() -> None:
     secret = ("PLANIMETER_CONFIG", "PGPASSWORD", "PGHOST", "DATABASE_URL", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY")
     kept = {"PATH": "p", "OMP_NUM_THREADS": "2", "LC_ALL": "C", "CUDA_VISIBLE_DEVICES": "1"}
     assert cleaned(kept | dict.fromkeys(secret, SECRET)) == kept
+    assert cleaned(kept | {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "GOMP_CPU_AFFINITY": "0-1"}) == kept
     assert cleaned({"MLFLOW_TRACKING_URI": "x"}, ("MLFLOW_*",)) == {"MLFLOW_TRACKING_URI": "x"}

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from config.settings import load
 from db.database import open_database
 from db.tables import job, pause
+from models.confine import room
 from node import supervisor
 from node.inbound.kinds import LABEL_MAP_SEGMENTATION_STORAGE
 from tests import image, mini_bundle
@@ -94,6 +95,9 @@ def test_compose_gives_the_node_what_its_configuration_names() -> None:
     assert hosts | {"database"} <= set(compose()["services"])
     assert settings.peer[0].address == compose()["networks"]["department"]["ipam"]["config"][0]["subnet"]
     assert {port.rsplit(":", 1)[1] for port in node["ports"]} == {str(settings.receive.port), str(settings.web.port)}
+    (scratch,) = node["tmpfs"]
+    assert scratch.startswith("/tmp:size="), "what networks write there is memory"
+    assert node["mem_limit"]
     assert int(node["stop_grace_period"].removesuffix("s")) > supervisor.STOP_SECONDS
     orthanc = json.loads((CONTAINERS / "orthanc" / "orthanc.json").read_text())
     assert orthanc["DicomModalities"]["planimeter"] == [settings.node.ae_title, "node", settings.receive.port]
@@ -172,6 +176,9 @@ def test_pods_have_the_image_s_user_and_the_files_that_their_configuration_names
         (container,) = pod["containers"]
         mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
         assert {str(settings.home), "/etc/planimeter.toml", "/tmp", "/run/secrets/planimeter"} == mounted, name
+        (scratch,) = [volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "scratch"]
+        most = int(scratch["sizeLimit"].removesuffix("Gi")) << 30
+        assert most > (room.MOST_BYTES if name == "work" else 0), "a host is ended before its pod is"
         if name != "upgrade":
             asked = container["readinessProbe"]["exec"]["command"]
             assert asked == ["planimeter", "health", "--here", name]

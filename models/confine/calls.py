@@ -42,6 +42,7 @@ FORBIDDEN: dict[str, tuple[int, int | None]] = {
     "fsmount": (432, 432),
     "fspick": (433, 433),
     "mount_setattr": (442, 442),
+    "open_tree_attr": (467, 467),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     # parts of the kernel that no network and no codec needs
@@ -82,20 +83,30 @@ FORBIDDEN: dict[str, tuple[int, int | None]] = {
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
     "vhangup": (153, 58),
-    # what Landlock does not look at: files by their paths, memory and queues by their names
+    # what Landlock does not look at: of files whose owner this user is, also where they may only be read
     "truncate": (76, 45),
     "chmod": (90, None),
+    "fchmod": (91, 52),
     "fchmodat": (268, 53),
     "fchmodat2": (452, 452),
     "chown": (92, None),
+    "fchown": (93, 55),
     "lchown": (94, None),
     "fchownat": (260, 54),
     "setxattr": (188, 5),
     "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
     "removexattr": (197, 14),
     "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
     "setxattrat": (463, 463),
     "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    # nor at memory and queues by their names
     "mknod": (133, None),
     "mknodat": (259, 33),
     "shmget": (29, 194),
@@ -134,5 +145,12 @@ LOOKED_AT: dict[str, tuple[int, int | None]] = {
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
     "prlimit64": (302, 261),
-    "ioctl": (16, 29),}
+    "sched_setaffinity": (203, 122),
+    "ioctl": (16, 29),
+    "fcntl": (72, 25),}
+#: before Landlock knew of cutting files off (version 3)
+OF_OLD_KERNELS: dict[str, tuple[int, int | None]] = {
+    "open": (2, None),
+    "openat": (257, 56),
+    "openat2": (437, 437),}
 # fmt: on

@@ -15,6 +15,8 @@ KEPT = (
     *("PYTORCH_*", "TRITON_*", "OMP_*", "MKL_*", "KMP_*", "GOMP_*", "OPENBLAS_*", "NUMEXPR_*", "MALLOC_*", "GLIBC_*"),
     *("HIP_*", "HSA_*", "ROCM_*", "ROCR_*", "COV_*", "COVERAGE_*"),
 )
+#: GNU's OpenMP would pin its threads by their numbers, which is forbidden since others could be pinned so, and give up
+PINNED = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")
 USER = "planimeter"
 
 
@@ -25,7 +27,11 @@ def cleaned(environment: Mapping[str, str], also: tuple[str, ...] = ()) -> dict[
         also: further names, as patterns.
     """
     kept = (*KEPT, *also)
-    return {name: value for name, value in environment.items() if any(fnmatch.fnmatchcase(name, one) for one in kept)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in PINNED and any(fnmatch.fnmatchcase(name, one) for one in kept)
+    }
 
 
 def live_in(folder: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Iterator
 
-from .calls import FORBIDDEN, LOOKED_AT
+from .calls import FORBIDDEN, LOOKED_AT, OF_OLD_KERNELS
 from .kernel import RET_ERRNO, SECCOMP, SECCOMP_SET_MODE_FILTER, Kernel, call
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, AND, ANSWER = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
@@ -25,9 +25,16 @@ NUMBER, MACHINE = 0, 4
 X32 = 0x40000000
 TO_ALL_THREADS, WITHOUT_SLOWER_BRANCHES = 1, 4
 CLONE_THREAD = 0x00010000
-AF_UNIX, SOCK_DGRAM, KIND_OF_SOCKET = 1, 2, 0xF
-#: ioctls that type into a terminal
-TYPE_INTO_TERMINAL = (0x5412, 0x541C)
+AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET, KIND_OF_SOCKET = 1, 1, 5, 0xF
+#: ioctls that type into a terminal (TIOCSTI, TIOCLINUX), or have the kernel signal somebody (FIOSETOWN, SIOCSPGRP)
+REQUESTS = (0x5412, 0x541C, 0x8901, 0x8902)
+#: commands of fcntl that have the kernel send signals to somebody, and any signal (F_SETOWN, F_SETSIG, F_SETOWN_EX), or
+#: that keep others from opening a file (F_SETLEASE)
+COMMANDS = (8, 10, 15, 1024)
+#: open(2): the access mode, with which 3 is neither reading nor writing and Landlock looks at nothing
+O_ACCMODE, O_RDONLY, O_NEITHER, O_TRUNC = 3, 0, 3, 0o1000
+#: the version of Landlock's interface that can forbid to cut files off
+KNOWS_TRUNCATE = 3
 
 Step = tuple[int, int, int, int]
 """code, how many steps to jump where it is true, and where not, and a number"""
@@ -46,7 +53,7 @@ def restrict(kernel: Kernel, *, sockets: bool) -> None:
     Raises:
         OSError: the kernel did not do it.
     """
-    steps = list(program(kernel.machine, os.getpid(), sockets=sockets))
+    steps = list(program(kernel, os.getpid(), sockets=sockets))
     packed = b"".join(struct.pack("=HBBI", *step) for step in steps)
     given = _Program(len(steps), packed)
     for flags in (TO_ALL_THREADS | WITHOUT_SLOWER_BRANCHES, TO_ALL_THREADS):  # the second is for kernels before 4.17
@@ -61,20 +68,21 @@ def restrict(kernel: Kernel, *, sockets: bool) -> None:
             return
 
 
-def program(machine: str, own_pid: int, *, sockets: bool) -> Iterator[Step]:
+def program(kernel: Kernel, own_pid: int, *, sockets: bool) -> Iterator[Step]:
     """The steps of the filter."""
-    column = tuple(ARCHITECTURE).index(machine)
+    column = tuple(ARCHITECTURE).index(kernel.machine)
     yield (LOAD, 0, 0, MACHINE)
-    yield (EQUAL, 1, 0, ARCHITECTURE[machine])
+    yield (EQUAL, 1, 0, ARCHITECTURE[kernel.machine])
     yield (ANSWER, 0, 0, KILL_PROCESS)
     yield (LOAD, 0, 0, NUMBER)
-    if machine == "x86_64":
+    if kernel.machine == "x86_64":
         yield (AT_LEAST, 0, 1, X32)
         yield (ANSWER, 0, 0, RET_ERRNO | errno.ENOSYS)
     for numbers in FORBIDDEN.values():
         if (number := numbers[column]) is not None:
             yield from _where(number, [_no()])
-    for name, numbers in LOOKED_AT.items():
+    looked_at = LOOKED_AT | (OF_OLD_KERNELS if kernel.landlock < KNOWS_TRUNCATE else {})
+    for name, numbers in looked_at.items():
         if (number := numbers[column]) is not None:
             yield from _where(number, list(_looked_at(name, own_pid, sockets=sockets)))
     yield (ANSWER, 0, 0, ALLOW)
@@ -91,18 +99,23 @@ def _looked_at(name: str, own_pid: int, *, sockets: bool) -> Iterator[Step]:
         yield _yes() if sockets else _no()
     elif name == "clone":  # threads, and no processes
         yield from (_argument(0), (ANY_BIT, 0, 1, CLONE_THREAD), _yes(), _no())
-    elif name == "clone3":  # what is wanted cannot be seen; the C library goes back to clone
+    elif name in ("clone3", "openat2"):  # what is wanted cannot be seen; libraries go back to clone and openat
         yield _no(errno.ENOSYS)
-    elif name == "socketpair":  # pairs that can reach nobody else
+    elif name == "socketpair":  # pairs that can reach nobody else: also SOCK_RAW would be one of datagrams
         yield from (_argument(0), (EQUAL, 1, 0, AF_UNIX), _no(), _argument(1), (AND, 0, 0, KIND_OF_SOCKET))
-        yield from ((EQUAL, 0, 1, SOCK_DGRAM), _no(), _yes())
-    elif name == "ioctl":
+        yield from ((EQUAL, 2, 0, SOCK_STREAM), (EQUAL, 1, 0, SOCK_SEQPACKET), _no(), _yes())
+    elif name in ("ioctl", "fcntl"):
         yield _argument(1)
-        for request in TYPE_INTO_TERMINAL:
-            yield from ((EQUAL, 0, 1, request), _no())
+        for command in REQUESTS if name == "ioctl" else COMMANDS:
+            yield from ((EQUAL, 0, 1, command), _no())
         yield _yes()
-    elif name == "prlimit64":  # 0 is the process itself
+    elif name in ("prlimit64", "sched_setaffinity"):  # 0 is the process, or the thread, itself
         yield from (_argument(0), (EQUAL, 2, 0, 0), (EQUAL, 1, 0, own_pid), _no(), _yes())
+    elif name in ("open", "openat"):  # who may only read a file must not empty it
+        yield from (_argument(1 if name == "open" else 2), (AND, 0, 0, O_TRUNC | O_ACCMODE))
+        for flags in (O_TRUNC | O_RDONLY, O_TRUNC | O_NEITHER):
+            yield from ((EQUAL, 0, 1, flags), _no())
+        yield _yes()
     else:  # signals, to itself alone
         yield from (_argument(0), (EQUAL, 1, 0, own_pid), _no(), _yes())
 

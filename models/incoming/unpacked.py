@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from ..card import CardError
+from ..confine.room import remove
 from ..torchscript import scripted
 
 MOST_FILES = 10_000
@@ -50,7 +51,7 @@ def unpacked(path: Path, into: Path) -> Iterator[Path]:
             raise CardError(f"{path}: there is no such folder or file")
         yield _root(into)
     finally:
-        shutil.rmtree(into, ignore_errors=True)
+        remove(into)
 
 
 def _copy(path: Path, into: Path) -> None:

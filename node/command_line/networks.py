@@ -26,7 +26,7 @@ def add_model(options: argparse.Namespace) -> int:
 
     node = node_of(options)
     said = (options.card, options.name, options.orientation)
-    brought = installing.add(node.networks, options.path, who(), *said, node.confine)
+    brought = installing.add(node.networks, options.path, who(), *said, node.confine, node.alarms.reserve_bytes)
     show_network.print_brought(brought)
     if brought.questions:
         return 1

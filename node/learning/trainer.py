@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from models.augmentation import Augmentation
 from models.card import Bundle, Card
 from models.confine.environment import cleaned
 from models.confine.rights import Demand
+from models.confine.room import remove
 from models.training.run import SCRATCH
 
 from ..errors import Failed, Refused, Unavailable
@@ -141,7 +141,7 @@ def train(
         finally:
             _end(process)
             os.close(held)
-            shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+            remove(folder / SCRATCH)
     return _outcome(folder, process.returncode, why)
 
 

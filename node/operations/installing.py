@@ -16,9 +16,10 @@ from db import networks as rows
 from models import card
 from models.card import FILE, CardError
 from models.confine.rights import Demand
+from models.confine.room import Room
 from models.incoming import draft, reading, unpacked
 from models.incoming.program import Program
-from models.incoming.reading import NotRead
+from models.incoming.reading import ROOM_BYTES, NotRead, TooMuch
 
 from ..errors import Failed, Refused
 from ..learning import versions
@@ -57,6 +58,7 @@ def add(
     name: str = "",
     orientation: str = "",
     confine: Demand = Demand.BEST,
+    reserve_bytes: int = 0,
 ) -> Brought:
     """Install the bundle of a folder, a zip or a TorchScript file, or draft the card that it lacks.
 
@@ -68,15 +70,17 @@ def add(
         name: what the network is to be called, where its card is drafted; else the name of the folder or file.
         orientation: of nnU-Net's training (`models.incoming.nnunet.bundle`).
         confine: what is wanted of the kernel.
+        reserve_bytes: that stay free on the disk.
 
     Raises:
-        Refused: `bad-bundle`, `bad-card`, `network-exists`, `draft-exists`.
+        Refused: `bad-bundle`, `bad-card`, `network-exists`, `draft-exists`, `too-much-written`.
         Failed: `not-confined`.
     """
     aside = networks.home / versions.FOLDER / f".brought-{secrets.token_hex(8)}"
     try:
         with unpacked.unpacked(path, aside) as folder:
-            folder, would_run = reading.read(folder, orientation, confine)
+            room = Room(most_bytes=ROOM_BYTES, reserve_bytes=reserve_bytes)
+            folder, would_run = reading.read(folder, orientation, confine, room=room)
             file = card_file or (folder / FILE if (folder / FILE).is_file() else None)
             if file is None:
                 return _drafted(folder, would_run, _called(name or _own_name(path.resolve())))
@@ -86,6 +90,8 @@ def add(
             return _installed(networks, folder, text, would_run, who)
     except CardError as error:
         raise Refused("bad-bundle", str(error)) from None
+    except TooMuch as error:
+        raise Refused("too-much-written", str(error)) from None
     except NotRead as error:
         raise Failed("not-confined", str(error)) from None
 

@@ -22,7 +22,10 @@ Key = tuple[str, str]
 
 #: codes of an attempt that are about the network or its host, and not about the images
 OF_THE_HOST = frozenset(
-    {"host-died", "host-not-started", "host-busy", "network-unusable", "network-failed", "out-of-memory", "golden-lost"}
+    {
+        *("host-died", "host-not-started", "host-busy", "network-unusable", "network-failed", "out-of-memory"),
+        *("golden-lost", "too-much-written"),
+    }
 )
 OF_A_QUOTA = frozenset({"quota-associations", "quota-hour"})
 IN_A_ROW = 3
