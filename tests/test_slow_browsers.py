@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import threading
@@ -127,6 +126,11 @@ def no_handshake(served: Served) -> None:
     served.connect(handshake=False)
 
 
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 KINDS = [(PLAIN, kind) for kind in (silent, one_byte, half_a_head, half_a_body)]
 KINDS += [(TLS, kind) for kind in (silent, half_a_body, no_handshake)]
 
@@ -144,7 +148,7 @@ def test_many_that_do_not_ask_keep_nobody_out(
 
     all_is_well()
     wait_until("the first ones have gone", lambda: not served.left)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for number in range(MANY):
         bother(served)
         if number % 50 == 0:
@@ -154,7 +158,7 @@ def test_many_that_do_not_ask_keep_nobody_out(
     all_is_well()
     wait_until("nothing of them is left", lambda: not served.left)
     # the event loop, the database and the thread pool may have opened a few for good
-    wait_until("their descriptors are closed", lambda: len(os.listdir("/proc/self/fd")) <= before + 10)
+    wait_until("their descriptors are closed", lambda: descriptors() <= before + 10)
 
 
 def is_closed(connection: socket.socket) -> bool:

@@ -30,6 +30,9 @@ class Patience:
     unread_seconds: float = 60
 
 
+ROOM = Limits(per_address=100, waiting=200, associations=200)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WebPolicy:
     """The keys of `[web]`.
@@ -52,7 +55,7 @@ class WebPolicy:
     viewer_link: str = ""
     passwords: Passwords = field(default_factory=Passwords)
     patience: Patience = Patience()
-    room: Limits = Limits(per_address=100, waiting=200, associations=200)
+    room: Limits = ROOM
 
     @property
     def secure(self) -> bool:
