@@ -34,6 +34,8 @@ MANY = 250
 #: nobody's deadline comes in a test
 LONG = Patience(handshake_seconds=600, head_seconds=600, body_seconds=600, unread_seconds=600)
 PLAIN, TLS = "plain", "tls"
+#: in which pages are made (anyio's default)
+THREADS = 40
 
 HEAD = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n"
 POST = b"POST /sign-in HTTP/1.1\r\nhost: %s\r\norigin: %s\r\ncontent-length: 200\r\n"
@@ -296,6 +298,27 @@ def test_who_comes_when_all_seats_are_taken_is_told_so(serve: Callable[..., Serv
     for one in busy:
         assert one.recv(65536).startswith(b"HTTP/1.1 200")
     wait_until("there is room again", lambda: served.get("/").status_code == 200)
+
+
+def test_whether_it_lives_is_answered_while_every_thread_waits(serve: Callable[..., Served], node: Node) -> None:
+    """As for a database that hangs: a probe that waited with them would have the pages started again."""
+    go, begun = threading.Event(), list[int]()
+
+    def wait(_request: Request) -> Response:
+        begun.append(1)
+        go.wait(60)
+        return PlainTextResponse("done")
+
+    app = made_of(node, WebPolicy(passwords=QUICK))
+    app.router.routes.insert(0, Route("/wait", wait))
+    served = serve(app=app)
+    try:
+        for _ in range(THREADS + 10):
+            served.connect().sendall(b"GET /wait HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        wait_until("all threads wait", lambda: len(begun) == THREADS)
+        assert served.get("/health/live").status_code == 200
+    finally:
+        go.set()
 
 
 def test_a_file_that_is_tried_out_has_its_time_too(serve: Callable[..., Served], node: Node) -> None:
