@@ -33,15 +33,15 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # also where it broke
-        self._deadline = _cancelled(self._deadline)
-        self._unread = _cancelled(self._unread)
+        _cancel(self._deadline)
+        _cancel(self._unread)
 
     def handle_events(self) -> None:
         before, guests = self.cycle, self._entrance.guests
         self.app = service_unavailable if guests.is_full else self.config.loaded_app
         super().handle_events()
         if self.cycle is not before:
-            self._deadline = _cancelled(self._deadline)
+            _cancel(self._deadline)
         if self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete:
             guests.sit(self._guest)
 
@@ -59,10 +59,10 @@ class Connection(H11Protocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._unread = _cancelled(self._unread)
+        _cancel(self._unread)
 
     def _await_head(self) -> None:
-        _cancelled(self._deadline)
+        _cancel(self._deadline)
         self._deadline = self.loop.call_later(self._patience.head_seconds, self._too_late)
 
     def _too_late(self) -> None:
@@ -73,6 +73,6 @@ class Connection(H11Protocol):
         self._deadline = self.loop.call_later(self._patience.unread_seconds, self.transport.abort)
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
