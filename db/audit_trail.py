@@ -20,10 +20,12 @@ from .database import Clock, Row, clock, insert
 from .tables import audit_keeper as keeper
 from .tables import audit_message as message
 from .tables import audit_trail as trail
-from .tables import event, patient, study
+from .tables import event, patient, process, study
 
 #: events of the record that are taken over at a time
 AT_ONCE = 200
+#: a machine of which no process is known for so long does not come back by this name
+GONE_SECONDS = 86_400.0
 #: what the messages are called that tell of an event of the record
 RECORD = "record"
 
@@ -73,17 +75,44 @@ def keep(tx: Connection, machine: str, *, told: bool) -> bool:
         told: its configuration names a collector.
     """
     if told:
-        tx.execute(insert(tx, keeper).values(machine=machine).on_conflict_do_nothing())
+        new = insert(tx, keeper).values(machine=machine)
+        tx.execute(new.on_conflict_do_update(index_elements=["machine"], set_={"gone": None}))
     else:
         tx.execute(sa.delete(keeper).where(keeper.c.machine == machine))
-    wanted = tx.execute(sa.select(keeper.c.machine).limit(1)).first() is not None
+    wanted = bool(keepers(tx))
     return switch(tx, on=wanted) and wanted
 
 
-def forget(tx: Connection, machine: str) -> None:
-    """A machine does not come back: where it was the last one that had a collector, no trail is kept any more."""
-    if tx.execute(sa.delete(keeper).where(keeper.c.machine == machine)).rowcount:
+def keepers(tx: Connection) -> Sequence[str]:
+    """The machines that have a collector, as far as is known."""
+    return tx.execute(sa.select(keeper.c.machine).order_by(keeper.c.machine)).scalars().all()
+
+
+def forget(tx: Connection, machine: str) -> bool:
+    """A machine does not come back: where it was the last one that had a collector, no trail is kept any more.
+
+    Returns:
+        Whether it had one.
+    """
+    had = machine in keepers(tx)
+    if had:
         keep(tx, machine, told=False)
+    return had
+
+
+def forget_gone(tx: Connection) -> Sequence[str]:
+    """The same for machines of which no process is known for a day, as that was seen here; their names.
+
+    Pods and containers that are made anew have new names: nobody would ever end the trail by the old ones.
+    """
+    known = sa.exists().where(process.c.machine == keeper.c.machine)
+    tx.execute(sa.update(keeper).where(known, keeper.c.gone.is_not(None)).values(gone=None))
+    tx.execute(sa.update(keeper).where(~known, keeper.c.gone.is_(None)).values(gone=Clock()))
+    long_gone = sa.select(keeper.c.machine).where(keeper.c.gone < Clock() - GONE_SECONDS)
+    names = tx.execute(long_gone.order_by(keeper.c.machine)).scalars().all()
+    for name in names:
+        forget(tx, name)
+    return names
 
 
 def is_on(tx: Connection) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import kubernetes_validate
 import pytest
 import sqlalchemy as sa
@@ -23,11 +25,13 @@ from db.database import open_database
 from db.tables import job, pause
 from models.confine import room
 from node import supervisor
+from node.app import open_node
 from node.inbound.kinds import LABEL_MAP_SEGMENTATION_STORAGE
 from tests import image, mini_bundle
 from tests.conftest import find_program, lacking
 from tests.image import SOURCE
 from tests.orthanc import Orthanc, free_port
+from tests.pages import serving
 from tests.postgres import Postgres
 from tests.running import RunningNode
 from tests.synthetic import as_files, small_series
@@ -93,7 +97,6 @@ def test_compose_gives_the_node_what_its_configuration_names() -> None:
     assert named == {Path("/run/secrets", name) for name in node["secrets"]}
     hosts = {peer.destination.host for peer in settings.peer if peer.destination}
     assert hosts | {"database"} <= set(compose()["services"])
-    assert settings.peer[0].address == compose()["networks"]["department"]["ipam"]["config"][0]["subnet"]
     assert {port.rsplit(":", 1)[1] for port in node["ports"]} == {str(settings.receive.port), str(settings.web.port)}
     (scratch,) = node["tmpfs"]
     assert scratch.startswith("/tmp:size="), "what networks write there is memory"
@@ -102,6 +105,24 @@ def test_compose_gives_the_node_what_its_configuration_names() -> None:
     orthanc = json.loads((CONTAINERS / "orthanc" / "orthanc.json").read_text())
     assert orthanc["DicomModalities"]["planimeter"] == [settings.node.ae_title, "node", settings.receive.port]
     assert (orthanc["DicomAet"], orthanc["DicomPort"]) == (settings.peer[0].ae_title, 4242)
+
+
+def test_compose_lets_orthanc_in_and_nobody_who_comes_through_a_published_port() -> None:
+    """Docker Desktop, rootless Docker and IPv6 bring callers from outside in by the gateway's address."""
+    found = compose()
+    (peer,) = load(CONTAINERS / "planimeter.toml").peer
+    (net,) = found["networks"]["department"]["ipam"]["config"]
+    assert peer.address == found["services"]["pacs"]["networks"]["department"]["ipv4_address"]
+    pacs = ipaddress.ip_address(str(peer.address))  # one address, and no network
+    assert pacs in ipaddress.ip_network(net["subnet"])
+    assert pacs not in ipaddress.ip_network(net["ip_range"]), "another container may get it"
+    assert pacs != ipaddress.ip_address(net["gateway"])
+    for name, service in found["services"].items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+
+
+def test_a_node_of_compose_that_is_made_anew_is_the_same_machine() -> None:
+    assert compose()["services"]["node"]["hostname"] == "planimeter"
 
 
 def rendered(folder: Path) -> list[dict[str, Any]]:
@@ -179,17 +200,58 @@ def test_pods_have_the_image_s_user_and_the_files_that_their_configuration_names
         (scratch,) = [volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "scratch"]
         most = int(scratch["sizeLimit"].removesuffix("Gi")) << 30
         assert most > (room.MOST_BYTES if name == "work" else 0), "a host is ended before its pod is"
-        if name != "upgrade":
-            asked = container["readinessProbe"]["exec"]["command"]
-            assert asked == ["planimeter", "health", "--here", name]
-            assert container["startupProbe"]["exec"]["command"] == asked
-        assert "livenessProbe" not in container
     for path in (settings.database.password_file, settings.web.certificate, settings.web.key):
         assert path is not None
         assert path.parent == Path("/run/secrets/planimeter")
     (service,) = [one for one in manifests("Service").values() if one["metadata"]["name"] == "receive"]
     assert service["spec"]["ports"][0]["port"] == settings.receive.port
     assert service["spec"]["externalTrafficPolicy"] == "Local"
+
+
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
+def test_no_probe_asks_for_the_database_or_the_disk() -> None:
+    """Pods are neither started again nor taken out of their Service for what no other pod has, either."""
+    settings = load(KUBERNETES / "planimeter.toml")
+    live = {"path": "/health/live", "port": "https", "scheme": "HTTPS" if settings.web.tls else "HTTP"}
+    wanted = {
+        "receive": {"readinessProbe": {"tcpSocket": {"port": "dicom"}}},
+        "web": {"readinessProbe": {"httpGet": live}, "livenessProbe": {"httpGet": live}},
+    }
+    asked = {"httpGet", "tcpSocket", "exec", "grpc"}
+    for name, pod in pods().items():
+        if name == "database":
+            continue
+        (container,) = pod["containers"]
+        probes = {
+            probe: {how: said for how, said in container[probe].items() if how in asked}
+            for probe in PROBES
+            if probe in container
+        }
+        assert probes == wanted.get(name, {}), name
+        ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+        for one in probes.values():
+            (how,) = one.values()
+            assert ports[str(how["port"])] in (settings.receive.port, settings.web.port), name
+
+
+def test_what_the_probes_ask_is_answered_while_the_database_is_away(
+    postgres: Postgres, migrated_on_postgres: str, tmp_path: Path
+) -> None:
+    """And while the disk is under its reserve; by whatever name the kubelet calls the pod."""
+    url = postgres.new_database(migrated_on_postgres)
+    given = {"node": {"home": tmp_path / "home"}, "database": {"url": url}, "receive": {"reserve_gb": 1e6}}
+    node = open_node(load(None, given))
+    try:
+        with serving(node) as site, httpx.Client(base_url=site.url, headers={"host": "10.1.2.3:8104"}) as kubelet:
+            assert "disk-reserve" in kubelet.get("/health/ready").text
+            assert kubelet.get("/health/live").status_code == 200
+            postgres.drop(url)
+            assert "database-away" in kubelet.get("/health/ready").text
+            assert kubelet.get("/health/live").status_code == 200
+    finally:
+        node.close()
 
 
 def test_a_worker_is_given_the_time_to_finish() -> None:
@@ -341,7 +403,7 @@ def test_a_study_goes_through_what_compose_starts(postgres: Postgres, tmp_path: 
         for old, new in (
             ("postgresql+psycopg://planimeter@database/planimeter", postgres.new_database()),
             ('host = "pacs"\nport = 4242', f'host = "127.0.0.1"\nport = {pacs.port}'),
-            ("172.28.5.0/24", "127.0.0.1"),
+            ("172.28.5.10", "127.0.0.1"),
             ("/run/secrets/database-password", str(stand / "secrets" / "database-password")),
             ("/run/secrets/certificate-key", str(stand / "secrets" / "key.pem")),
             ("/run/secrets/certificate", str(stand / "secrets" / "cert.pem")),

@@ -47,4 +47,6 @@ audit_keeper = sa.Table(
     "audit_keeper",
     metadata,
     sa.Column("machine", sa.Text, primary_key=True),
+    # since when no process of it is known; NULL: one is, or it has just begun
+    sa.Column("gone", Time),
 )

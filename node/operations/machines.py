@@ -109,20 +109,25 @@ def wait_until_drained(
 
 
 def forget(database: Database, machine: str, who: str) -> str:
-    """A machine does not come back: nobody waits for its processes, and no alarm tells of them.
+    """A machine does not come back: nobody waits for its processes, no alarm tells of them, it keeps no audit trail.
+
+    Of one that ended as it should nothing may be known but that.
 
     Raises:
         Refused: `no-such-machine`.
     """
     with database.write() as tx:
         count = processes.forget(tx, machine, ALIVE_SECONDS)
-        if not count:
+        here = any(row["machine"] == machine for row in processes.listing(tx))
+        if not count and (here or machine not in audit_trail.keepers(tx)):
             raise _unknown(tx, machine, "none of its processes is silent")
-        audit_trail.forget(tx, machine)
+        if not here:
+            audit_trail.forget(tx, machine)
         events.append(tx, who, "machine-forgotten", machine)
     return f"{machine} is forgotten: {count} processes"
 
 
 def _unknown(tx: Any, machine: str, why: str) -> Refused:
-    known = ", ".join(sorted({row["machine"] for row in processes.listing(tx) if row["machine"]})) or "none"
+    names = {row["machine"] for row in processes.listing(tx)} | set(audit_trail.keepers(tx))
+    known = ", ".join(sorted(names - {""})) or "none"
     return Refused("no-such-machine", f"{machine}: {why}; the machines of this node are: {known}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
 
-from db import arrivals, data_sets, labels, remnants, results, shadows
+from db import arrivals, audit_trail, data_sets, labels, remnants, results, shadows
 from db.database import Database, DatabaseUnreachable
 
 from ..errors import Refused
@@ -52,6 +52,7 @@ def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_secon
                     logger.exception("%s cannot be swept", file.name)
     _sweep_learning(archive.home, database, before)
     asked.sweep(archive, database, before)
+    _forget_gone(database)
 
 
 def _now(archive: Archive) -> float:
@@ -81,6 +82,13 @@ def _sweep_learning(home: Path, database: Database, before: float) -> None:
         logger.info("removed %d cases that were never finished", removed)
     if removed := versions.sweep(home, before):
         logger.info("removed %d versions that were never finished", removed)
+
+
+def _forget_gone(database: Database) -> None:
+    with database.write() as tx:
+        gone = audit_trail.forget_gone(tx)
+    if gone:
+        logger.info("no audit trail is kept for machines that are gone: %s", ", ".join(gone))
 
 
 def _sweep_file(archive: Archive, database: Database, inbox: Inbox, kind: str, file: Path) -> None:

@@ -9,10 +9,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -85,7 +88,7 @@ class Guard:
             )
             await busy(scope, receive, guarded)
             return
-        await self._app(scope, receive, guarded)
+        await self._app(scope, self._in_time(receive), guarded)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Status and sentence of what is not answered; None: it may go on."""
@@ -127,6 +130,27 @@ class Guard:
             with self._database.write() as tx:
                 sessions.touch(tx, sign_in.hashed(token))
         return found
+
+    def _in_time(self, receive: Receive) -> Receive:
+        """What is waited for a body counts, not what is done with it; big files over slow lines come to their end."""
+        patience = self._policy.patience
+        left, whole = patience.body_seconds, False
+
+        async def received() -> Message:
+            nonlocal left, whole
+            if whole:
+                return await receive()  # it waits for the end of the connection
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(max(0.0, left)):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "What was sent did not come to its end in time.") from None
+            left += len(message.get("body", b"")) / patience.body_bytes - (time.monotonic() - began)
+            whole = not message.get("more_body", False)
+            return message
+
+        return received
 
     def _guarded(self, scope: Scope, send: Send) -> Send:
         async def guarded(message: Message) -> None:

@@ -6,9 +6,31 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..inbound.guests import Limits
 from ..operations.passwords import Passwords
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long browsers are waited for.
+
+    Attributes:
+        handshake_seconds: until TLS is agreed upon.
+        head_seconds: for the whole head of a request, since the connection or the end of the answer before.
+        body_seconds: for what follows the head; and a second more for each `body_bytes` that have come.
+        unread_seconds: until a browser takes more of its answer.
+    """
+
+    handshake_seconds: float = 10
+    head_seconds: float = 15
+    body_seconds: float = 30
+    body_bytes: int = 4096
+    unread_seconds: float = 60
+
+
+ROOM = Limits(per_address=100, waiting=200, associations=200)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +41,7 @@ class WebPolicy:
         hosts: names that browsers may call the node by, in lower case, without a port.
         proxies: who is believed about who called; None: nobody stands in front.
         viewer_link: with {study_uid}; empty: none.
+        room: connections of one address, those that wait for a request, and requests that are being answered.
     """
 
     address: str = "127.0.0.1"
@@ -31,6 +54,8 @@ class WebPolicy:
     idle_minutes: float = 30
     viewer_link: str = ""
     passwords: Passwords = field(default_factory=Passwords)
+    patience: Patience = Patience()
+    room: Limits = ROOM
 
     @property
     def secure(self) -> bool:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-import socket
 import threading
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
 
+from .connection import Connection
+from .entrance import BACKLOG, Entrance
 from .policy import WebPolicy
 
-#: more connections at a time are answered 503
-CONNECTIONS = 200
-KEEP_ALIVE_SECONDS = 15
 STOP_SECONDS = 3
 
 
@@ -28,19 +29,20 @@ class Server:
     """
 
     def __init__(self, site: Starlette, policy: WebPolicy) -> None:
-        self._socket = _listening(policy.address, policy.port)
-        port = self._socket.getsockname()[1]
+        self._entrance, self._patience = Entrance(policy), policy.patience
+        port = self._entrance.getsockname()[1]
+        made = partial(Connection, entrance=self._entrance, patience=self._patience)
         self._config = uvicorn.Config(
             site,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=cast(type[asyncio.Protocol], made),
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            backlog=BACKLOG,
+            timeout_keep_alive=int(max(1, self._patience.head_seconds)),
             timeout_graceful_shutdown=STOP_SECONDS,
             ssl_certfile=policy.certificate,
             ssl_keyfile=policy.key,
@@ -48,11 +50,11 @@ class Server:
         try:
             self._config.load()
         except OSError as error:
-            self._socket.close()
+            self._entrance.close()
             said = f"`certificate` and `key` in [web] cannot be used: {error.strerror or error}"
             raise OSError(error.errno, said) from None
         self._server = uvicorn.Server(self._config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="pages", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="pages", daemon=True)
         there = ipaddress.ip_address(policy.address)
         name = "127.0.0.1" if there.is_unspecified else f"[{there}]" if there.version == 6 else str(there)
         self.url = f"{'https' if policy.certificate else 'http'}://{name}:{port}"
@@ -65,17 +67,22 @@ class Server:
         """Let what is being answered come to its end."""
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS + 2)
-        self._socket.close()
+        self._entrance.close()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=partial(_Loop, self._patience.handshake_seconds)) as runner:
+            runner.run(self._server.serve([self._entrance]))
 
 
-def _listening(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    made = socket.socket(family)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind((address, port))
-    except OSError as error:
-        made.close()
-        raise OSError(error.errno, f"{error.strerror} ({address}:{port})") from None
-    made.listen(128)
-    return made
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that waits for handshakes of TLS as long as it is told to: uvicorn has no key for it."""
+
+    def __init__(self, handshake_seconds: float) -> None:
+        super().__init__()
+        self._handshake_seconds = handshake_seconds
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("ssl"):
+            bounds = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
+            kwargs |= dict.fromkeys(bounds, self._handshake_seconds)
+        return await super().create_server(*args, **kwargs)

@@ -33,6 +33,7 @@ SAID = {
     403: "Not allowed",
     404: "There is no such page",
     405: "That cannot be done here",
+    408: "Too slow",
     413: "Too much at once",
     503: "Not now",
 }
@@ -100,6 +101,6 @@ def _unreachable(request: Request, error: Exception) -> Response:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    sentence = error.detail if error.status_code in (403, 413) else ""
+    sentence = error.detail if error.status_code in (403, 408, 413) else ""
     title = SAID.get(error.status_code, "That did not work")
     return render(request, "error.html", error.status_code, title=title, sentence=sentence)

@@ -15,8 +15,8 @@ from ..page import node_of, public
 
 
 @public
-def live(_request: Request) -> Response:
-    """This process answers."""
+async def live(_request: Request) -> Response:
+    """This process answers; also while all threads wait for a database that hangs."""
     return JSONResponse({"status": "live"})
 
 
