@@ -119,7 +119,8 @@ CASES: dict[int, Case] = {
         {MESSAGES: (REQUEST, "what_a_caller_says_of_itself_breaks_no_line")},
     ),
     16: Case(
-        "No context, 128, even and double IDs, 1000 transfer syntaxes, unknown syntaxes: answered or aborted.",
+        "No context, 128, even and double IDs, 1000 transfer syntaxes, unknown syntaxes; no application context, another "
+        "one, two of them: answered, rejected or aborted.",
         {MESSAGES: (REQUEST, "no_context_and_128_of_them")},
     ),
     17: Case("Lengths that lie inside a request, unknown items, 30,000 of them.", {MESSAGES: (REQUEST,)}),
