@@ -127,6 +127,7 @@ class Receiver:
             finally:
                 self._quotas.leave()
 
+        self._look_round()
         self._listener = Listener(ports, self.guests, self.ledger, serve, shared=self._shared)
         self._listener.start()
         self._housekeeper.start()
@@ -168,18 +169,22 @@ class Receiver:
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_SECONDS):
-            try:
-                self._renew_certificates()
-                self.ledger.flush()
-                with self._database.read() as tx:
-                    self._paused = "receive" in pauses.paused(tx)
-                self._doorkeeper = self.renewed()
-                self._quotas.keep_up(hourly=self._doorkeeper.counts_hours)
-                self._room.refuse_bytes, self._room.reserve_bytes = self.marks()
-            except DatabaseUnreachable as error:
-                logger.warning("%s", error)
-            except Exception:  # the edge of this thread: pausing and counting must go on
-                logger.exception("housekeeping failed")
+            self._look_round()
+
+    def _look_round(self) -> None:
+        """What is asked and written every second; before the first caller too, so that nobody comes in meanwhile."""
+        try:
+            self._renew_certificates()
+            self.ledger.flush()
+            with self._database.read() as tx:
+                self._paused = "receive" in pauses.paused(tx)
+            self._doorkeeper = self.renewed()
+            self._quotas.keep_up(hourly=self._doorkeeper.counts_hours)
+            self._room.refuse_bytes, self._room.reserve_bytes = self.marks()
+        except DatabaseUnreachable as error:
+            logger.warning("%s", error)
+        except Exception:  # the edge of this thread: pausing and counting must go on
+            logger.exception("housekeeping failed")
 
     def _renew_certificates(self) -> None:
         """Take changed files of [tls] for the next handshakes; where they cannot be used, what is in use stays."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import shutil
 import socket
 import ssl
 import threading
@@ -12,11 +15,16 @@ from typing import Any
 
 import pytest
 
+from db import pauses, quotas
+from db.database import Database, open_database, sqlite_url
 from node.inbound.association.connection import Patience
 from node.inbound.guests import Guest, Guests, Limits, Seat, home_of
+from node.inbound.inbox import Inbox
 from node.inbound.listener import bound
-from node.inbound.peers import Doorkeeper
+from node.inbound.peers import Doorkeeper, KnownPeer
+from node.inbound.quotas import Quota
 from node.receiver import Receiver
+from node.study.archive import Archive
 from tests import wire
 from tests.doors import Tried, door, new_uid, secured, trying
 from tests.waiting import wait_until
@@ -200,6 +208,49 @@ def test_who_ends_by_itself_is_waited_for(tmp_path: Path, migrated: Path) -> Non
         stopping.join()
         assert tried.stored(uid)
         tried.is_over = True
+
+
+@pytest.mark.parametrize("loop", ["own", "pynetdicom"])
+def test_the_first_caller_finds_it_paused_and_the_hour_counted(tmp_path: Path, migrated: Path, loop: str) -> None:
+    shutil.copyfile(migrated, tmp_path / "rows.db")
+    database = open_database(sqlite_url(tmp_path / "rows.db"))
+    with database.write() as tx:
+        quotas.add(tx, {"ct": (2, 1000)})
+    two = Quota(instances=2)
+    peer = KnownPeer("ct", "CT1", ipaddress.ip_network("127.0.0.0/8"), may_send=True, may_send_labels=False, quota=two)
+    with first_caller(tmp_path, database, (peer,), loop) as answer:
+        assert answer == "reject 2 3 2"
+    with database.write() as tx:
+        pauses.set_paused(tx, "receive", True, "somebody")
+    with first_caller(tmp_path, database, (), loop) as answer:
+        assert answer == "reject 2 3 1"
+    database.dispose()
+
+
+@contextmanager
+def first_caller(folder: Path, database: Database, peers: tuple[KnownPeer, ...], loop: str) -> Iterator[str]:
+    """What a receiver answers that has just begun to listen."""
+    archive, mask = Archive(folder / "home"), os.umask(0o077)
+    archive.prepare()
+    os.umask(mask)
+    receiver = Receiver(door(loop=loop), Doorkeeper(peers), Inbox(archive, database), database)
+    port = receiver.start()
+    try:
+        with wire.connected(port) as caller:
+            caller.say(wire.request())
+            yield wire.said(caller.pdu())
+    finally:
+        receiver.stop(1)
+
+
+def test_a_database_that_is_away_keeps_no_receiver_from_listening(tmp_path: Path) -> None:
+    (there := tmp_path / "there").mkdir()
+    database = open_database(sqlite_url(there / "rows.db"))
+    database.dispose()
+    shutil.rmtree(there)
+    with first_caller(tmp_path, database, (), "own") as answer:
+        assert answer == "accept"
+    database.dispose()
 
 
 def listens(port: int) -> bool:
