@@ -24,7 +24,7 @@ from .errors import Refused, Unavailable
 from .inbound import syntaxes
 from .inbound.association.request import Rejected
 from .inbound.association.serving import Answer, Report, Terms
-from .inbound.desk import Desk
+from .inbound.desk import Desk, NotAllowed
 from .inbound.door import Door
 from .inbound.guests import Guests, Limits
 from .inbound.inbox import Inbox, Source
@@ -238,11 +238,16 @@ class Receiver:
         except Unavailable as over:
             raise Rejected(NO_ROOM, over.code, over.sentence) from over
 
-    def _require_left(self, verdict: Callable[[], Verdict]) -> None:
+    def _require_may(self, verdict: Callable[[], Verdict]) -> None:
         """Raises:
+        NotAllowed: who was let in may not send any more.
         Unavailable: the peer has sent as much as it may in an hour.
         """
-        if (peer := verdict().peer) is not None:
+        now = verdict()
+        if not now.may_send:
+            why = now.sentence or "its [[peer]] may not send (`may_send`)"
+            raise NotAllowed("no-longer-allowed", f"it was let in, and may not send any more: {why}")
+        if (peer := now.peer) is not None:
             self._quotas.require_left(peer.name, peer.quota)
 
     def _took(self, caller: Caller, verdict: Callable[[], Verdict], size: int) -> None:
@@ -260,7 +265,7 @@ class Receiver:
             self._room,
             self._door.largest_bytes,
             lambda: self._paused,
-            partial(self._require_left, verdict),
+            partial(self._require_may, verdict),
             partial(self._took, caller, verdict),
             partial(self._report, caller),
             Transfer(self._trail, caller.shown, caller.address, open_by=self._name),

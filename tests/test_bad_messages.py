@@ -6,13 +6,17 @@ import ipaddress
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from node.inbound.peers import KnownPeer
+from node.inbound.peers import Doorkeeper, KnownPeer
 from tests import wire
 from tests.doors import Secured, Tried, new_uid, trying
+from tests.waiting import wait_until
 from tests.wire import CT, ECHOING, EXPLICIT, IMPLICIT, STORING, VERIFICATION, context, item, p_data, pdv, request
 
 
@@ -191,6 +195,43 @@ def test_who_is_let_in_is_named_to_the_letter(guarded: Tried, calling: bytes, an
         caller.say(request(calling=calling))
         assert wire.said(caller.pdu()) == answer
     guarded.settled()
+
+
+@pytest.mark.parametrize("loop", ["own", "pynetdicom"])
+def test_who_may_send_no_more_stores_nothing_more(
+    tmp_path: Path, migrated: Path, over: Secured | None, loop: str
+) -> None:
+    here, there = (ipaddress.ip_network(one) for one in ("127.0.0.0/8", "10.0.0.0/8"))
+    tls_of_another = {"needs_tls": True, "sha256": frozenset({"ab"})}
+    changes = [{"network": there}, {"may_send": False}, {"called_ae": "AI"}, tls_of_another, {"ae_title": "GONE"}]
+    titles = [f"CT{number}" for number in range(2, 2 + len(changes))]
+    before = [KnownPeer(one, one, here, may_send=True, may_send_labels=False) for one in ("CT1", *titles)]
+    after = [before[0], *(replace(peer, **change) for peer, change in zip(before[1:], changes, strict=True))]
+    with trying(tmp_path, migrated, tuple(before), over=over, loop=loop) as made, ExitStack() as open_ones:
+        knows = Doorkeeper(tuple(before))
+        made.receiver.renewed = lambda: knows
+        callers = [open_ones.enter_context(wire.associated(made.port, request(calling=one.encode()))) for one in titles]
+        assert [stores(made, caller) for caller in callers] == [0] * len(callers)
+        knows = Doorkeeper(tuple(after))
+        for caller in callers:
+            assert wait_until("the configuration is taken", partial(stores, made, caller)) == 0x0124
+            if loop == "own":
+                assert wire.said(caller.pdu()) == "abort 0"
+            else:
+                assert stores(made, caller) == 0x0124
+        assert made.counted()["no-longer-allowed"] == len(callers) * (1 if loop == "own" else 2)
+        assert made.sentences().count("it was let in, and may not send any more: ") == len(callers)
+        open_ones.close()
+        made.settled()
+
+
+def stores(made: Tried, caller: wire.Wire) -> int | str:
+    """What a C-STORE is answered; with success, and nothing else, it is stored."""
+    uid = new_uid()
+    caller.say(wire.store(uid))
+    answer = caller.status()
+    assert made.stored(uid) == (answer == 0)
+    return answer
 
 
 def test_what_a_caller_says_of_itself_breaks_no_line(tried: Tried) -> None:

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 MAX_ROWS = 1000
 #: for these a person looks who called; what has its reason in the node itself (`paused`, `disk-reserve`) is no alert
-ALERTS = frozenset({"unknown-caller", "not-dicom", "request-too-long", "too-many-callers"})
+ALERTS = frozenset({"unknown-caller", "no-longer-allowed", "not-dicom", "request-too-long", "too-many-callers"})
 #: of one caller and code there is one alert in so long
 ALERT_SECONDS = 60.0
 

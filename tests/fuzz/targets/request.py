@@ -113,5 +113,12 @@ TARGET = Target(
     check=check,
     seeds=seeds,
     faults={"forgives lengths": forgiving, "keeps padding": padded},
-    words=[*words.ITEMS, *words.LENGTHS, b"1.2.840.10008.3.1.1.1", b"1.2.840.10008.1.1", b"1.2.840.10008.1.2", b"1.2.840.10008.5.1.4.1.1.2"],
+    words=[
+        *words.ITEMS,
+        *words.LENGTHS,
+        b"1.2.840.10008.3.1.1.1",
+        b"1.2.840.10008.1.1",
+        b"1.2.840.10008.1.2",
+        b"1.2.840.10008.5.1.4.1.1.2",
+    ],
 )
