@@ -110,8 +110,8 @@ CASES: dict[int, Case] = {
         {CONNECTIONS: ("nobody_looks_at_the_time_of_the_day",)},
     ),
     14: Case(
-        "Unknown and wrong AE titles, other capitals, other padding, another address: rejected with the reason; who may "
-        "send no more while it is connected is answered 0x0124.",
+        "Unknown and wrong AE titles, other capitals, other padding, another address: rejected with the reason; who "
+        "may send no more while it is connected is answered 0x0124.",
         {
             MESSAGES: ("who_is_let_in_is_named_to_the_letter", "who_may_send_no_more_stores_nothing_more"),
             RECEIVING: (
@@ -126,8 +126,8 @@ CASES: dict[int, Case] = {
         {MESSAGES: (REQUEST, "what_a_caller_says_of_itself_breaks_no_line")},
     ),
     16: Case(
-        "No context, 128, even and double IDs, 1000 transfer syntaxes, unknown syntaxes; no application context, another "
-        "one, two of them: answered, rejected or aborted.",
+        "No context, 128, even and double IDs, 1000 transfer syntaxes, unknown syntaxes; no application context, "
+        "another one, two of them: answered, rejected or aborted.",
         {MESSAGES: (REQUEST, "no_context_and_128_of_them")},
     ),
     17: Case("Lengths that lie inside a request, unknown items, 30,000 of them.", {MESSAGES: (REQUEST,)}),

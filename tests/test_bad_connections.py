@@ -439,6 +439,7 @@ class Stalling:
         """Anything may come."""
 
     def room(self, size: int) -> None:
+        assert size >= 0
         self._stall()
         self.looks += 1
 
