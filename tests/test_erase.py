@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -262,6 +263,25 @@ MEANT_OTHERWISE: list[tuple[dict[str, Any], str]] = [
     ({"why": " "}, "no-reason"),
     ({"why": f"of {PATIENT.lower()}"}, "reason-names-patient"),
 ]
+
+
+def test_what_was_received_and_never_got_a_row_does_not_come_back(planted: Planted) -> None:
+    house = planted.house
+    for row in house.rows(instance):
+        for day in ("2020-01-01", "2026-01-01"):
+            folder = house.home / "store" / day / "aa"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(house.home / row["path"], folder / f"{'a' * 24}{row['id']:08}.dcm")
+    (house.home / "store" / "2020-01-01" / "aa" / "broken.dcm").write_bytes(b"nothing")
+    with pytest.raises(Refused, match="erase-busy"):
+        erase(planted)
+    found = erase(planted, coming_seconds=0)
+    assert planted.left() == []
+    assert found.files > 2 * 6
+    assert len(list((house.home / "store").glob("20??-01-01/aa/*.dcm"))) == 2 * 3 + 1  # those of another patient
+    sweep_home(house.archive, house.database, house.inbox, settled_seconds=0)
+    assert planted.left() == []
+    assert len(house.rows(instance)) == 3
 
 
 def test_what_is_not_meant_is_not_erased(planted: Planted) -> None:
