@@ -12,7 +12,6 @@ from sqlalchemy.engine import Connection, RowMapping
 from .database import Clock
 from .tables import instance, label, patient, series, study
 
-
 #: parameters of one statement
 AT_ONCE = 500
 

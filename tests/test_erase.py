@@ -20,6 +20,7 @@ from db.database import Clock, Database, open_database, sqlite_url
 from db.job_states import JobKind
 from db.tables import (
     attempt,
+    caller,
     commitment,
     data_set,
     data_set_member,
@@ -366,3 +367,13 @@ def test_the_command_tells_before_and_after(migrated: Path, tmp_path: Path) -> N
     assert "Backups that were made before still hold this person." in done
     assert planted.left() == []
     database.dispose()
+
+
+def test_the_sweep_forgets_who_was_turned_away_long_ago(database: Database, tmp_path: Path) -> None:
+    house = House(database, tmp_path / "home")
+    with database.write() as tx:
+        for address, days in (("10.0.0.1", 100), ("10.0.0.2", 1)):
+            refusals.count_caller(tx, address, "X", "unknown-caller", "who?")
+            tx.execute(sa.update(caller).where(caller.c.address == address).values(last=Clock() - days * 86_400.0))
+    sweep_home(house.archive, database, house.inbox)
+    assert [row["address"] for row in house.rows(caller)] == ["10.0.0.2"]
