@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +11,9 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from .database import Clock
 from .tables import instance, label, patient, series, study
+
+#: parameters of one statement
+AT_ONCE = 500
 
 
 class Kind(StrEnum):
@@ -93,6 +96,16 @@ def came_back(tx: Connection, row: RowMapping, path: str) -> bool:
 def has_path(tx: Connection, path: str) -> bool:
     """Whether a file of the archive has its row."""
     return tx.execute(sa.select(instance.c.id).where(instance.c.path == path)).first() is not None
+
+
+def named(tx: Connection, paths: Collection[str]) -> set[str]:
+    """Which of these files of the archive have their rows."""
+    listed = sorted(paths)
+    found: set[str] = set()
+    for n in range(0, len(listed), AT_ONCE):
+        some = sa.select(instance.c.path).where(instance.c.path.in_(listed[n : n + AT_ONCE]))
+        found.update(tx.execute(some).scalars())
+    return found
 
 
 def images(tx: Connection, study_id: int) -> Sequence[RowMapping]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
@@ -23,9 +23,22 @@ def count_caller(tx: Connection, address: str, ae_title: str, code: str, sentenc
     )
 
 
-def callers(tx: Connection) -> Sequence[RowMapping]:
-    """Who was turned away, latest first."""
-    return tx.execute(sa.select(caller).order_by(caller.c.last.desc())).mappings().all()
+def callers(tx: Connection, latest: int | None = None, codes: Collection[str] | None = None) -> Sequence[RowMapping]:
+    """Who was turned away, latest first.
+
+    Args:
+        latest: so many; None: all.
+        codes: for one of these; None: for whatever.
+    """
+    query = sa.select(caller).order_by(caller.c.last.desc(), caller.c.id.desc()).limit(latest)
+    return tx.execute(query if codes is None else query.where(caller.c.code.in_(list(codes)))).mappings().all()
+
+
+def forget_callers(tx: Connection, older_seconds: float, most: int) -> int:
+    """Delete who did not call for so long, and all but so many that called last; how many there were."""
+    newest = sa.select(caller.c.id).order_by(caller.c.last.desc(), caller.c.id.desc()).limit(most)
+    old = sa.or_(caller.c.last < Clock() - older_seconds, caller.c.id.not_in(newest))
+    return tx.execute(sa.delete(caller).where(old)).rowcount
 
 
 def record(tx: Connection, of: str, subject: str, code: str, sentence: str, study_id: int | None = None) -> None:

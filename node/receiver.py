@@ -24,7 +24,7 @@ from .errors import Refused, Unavailable
 from .inbound import syntaxes
 from .inbound.association.request import Rejected
 from .inbound.association.serving import Answer, Report, Terms
-from .inbound.desk import Desk
+from .inbound.desk import Desk, NotAllowed
 from .inbound.door import Door
 from .inbound.guests import Guests, Limits
 from .inbound.inbox import Inbox, Source
@@ -127,6 +127,7 @@ class Receiver:
             finally:
                 self._quotas.leave()
 
+        self._look_round()
         self._listener = Listener(ports, self.guests, self.ledger, serve, shared=self._shared)
         self._listener.start()
         self._housekeeper.start()
@@ -168,18 +169,22 @@ class Receiver:
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_SECONDS):
-            try:
-                self._renew_certificates()
-                self.ledger.flush()
-                with self._database.read() as tx:
-                    self._paused = "receive" in pauses.paused(tx)
-                self._doorkeeper = self.renewed()
-                self._quotas.keep_up(hourly=self._doorkeeper.counts_hours)
-                self._room.refuse_bytes, self._room.reserve_bytes = self.marks()
-            except DatabaseUnreachable as error:
-                logger.warning("%s", error)
-            except Exception:  # the edge of this thread: pausing and counting must go on
-                logger.exception("housekeeping failed")
+            self._look_round()
+
+    def _look_round(self) -> None:
+        """What is asked and written every second; before the first caller too, so that nobody comes in meanwhile."""
+        try:
+            self._renew_certificates()
+            self.ledger.flush()
+            with self._database.read() as tx:
+                self._paused = "receive" in pauses.paused(tx)
+            self._doorkeeper = self.renewed()
+            self._quotas.keep_up(hourly=self._doorkeeper.counts_hours)
+            self._room.refuse_bytes, self._room.reserve_bytes = self.marks()
+        except DatabaseUnreachable as error:
+            logger.warning("%s", error)
+        except Exception:  # the edge of this thread: pausing and counting must go on
+            logger.exception("housekeeping failed")
 
     def _renew_certificates(self) -> None:
         """Take changed files of [tls] for the next handshakes; where they cannot be used, what is in use stays."""
@@ -233,11 +238,16 @@ class Receiver:
         except Unavailable as over:
             raise Rejected(NO_ROOM, over.code, over.sentence) from over
 
-    def _require_left(self, verdict: Callable[[], Verdict]) -> None:
+    def _require_may(self, verdict: Callable[[], Verdict]) -> None:
         """Raises:
+        NotAllowed: who was let in may not send any more.
         Unavailable: the peer has sent as much as it may in an hour.
         """
-        if (peer := verdict().peer) is not None:
+        now = verdict()
+        if not now.may_send:
+            why = now.sentence or "its [[peer]] may not send (`may_send`)"
+            raise NotAllowed("no-longer-allowed", f"it was let in, and may not send any more: {why}")
+        if (peer := now.peer) is not None:
             self._quotas.require_left(peer.name, peer.quota)
 
     def _took(self, caller: Caller, verdict: Callable[[], Verdict], size: int) -> None:
@@ -255,7 +265,7 @@ class Receiver:
             self._room,
             self._door.largest_bytes,
             lambda: self._paused,
-            partial(self._require_left, verdict),
+            partial(self._require_may, verdict),
             partial(self._took, caller, verdict),
             partial(self._report, caller),
             Transfer(self._trail, caller.shown, caller.address, open_by=self._name),

@@ -49,8 +49,14 @@ CASES: dict[int, Case] = {
         {CONNECTIONS: ("two_hundred_who_say_nothing_keep_nobody_out",)},
     ),
     4: Case(
-        "A byte now and then, in the request and in the data: cut off.",
-        {CONNECTIONS: ("who_sends_a_byte_now_and_then_is_cut_off",)},
+        "A byte now and then, in the request and in the data: cut off; but not for the time that our own disk stalls.",
+        {
+            CONNECTIONS: (
+                "who_sends_a_byte_now_and_then_is_cut_off",
+                "what_came_while_we_were_busy_is_taken_and_who_drips_has_nothing_there",
+                "a_disk_that_stalls_again_and_again_is_not_laid_to_the_sender",
+            )
+        },
     ),
     5: Case("HTTP, SMB, SSH, noise: closed at the first wrong byte.", {CONNECTIONS: (FIRST,)}),
     6: Case(
@@ -104,9 +110,10 @@ CASES: dict[int, Case] = {
         {CONNECTIONS: ("nobody_looks_at_the_time_of_the_day",)},
     ),
     14: Case(
-        "Unknown and wrong AE titles, other capitals, other padding, another address: rejected with the reason.",
+        "Unknown and wrong AE titles, other capitals, other padding, another address: rejected with the reason; who "
+        "may send no more while it is connected is answered 0x0124.",
         {
-            MESSAGES: ("who_is_let_in_is_named_to_the_letter",),
+            MESSAGES: ("who_is_let_in_is_named_to_the_letter", "who_may_send_no_more_stores_nothing_more"),
             RECEIVING: (
                 "an_unknown_caller_is_rejected_and_told_how_to_get_in",
                 "a_known_title_from_another_address_is_rejected_too",
@@ -119,7 +126,8 @@ CASES: dict[int, Case] = {
         {MESSAGES: (REQUEST, "what_a_caller_says_of_itself_breaks_no_line")},
     ),
     16: Case(
-        "No context, 128, even and double IDs, 1000 transfer syntaxes, unknown syntaxes: answered or aborted.",
+        "No context, 128, even and double IDs, 1000 transfer syntaxes, unknown syntaxes; no application context, "
+        "another one, two of them: answered, rejected or aborted.",
         {MESSAGES: (REQUEST, "no_context_and_128_of_them")},
     ),
     17: Case("Lengths that lie inside a request, unknown items, 30,000 of them.", {MESSAGES: (REQUEST,)}),

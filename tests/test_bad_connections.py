@@ -9,18 +9,21 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.uid import UID
 
-from node.inbound.association.connection import Patience
+from node.inbound.association.connection import Connection, Patience, TooSlow
+from node.inbound.association.negotiation import Agreed, Context
 from node.inbound.association.request import FIXED_BYTES
+from node.inbound.association.serving import Answer, Incoming, Report, Serving, Terms
 from tests import wire
 from tests.conftest import lacking
-from tests.doors import Secured, Tried, new_uid, trying
+from tests.doors import Secured, Tried, new_uid, secured, trying
 from tests.waiting import wait_until
 from tests.wire import p_data, pdu, pdv
 
@@ -372,3 +375,121 @@ def test_a_sender_that_goes_at_any_byte_of_the_answers_leaves_an_instance(tried:
         if count >= len(whole) - len(wire.RELEASED):  # it has read that it was stored
             assert tried.stored(uid)
     tried.settled()
+
+
+# ----------------------------------------------------------------- a disk that stalls
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_what_came_while_we_were_busy_is_taken_and_who_drips_has_nothing_there(tmp_path: Path, secure: bool) -> None:
+    """The clock of the connection is ours: our disk stalls, and nobody waits."""
+    now = [0.0]
+    with pair(tmp_path if secure else None) as (ours, theirs):
+        connection = Connection(ours, Patience(), lambda: now[0])
+        whole = pdu(4, b"x" * 30_000)  # two records of TLS
+        theirs.sendall(whole + whole[:50])
+        while connection.pdu(40_000) is None:
+            connection.more(60)
+        while len(connection.buffered()) < 50:
+            connection.more(60)
+        theirs.sendall(whole[50:] + whole[:9])
+        now[0] += 1000  # the rest waits in the system's buffer, or in that of TLS
+        while (found := connection.pdu(40_000)) is None:
+            connection.more(60)
+        assert found[1] == whole[6:]
+        for at in range(9, 9 + 5):
+            theirs.sendall(whole[at : at + 1])
+            size = len(connection.buffered())
+            now[0] += 0.5
+            while len(connection.buffered()) == size:
+                connection.more(now[0] + 60)
+        with pytest.raises(TooSlow):
+            connection.more(now[0])
+
+
+@contextmanager
+def pair(secured_in: Path | None) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection."""
+    ours, theirs = socket.socketpair()
+    with ExitStack() as ends:
+        if secured_in is not None:
+            tls, wrapped = secured(secured_in), list[socket.socket]()
+            hands = threading.Thread(target=lambda: wrapped.append(tls.acceptor.secure(ours)))
+            hands.start()
+            theirs = tls.trusting.wrap_socket(theirs, server_hostname="127.0.0.1")
+            hands.join()
+            (ours,) = wrapped
+        ends.enter_context(ours)
+        ends.enter_context(theirs)
+        yield ours, theirs
+
+
+class Stalling:
+    """Services of an association whose disk stalls while data sets are written."""
+
+    def __init__(self, spool: Path, stall: Callable[[], None]) -> None:
+        self._spool, self._stall = spool, stall
+        self.sizes: list[int] = []
+        self.looks = 0
+
+    def new_file(self) -> Path:
+        return self._spool / "coming"
+
+    def ready(self) -> None:
+        """Anything may come."""
+
+    def room(self, size: int) -> None:
+        assert size >= 0
+        self._stall()
+        self.looks += 1
+
+    def store(self, incoming: Incoming) -> Answer:
+        self.sizes.append(incoming.size)
+        return Answer(0)
+
+    def decline(self, sop_instance: str, error: Exception) -> Answer:
+        raise AssertionError(f"{sop_instance}: {error}")
+
+    def report(self, report: Report) -> Answer:
+        raise AssertionError(report)
+
+
+def test_a_disk_that_stalls_again_and_again_is_not_laid_to_the_sender(tmp_path: Path) -> None:
+    now = [0.0]
+
+    def stall() -> None:
+        now[0] += 1000
+
+    services = Stalling(tmp_path, stall)
+    data = b"x" * 100_000
+    parts = [data[at : at + 10_000] for at in range(0, len(data), 10_000)]
+    uid = new_uid()
+    with pair(None) as (ours, theirs):
+        connection = Connection(ours, Patience(), lambda: now[0])
+        agreed = Agreed({wire.STORING: Context(wire.CT, UID(wire.EXPLICIT))}, [], 16384, b"")
+        serving = Serving(connection, agreed, services, Terms(60, 16384, 1 << 30, lambda: False))
+        ended: list[bytes | Exception] = []
+
+        def serve() -> None:
+            try:
+                ended.append(serving.run())
+            except TooSlow as error:
+                ended.append(error)
+                connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        caller = wire.Wire(theirs)
+        caller.say(p_data(pdv(wire.STORING, 3, wire.store_command(uid))))
+        last = len(parts) - 1
+        said = [p_data(pdv(wire.STORING, 2 * (number == last), part)) for number, part in enumerate(parts)]
+        stream, size = b"".join(said), len(said[0])
+        for at in range(-size // 2, len(stream), size):  # the end of one PDU and the beginning of the next
+            looks = services.looks
+            caller.say(stream[max(at, 0) : at + size])
+            wait_until("it is read, and the disk stalls", lambda looks=looks: ended or services.looks > looks)
+        assert caller.status() == 0
+        caller.say(wire.RELEASE)
+        thread.join()
+    assert ended == [wire.RELEASED]
+    assert services.sizes == [len(data)]

@@ -6,13 +6,16 @@ import ipaddress
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from node.inbound.peers import KnownPeer
+from node.inbound.peers import Doorkeeper, KnownPeer
 from tests import wire
 from tests.doors import Secured, Tried, new_uid, trying
+from tests.waiting import wait_until
 from tests.wire import CT, ECHOING, EXPLICIT, IMPLICIT, STORING, VERIFICATION, context, item, p_data, pdv, request
 
 
@@ -64,6 +67,12 @@ REQUESTS = {
     "called with NUL": (request(called=b"A\0B"), "reject 1 1 7"),
     "another protocol version": (request(version=2), "reject 1 2 2"),
     "two protocol versions": (request(version=3), "accept"),
+    "another application context": (request(application=item(0x10, b"1.2.3.4")), "reject 1 1 2"),
+    "an empty application context": (request(application=item(0x10, b"")), "reject 1 1 2"),
+    "no application context": (request(application=b""), "abort 6"),
+    "two application contexts": (request(application=2 * wire.APPLICATION), "abort 6"),
+    "an application context with newline": (request(application=item(0x10, b"1.2.3\n4")), "abort 6"),
+    "a padded application context": (request(application=item(0x10, b"1.2.840.10008.3.1.1.1\0")), "accept"),
     "even context ID": (request(context(2, CT, (EXPLICIT,))), "abort 6"),
     "context ID 0": (request(context(0, CT, (EXPLICIT,))), "abort 6"),
     "context ID twice": (request(ECHO, ECHO), "abort 6"),
@@ -185,6 +194,43 @@ def test_who_is_let_in_is_named_to_the_letter(guarded: Tried, calling: bytes, an
         caller.say(request(calling=calling))
         assert wire.said(caller.pdu()) == answer
     guarded.settled()
+
+
+@pytest.mark.parametrize("loop", ["own", "pynetdicom"])
+def test_who_may_send_no_more_stores_nothing_more(
+    tmp_path: Path, migrated: Path, over: Secured | None, loop: str
+) -> None:
+    here, there = (ipaddress.ip_network(one) for one in ("127.0.0.0/8", "10.0.0.0/8"))
+    tls_of_another = {"needs_tls": True, "sha256": frozenset({"ab"})}
+    changes = [{"network": there}, {"may_send": False}, {"called_ae": "AI"}, tls_of_another, {"ae_title": "GONE"}]
+    titles = [f"CT{number}" for number in range(2, 2 + len(changes))]
+    before = [KnownPeer(one, one, here, may_send=True, may_send_labels=False) for one in ("CT1", *titles)]
+    after = [before[0], *(replace(peer, **change) for peer, change in zip(before[1:], changes, strict=True))]
+    with trying(tmp_path, migrated, tuple(before), over=over, loop=loop) as made, ExitStack() as open_ones:
+        knows = Doorkeeper(tuple(before))
+        made.receiver.renewed = lambda: knows
+        callers = [open_ones.enter_context(wire.associated(made.port, request(calling=one.encode()))) for one in titles]
+        assert [stores(made, caller) for caller in callers] == [0] * len(callers)
+        knows = Doorkeeper(tuple(after))
+        for caller in callers:
+            assert wait_until("the configuration is taken", partial(stores, made, caller)) == 0x0124
+            if loop == "own":
+                assert wire.said(caller.pdu()) == "abort 0"
+            else:
+                assert stores(made, caller) == 0x0124
+        assert made.counted()["no-longer-allowed"] == len(callers) * (1 if loop == "own" else 2)
+        assert made.sentences().count("it was let in, and may not send any more: ") == len(callers)
+        open_ones.close()
+        made.settled()
+
+
+def stores(made: Tried, caller: wire.Wire) -> int | str:
+    """What a C-STORE is answered; with success, and nothing else, it is stored."""
+    uid = new_uid()
+    caller.say(wire.store(uid))
+    answer = caller.status()
+    assert made.stored(uid) == (answer == 0)
+    return answer
 
 
 def test_what_a_caller_says_of_itself_breaks_no_line(tried: Tried) -> None:

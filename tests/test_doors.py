@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import shutil
 import socket
 import ssl
 import threading
@@ -11,12 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from db import audit_trail, pauses, quotas, refusals
+from db.database import Clock, Database, open_database, sqlite_url
+from db.tables import caller
 from node.inbound.association.connection import Patience
 from node.inbound.guests import Guest, Guests, Limits, Seat, home_of
+from node.inbound.inbox import Inbox
+from node.inbound.ledger import Ledger
 from node.inbound.listener import bound
-from node.inbound.peers import Doorkeeper
+from node.inbound.peers import Doorkeeper, KnownPeer
+from node.inbound.quotas import Quota
 from node.receiver import Receiver
+from node.study.archive import Archive
 from tests import wire
 from tests.doors import Tried, door, new_uid, secured, trying
 from tests.waiting import wait_until
@@ -202,6 +213,49 @@ def test_who_ends_by_itself_is_waited_for(tmp_path: Path, migrated: Path) -> Non
         tried.is_over = True
 
 
+@pytest.mark.parametrize("loop", ["own", "pynetdicom"])
+def test_the_first_caller_finds_it_paused_and_the_hour_counted(tmp_path: Path, migrated: Path, loop: str) -> None:
+    shutil.copyfile(migrated, tmp_path / "rows.db")
+    database = open_database(sqlite_url(tmp_path / "rows.db"))
+    with database.write() as tx:
+        quotas.add(tx, {"ct": (2, 1000)})
+    two = Quota(instances=2)
+    peer = KnownPeer("ct", "CT1", ipaddress.ip_network("127.0.0.0/8"), may_send=True, may_send_labels=False, quota=two)
+    with first_caller(tmp_path, database, (peer,), loop) as answer:
+        assert answer == "reject 2 3 2"
+    with database.write() as tx:
+        pauses.set_paused(tx, "receive", True, "somebody")
+    with first_caller(tmp_path, database, (), loop) as answer:
+        assert answer == "reject 2 3 1"
+    database.dispose()
+
+
+@contextmanager
+def first_caller(folder: Path, database: Database, peers: tuple[KnownPeer, ...], loop: str) -> Iterator[str]:
+    """What a receiver answers that has just begun to listen."""
+    archive, mask = Archive(folder / "home"), os.umask(0o077)
+    archive.prepare()
+    os.umask(mask)
+    receiver = Receiver(door(loop=loop), Doorkeeper(peers), Inbox(archive, database), database)
+    port = receiver.start()
+    try:
+        with wire.connected(port) as caller:
+            caller.say(wire.request())
+            yield wire.said(caller.pdu())
+    finally:
+        receiver.stop(1)
+
+
+def test_a_database_that_is_away_keeps_no_receiver_from_listening(tmp_path: Path) -> None:
+    (there := tmp_path / "there").mkdir()
+    database = open_database(sqlite_url(there / "rows.db"))
+    database.dispose()
+    shutil.rmtree(there)
+    with first_caller(tmp_path, database, (), "own") as answer:
+        assert answer == "accept"
+    database.dispose()
+
+
 def listens(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), 1):
@@ -256,3 +310,65 @@ def test_an_address_of_associations_alone_lets_nobody_in() -> None:
 )
 def test_what_counts_as_one_address(address: str, home: str) -> None:
     assert home_of(address) == home
+
+
+# ------------------------------------------------------------------ who is turned away
+
+
+def turned_away(database: Database) -> dict[tuple[str, str, str], int]:
+    with database.read() as tx:
+        return {(row["address"], row["ae_title"], row["code"]): row["count"] for row in refusals.callers(tx)}
+
+
+def test_who_calls_himself_something_new_each_time_fills_nothing(database: Database) -> None:
+    with database.write() as tx:
+        audit_trail.switch(tx, on=True)
+    ledger = Ledger(database, {"CT1", *(f"PEER{number}" for number in range(30))})
+    for number in range(3000):
+        ledger.count("10.0.0.1", f"A{number}", "unknown-caller", f"who is A{number}?")
+        ledger.count(f"2001:db8::{number:x}", f"A{number}", "unknown-caller", "who?")
+        if not number % 1000:
+            ledger.flush()
+    for number in range(30):
+        ledger.count("10.0.0.1", f"PEER{number}", "quota-hour", "enough")
+    ledger.flush()
+    found = turned_away(database)
+    assert len(found) == 2 * 21 + 30
+    assert found["10.0.0.1", "A0", "unknown-caller"] == 1
+    assert found["10.0.0.1", "*", "unknown-caller"] == 3000 - 20
+    assert found["2001:db8::/64", "*", "unknown-caller"] == 3000 - 20
+    with database.read() as tx:
+        (said,) = [
+            row["sentence"] for row in refusals.callers(tx) if row["address"] == "10.0.0.1" and row["ae_title"] == "*"
+        ]
+        told = audit_trail.backlog(tx)
+    assert said == "and others: more than 20 AE titles of this address; the last one: who is A2999?"
+    assert told is not None
+    assert told.waiting == 2
+
+
+def test_beyond_a_thousand_callers_there_are_others_and_peers_are_still_told_apart(database: Database) -> None:
+    ledger = Ledger(database, {"CT1"})
+    for number in range(1500):
+        ledger.count(f"10.0.{number // 250}.{number % 250}", "X", "unknown-caller", "who?")
+    ledger.count("10.9.9.9", "CT1", "quota-hour", "enough")
+    ledger.count("10.0.0.0", "X", "unknown-caller", "who?")
+    ledger.flush()
+    found = turned_away(database)
+    assert len(found) == 1000 + 1 + 1
+    assert found["*", "*", "too-many-callers"] == 500
+    assert found["10.9.9.9", "CT1", "quota-hour"] == 1
+    assert found["10.0.0.0", "X", "unknown-caller"] == 2
+
+
+def test_who_was_turned_away_long_ago_is_forgotten_and_all_but_the_latest(database: Database) -> None:
+    with database.write() as tx:
+        for number in range(30):
+            refusals.count_caller(tx, f"10.0.0.{number}", "X", "unknown-caller", "who?")
+            aged = sa.update(caller).where(caller.c.address == f"10.0.0.{number}")
+            tx.execute(aged.values(last=Clock() - 3600.0 * number))
+        assert refusals.forget_callers(tx, 24 * 3600.0 - 60, 100) == 6
+        assert refusals.forget_callers(tx, 24 * 3600.0, 10) == 14
+        assert refusals.forget_callers(tx, 24 * 3600.0, 10) == 0
+        left = [row["address"] for row in refusals.callers(tx)]
+    assert left == [f"10.0.0.{number}" for number in range(10)]

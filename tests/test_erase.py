@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from db.database import Clock, Database, open_database, sqlite_url
 from db.job_states import JobKind
 from db.tables import (
     attempt,
+    caller,
     commitment,
     data_set,
     data_set_member,
@@ -264,6 +266,25 @@ MEANT_OTHERWISE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+def test_what_was_received_and_never_got_a_row_does_not_come_back(planted: Planted) -> None:
+    house = planted.house
+    for row in house.rows(instance):
+        for day in ("2020-01-01", "2026-01-01"):
+            folder = house.home / "store" / day / "aa"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(house.home / row["path"], folder / f"{'a' * 24}{row['id']:08}.dcm")
+    (house.home / "store" / "2020-01-01" / "aa" / "broken.dcm").write_bytes(b"nothing")
+    with pytest.raises(Refused, match="erase-busy"):
+        erase(planted)
+    found = erase(planted, coming_seconds=0)
+    assert planted.left() == []
+    assert found.files > 2 * 6
+    assert len(list((house.home / "store").glob("20??-01-01/aa/*.dcm"))) == 2 * 3 + 1  # those of another patient
+    sweep_home(house.archive, house.database, house.inbox, settled_seconds=0)
+    assert planted.left() == []
+    assert len(house.rows(instance)) == 3
+
+
 def test_what_is_not_meant_is_not_erased(planted: Planted) -> None:
     before = planted.left()
     for changes, code in MEANT_OTHERWISE:
@@ -346,3 +367,13 @@ def test_the_command_tells_before_and_after(migrated: Path, tmp_path: Path) -> N
     assert "Backups that were made before still hold this person." in done
     assert planted.left() == []
     database.dispose()
+
+
+def test_the_sweep_forgets_who_was_turned_away_long_ago(database: Database, tmp_path: Path) -> None:
+    house = House(database, tmp_path / "home")
+    with database.write() as tx:
+        for address, days in (("10.0.0.1", 100), ("10.0.0.2", 1)):
+            refusals.count_caller(tx, address, "X", "unknown-caller", "who?")
+            tx.execute(sa.update(caller).where(caller.c.address == address).values(last=Clock() - days * 86_400.0))
+    sweep_home(house.archive, database, house.inbox)
+    assert [row["address"] for row in house.rows(caller)] == ["10.0.0.2"]

@@ -96,7 +96,8 @@ def requests(draw: st.DrawFn) -> bytes:
     user = wire.user_information(*roles, *more, longest=draw(st.sampled_from([0, 7, 16384, 1 << 31])))
     calling = draw(st.sampled_from([b"PACS", b" PACS", b"VIEWER", b"CT1", b"NOBODY"]))
     called = draw(st.sampled_from([b"PLANIMETER", b"OTHER", b"  x y "]))
-    parts = [wire.APPLICATION, *draw(st.permutations(contexts)), user]
+    application = draw(st.sampled_from([*5 * [wire.APPLICATION[4:]], b"1.2.3.4", wire.APPLICATION[4:] + b"\0"]))
+    parts = [wire.item(0x10, application), *draw(st.permutations(contexts)), user]
     head = struct.pack(">HH", 1, 0) + called.ljust(16) + calling.ljust(16) + b"\0" * 32
     return wire.pdu(1, head + b"".join(draw(st.permutations(parts))))
 

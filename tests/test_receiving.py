@@ -577,7 +577,7 @@ def test_the_ledger_forgets_what_it_has_written(node: Node) -> None:
     from node.inbound.ledger import Ledger
 
     ledger = Ledger(node.database)
-    for number in range(50):
+    for number in range(15):
         ledger.count("10.0.0.1", f"T{number}", "unknown-caller", "who?")
     ledger.flush()
     assert not ledger._sentences

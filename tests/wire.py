@@ -42,12 +42,17 @@ APPLICATION = item(0x10, b"1.2.840.10008.3.1.1.1")
 
 
 def request(
-    *items: bytes, calling: bytes = b"CT1", called: bytes = b"PLANIMETER", version: int = 1, user: bytes | None = None
+    *items: bytes,
+    calling: bytes = b"CT1",
+    called: bytes = b"PLANIMETER",
+    version: int = 1,
+    user: bytes | None = None,
+    application: bytes = APPLICATION,
 ) -> bytes:
     """An A-ASSOCIATE-RQ; without items: to store CT, and C-ECHO."""
     contexts = items or tuple(context(*one) for one in USUAL)
     head = struct.pack(">HH", version, 0) + called.ljust(16)[:16] + calling.ljust(16)[:16] + b"\0" * 32
-    return pdu(1, head + APPLICATION + b"".join(contexts) + (user_information() if user is None else user))
+    return pdu(1, head + application + b"".join(contexts) + (user_information() if user is None else user))
 
 
 def pdv(context_id: int, control: int, data: bytes, length: int | None = None) -> bytes:

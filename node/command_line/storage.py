@@ -79,6 +79,8 @@ def restore(options: argparse.Namespace) -> int:
 
 
 def erase(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
     from ..operations import erase as erasing
 
     with closing(node_of(options)) as node:
@@ -88,7 +90,9 @@ def erase(options: argparse.Namespace) -> int:
             return 0
         if options.notes:
             return say(erasing.withdraw_first(node.database, *named, who(), node.send.attempts))
-        found = erasing.erase(node.archive, node.database, *named, options.reason, who(), key)
+        found = erasing.erase(
+            node.archive, node.database, *named, options.reason, who(), key, console=Console(stderr=True)
+        )
     erasing.print_found(found, erased=True)
     return 0
 

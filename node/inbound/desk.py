@@ -24,10 +24,15 @@ from .room import Room, Watermarks
 
 logger = logging.getLogger(__name__)
 
+NOT_AUTHORIZED = 0x0124
 OUT_OF_RESOURCES = 0xA700
 DATA_SET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 STATUS_OF = {"uid-mismatch": DATA_SET_MISMATCH}
+
+
+class NotAllowed(NodeError):
+    """Whoever was let in may not send any more: the configuration was changed."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class Desk:
         sender: says who sends them, as that is known now.
         largest_bytes: of one object.
         paused: whether receiving is paused.
-        require_left: raises Unavailable where the sender has sent as much as it may for now.
+        require_may: raises NotAllowed where the sender may not send any more, Unavailable where it has sent as much as
+            it may for now.
         took: told of each instance that was stored, with its bytes.
         reported: takes in a report on storage commitment.
         transfer: what the association brings, for the audit trail.
@@ -50,7 +56,7 @@ class Desk:
     watermarks: Watermarks
     largest_bytes: int
     paused: Callable[[], bool]
-    require_left: Callable[[], None]
+    require_may: Callable[[], None]
     took: Callable[[int], None]
     reported: Callable[[Report], Answer]
     transfer: Transfer
@@ -61,11 +67,11 @@ class Desk:
         return self.inbox.archive.new_spool_file()
 
     def ready(self) -> None:
+        self.require_may()
         if self.watermarks.now() is Room.NONE:
             raise Unavailable("disk-reserve", self.watermarks.sentence)
         if self.paused():
             raise Unavailable("paused", "receiving is paused")
-        self.require_left()
 
     def room(self, size: int) -> None:
         if size > self.largest_bytes:
@@ -76,6 +82,8 @@ class Desk:
     def decline(self, sop_instance: str, error: NodeError | OSError) -> Answer:
         if isinstance(error, Refused):
             return self._refused(sop_instance, error)
+        if isinstance(error, NotAllowed):
+            return self._not_allowed(error)
         if isinstance(error, NodeError):
             return self._not_now(error.code, error.sentence)
         return self._not_now("not-stored", f"{type(error).__name__}: {error}".split("\n")[0])
@@ -117,6 +125,14 @@ class Desk:
         except DatabaseUnreachable:
             self.ledger.count(source.address, source.calling_ae, refusal.code, refusal.sentence)
         return Answer(STATUS_OF.get(refusal.code, CANNOT_UNDERSTAND), refusal.sentence)
+
+    def _not_allowed(self, error: NotAllowed) -> Answer:
+        """It is turned away as it would be if it called now; that is no business of the instance."""
+        source = self.sender()
+        self.transfer.failed += 1
+        logger.warning("instance answered 0x0124: %s %s: %s", source.address, source.calling_ae, error.code)
+        self.ledger.count(source.address, source.calling_ae, error.code, error.sentence)
+        return Answer(NOT_AUTHORIZED, "this peer may not send any more", is_last=True)
 
     def _not_now(self, code: str, sentence: str) -> Answer:
         source = self.sender()

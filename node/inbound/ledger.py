@@ -13,18 +13,74 @@ from db import audit_trail, refusals, tallies
 from db.database import Database, DatabaseUnreachable
 
 from ..audit.codes import What
+from .guests import home_of
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS = 1000
+Key = tuple[str, str, str]
+
+#: AE titles of one address and code that are told apart; whoever calls may call himself anything, each time another
+MOST_TITLES = 20
+#: callers that are told apart at all; those of the configuration have as many of their own
+MOST_CALLERS = 1000
+#: in place of an AE title or an address: others
+ANY = "*"
+#: who is told apart is begun anew so often
+FORGET_SECONDS = 24 * 3600.0
 #: for these a person looks who called; what has its reason in the node itself (`paused`, `disk-reserve`) is no alert
-ALERTS = frozenset({"unknown-caller", "not-dicom", "request-too-long", "too-many-callers"})
+ALERTS = frozenset({"unknown-caller", "no-longer-allowed", "not-dicom", "request-too-long", "too-many-callers"})
 #: of one caller and code there is one alert in so long
 ALERT_SECONDS = 60.0
 
 
 #: who is no peer of the configuration has no line of his own in the metrics: he might call himself anything
 OTHER = "other"
+
+
+class Callers:
+    """As whom callers are counted: address, AE title and code, or as others.
+
+    Args:
+        known: AE titles of the configuration. There are so many of them, whoever calls.
+    """
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._known = known
+        self._begin()
+
+    def _begin(self) -> None:
+        self._keys: tuple[set[Key], set[Key]] = set(), set()
+        self._titles: Counter[tuple[str, str]] = Counter()
+        self._since = time.monotonic()
+
+    def counted(self, key: Key, sentence: str) -> tuple[Key, str]:
+        """The key that a call counts for, and what is said of it."""
+        address, ae_title, code = key
+        if time.monotonic() - self._since > FORGET_SECONDS:
+            self._begin()
+        keys = self._keys[ae_title in self._known]
+        if key in keys:
+            return key, sentence
+        home = (home_at(address), code)
+        if ae_title not in self._known:
+            if self._titles[home] >= MOST_TITLES:
+                said = f"and others: more than {MOST_TITLES} AE titles of this address; the last one: {sentence}"
+                key, sentence = (home[0], ANY, code), said
+            elif len(keys) < MOST_CALLERS:
+                self._titles[home] += 1
+        if key not in keys and len(keys) >= MOST_CALLERS:
+            said = f"and others: more than {MOST_CALLERS} callers were turned away; the last one: {sentence}"
+            return (ANY, ANY, "too-many-callers"), said
+        keys.add(key)
+        return key, sentence
+
+
+def home_at(address: str) -> str:
+    """What counts as one address; what is none is itself."""
+    try:
+        return home_of(address)
+    except ValueError:
+        return address
 
 
 class Ledger:
@@ -37,19 +93,17 @@ class Ledger:
     def __init__(self, database: Database, known: Collection[str] = ()) -> None:
         self._database, self._known = database, frozenset(known)
         self._tallies: Counter[tallies.Key] = Counter()
-        self._counts: Counter[tuple[str, str, str]] = Counter()
-        self._sentences: dict[tuple[str, str, str], str] = {}
-        self._alerted: dict[tuple[str, str, str], float] = {}
-        self._quiet: Counter[tuple[str, str, str]] = Counter()
+        self._callers = Callers(self._known)
+        self._counts: Counter[Key] = Counter()
+        self._sentences: dict[Key, str] = {}
+        self._alerted: dict[tuple[str, str], float] = {}
+        self._quiet: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
         self._lock, self._writing = threading.Lock(), threading.Lock()
 
     def count(self, address: str, ae_title: str, code: str, sentence: str) -> None:
-        """One more. Beyond a thousand different callers between two writes, the rest is counted as one."""
-        key = (address, ae_title, code)
+        """One more; beyond so many different callers the rest is counted as others."""
         with self._lock:
-            if key not in self._counts and len(self._counts) >= MAX_ROWS:
-                key = ("*", "*", "too-many-callers")
-                sentence = "more different callers were turned away in one second than are counted one by one"
+            key, sentence = self._callers.counted((address, ae_title, code), sentence)
             self._counts[key] += 1
             self._sentences[key] = sentence
             self._tallies["rejected", self._shown(ae_title), code] += 1
@@ -88,13 +142,16 @@ class Ledger:
                 self._tallies.update(counted)
                 self._sentences = sentences | self._sentences
 
-    def _alert(self, tx: Any, counts: Counter[tuple[str, str, str]]) -> None:
-        """Tell the audit trail: of each caller and code once in a while, with how often it was."""
+    def _alert(self, tx: Any, counts: Counter[Key]) -> None:
+        """Tell the audit trail: of each address and code once in a while, with how often it was."""
         now = time.monotonic()
         self._alerted = {key: until for key, until in self._alerted.items() if until > now}
-        self._quiet.update({key: times for key, times in counts.items() if key[2] in ALERTS})
+        for (address, ae_title, code), times in counts.items():
+            if code in ALERTS:
+                self._quiet.setdefault((home_at(address), code), Counter())[address, ae_title] += times
         for key in [key for key in self._quiet if key not in self._alerted]:
-            address, ae_title, code = key
-            facts = {"address": address, "ae": ae_title, "code": code, "times": self._quiet.pop(key)}
+            who = self._quiet.pop(key)
+            address, ae_title = next(iter(who)) if len(who) == 1 else (key[0], ANY)
+            facts = {"address": address, "ae": ae_title, "code": key[1], "times": who.total()}
             audit_trail.put(tx, What.TURNED_AWAY, facts)
             self._alerted[key] = now + ALERT_SECONDS

@@ -6,15 +6,16 @@ The record keeps a pseudonym and counts, nothing more. Backups that were made be
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from db import audit_trail, doomed, erasure, events, exports, link, people, remnants
+from db import arrivals, audit_trail, doomed, erasure, events, exports, link, people, remnants
 from db.database import Database, Row
 from db.erasure import Rows
 
@@ -23,12 +24,14 @@ from ..errors import NodeError, Refused
 from ..learning import cases
 from ..learning.buckets import TEST, TRAIN, Key
 from ..study.archive import Archive
-from . import verdicts
+from . import unnamed, verdicts
 from .at_rest import undisturbed
 from .purge import finish
 from .terminal import new_table, plain
 
 RECORDED = "patient-erased"
+#: a file of the store that is younger may be about to get its row
+COMING_SECONDS = 300.0
 #: of a training run: they show slices of the patients it was judged on
 REPORTS = ("report.html", "report.pdf")
 SHOWN = ("study", "instance", "result", "measurement", "label", "delivery", "job")
@@ -130,9 +133,22 @@ def withdraw_first(database: Database, patient_id: str, issuer: str | None, who:
 
 
 def erase(
-    archive: Archive, database: Database, patient_id: str, issuer: str | None, why: str, who: str, key: Key
+    archive: Archive,
+    database: Database,
+    patient_id: str,
+    issuer: str | None,
+    why: str,
+    who: str,
+    key: Key,
+    *,
+    coming_seconds: float = COMING_SECONDS,
+    console: Console | None = None,
 ) -> Found:
     """Erase a patient; what there was.
+
+    Args:
+        coming_seconds: no file of the store without a row may be younger.
+        console: shows how far it is.
 
     Raises:
         Refused: `no-such-patient`, `ambiguous-patient`, `no-reason`, `reason-names-patient`, `erase-busy`,
@@ -142,6 +158,7 @@ def erase(
     """
     _checked(why, patient_id)
     with undisturbed(archive.home):
+        strays = _strays(archive, database, patient_id, issuer, coming_seconds, console)
         with database.write() as tx:
             link.take_time(tx)  # it looks through folders of cases
             people.lock(tx)
@@ -152,6 +169,8 @@ def erase(
             for study_uid in audit_trail.study_uids(tx, rows.get("study", set())):
                 audit_trail.put(tx, What.DELETED, audit_trail.about(tx, study_uid) | {"who": who, "said": "erased"})
             _give_up(tx, archive.home, persons, rows)
+            doomed.add(tx, strays - arrivals.named(tx, strays))
+            found = replace(found, files=found.files + len(strays))
             details = {"pseudonym": found.pseudonym, "rows": found.rows, "files": found.files, "why": why.strip()}
             details |= {"holders": found.holders, "networks": list(found.networks)}
             details |= {"exports": list(found.exports)}
@@ -159,6 +178,18 @@ def erase(
         finish(archive, database)
         remnants.scrub(database)
     return found
+
+
+def _strays(
+    archive: Archive, database: Database, patient_id: str, issuer: str | None, coming: float, console: Console | None
+) -> set[str]:
+    """What was received of the person and has no row: the next sweep would take it in, and make the person anew."""
+    with database.read() as tx:
+        persons = {(row["issuer"], row["patient_id"]) for row in _persons(tx, patient_id, issuer)}
+    files = list(unnamed.of_persons(archive, database, persons, console))
+    if any(time.time() - file.stat().st_mtime < coming for file in files):
+        raise Refused("erase-busy", "objects of this patient are coming in now; try again in some minutes")
+    return {file.relative_to(archive.home).as_posix() for file in files}
 
 
 def _checked(why: str, patient_id: str) -> None:

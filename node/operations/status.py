@@ -64,7 +64,7 @@ def overview(
         studies = rows.studies(tx, ids=None if most is None else rows.latest(tx, most))
         no_images = rows.kinds(tx, [study.row["id"] for study in studies if "image" not in study.instances])
         jobs = rows.jobs(tx, latest=most)
-        callers = refusals.callers(tx)
+        callers = refusals.callers(tx, latest=most)
         sent = deliveries.listing(tx, latest=most)
         held = results.held(tx)
         aside = proofs.set_aside(tx)

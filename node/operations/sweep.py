@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
 
-from db import arrivals, audit_trail, data_sets, labels, remnants, results, shadows
+from db import arrivals, audit_trail, data_sets, labels, refusals, remnants, results, shadows
 from db.database import Database, DatabaseUnreachable
 
 from ..errors import Refused
@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 #: nobody is still busy with a file that was not touched for so long
 SETTLED_SECONDS = 3600.0
 DAYS = 3
+#: who was turned away is kept for so long after his last call, and so many; who calls may call himself anything
+CALLER_SECONDS = 90 * 24 * 3600.0
+CALLERS = 5000
 
 
 def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_seconds: float = SETTLED_SECONDS) -> None:
@@ -53,6 +56,14 @@ def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_secon
     _sweep_learning(archive.home, database, before)
     asked.sweep(archive, database, before)
     _forget_gone(database)
+    _forget_callers(database)
+
+
+def _forget_callers(database: Database) -> None:
+    with database.write() as tx:
+        forgotten = refusals.forget_callers(tx, CALLER_SECONDS, CALLERS)
+    if forgotten:
+        logger.info("%d callers that were turned away long ago are forgotten", forgotten)
 
 
 def _now(archive: Archive) -> float:

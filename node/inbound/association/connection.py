@@ -64,7 +64,7 @@ class Connection:
         self.socket, self.patience, self.clock = connected, patience, clock
         self._view = memoryview(bytearray(FIRST_BUFFER))
         self._begin = self._end = 0
-        self.touched = self._begun = clock()
+        self.touched = self._begun = self._looked = clock()
 
     # ------------------------------------------------------------------ reading
 
@@ -92,7 +92,8 @@ class Connection:
         return kind, self._view[begin : begin + length]
 
     def more(self, until: float) -> None:
-        """Wait for more bytes, at least one.
+        """Wait for more bytes, at least one. What is here already is taken, however late we come for it: who was busy
+        elsewhere meanwhile, with a disk that stalled, is not the peer.
 
         Args:
             until: when at the latest, by `clock`; a PDU that has begun may have a deadline before.
@@ -100,7 +101,8 @@ class Connection:
         Raises:
             TooSlow, Ended.
         """
-        there = self._end - self._begin
+        there, now = self._end - self._begin, self.clock()
+        self._begun = min(now, self._begun + now - self._looked)
         if there >= HEADER_BYTES:
             _, length = pdu.header(self._view, self._begin)
             until = min(until, self._begun + max(self.patience.pdu, length / LEAST_BYTES_PER_SECOND))
@@ -108,7 +110,7 @@ class Connection:
             until = min(until, self._begun + self.patience.pdu)
         self._make_room()
         got = self._receive(until)
-        self.touched = self.clock()
+        self.touched = self._looked = self.clock()
         if not there:
             self._begun = self.touched
         self._end += got
@@ -170,13 +172,10 @@ class Connection:
             self._grow(2 * len(self._view))
 
     def _receive(self, until: float) -> int:
-        left = until - self.clock()
-        if left <= 0:
-            raise TooSlow
         try:
-            self.socket.settimeout(left)
+            self.socket.settimeout(max(until - self.clock(), 0.0))  # 0: whatever is here already
             got = self.socket.recv_into(self._view[self._end :])
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             raise TooSlow from None
         except (OSError, ValueError) as error:  # ValueError: TLS on a connection that was shut
             raise Ended(getattr(error, "strerror", None) or type(error).__name__) from error

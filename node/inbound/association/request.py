@@ -18,6 +18,8 @@ KNOWN = {
     PRESENTATION_CONTEXT: frozenset({ABSTRACT_SYNTAX, TRANSFER_SYNTAX}),
     USER_INFORMATION: frozenset({MAXIMUM_LENGTH, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58}),
 }
+#: the only one there is (PS3.7 A.2.1)
+DICOM_APPLICATION = b"1.2.840.10008.3.1.1.1"
 #: real requests have some hundreds; each is an object of Python's when it is decoded
 MOST_ITEMS = 20_000
 #: where a peer says nothing
@@ -74,6 +76,10 @@ def parse(data: bytes) -> Request:
         raise Rejected((1, 1, 3), "ae-title-illegal", "the calling AE title is none (PS3.5 6.2)")
     walk = _Walk()
     items = walk.kept(body[FIXED_BYTES:], 0)
+    if walk.application is None:
+        raise _malformed("it names no application context")
+    if walk.application != DICOM_APPLICATION:
+        raise Rejected((1, 1, 2), "application-context", "the caller names another application context than DICOM's")
     if 0 < walk.longest < pdu.HEADER_BYTES + 1:
         raise Rejected(
             (1, 1, 1), "max-pdu-too-small", f"the caller takes PDUs of {walk.longest} bytes, into which nothing fits"
@@ -98,6 +104,7 @@ class _Walk:
         self.items, self.is_changed = 0, False
         self.contexts: set[int] = set()
         self.proposed: list[str] = []
+        self.application: bytes | None = None
         self.longest, self.said_longest = USUAL_PDU_BYTES, False
 
     def kept(self, data: bytes, inside: int) -> bytes:
@@ -124,11 +131,13 @@ class _Walk:
     def _item(self, kind: int, value: bytes) -> bytes:
         if kind == PRESENTATION_CONTEXT:
             value = value[:4] + self._context(value)
+        elif kind == APPLICATION_CONTEXT:
+            if self.application is not None:
+                raise _malformed("its application context is there twice")
+            value = self.application = self._name(value, "an application context")
         elif kind == ABSTRACT_SYNTAX:
-            name = _abstract_syntax(value)
-            self.proposed.append(name.decode("ascii"))
-            self.is_changed = self.is_changed or name != value
-            value = name
+            value = self._name(value, "an abstract syntax")
+            self.proposed.append(value.decode("ascii"))
         elif kind == USER_INFORMATION:
             value = self.kept(value, USER_INFORMATION)
         elif kind == MAXIMUM_LENGTH:
@@ -152,18 +161,18 @@ class _Walk:
             raise _malformed("a presentation context has not one abstract syntax and a transfer syntax")
         return self.kept(value[4:], PRESENTATION_CONTEXT)
 
+    def _name(self, field: bytes, of: str) -> bytes:
+        """A name without padding. What is printable and no UID is nothing that is served; of the rest one reader leaves
+        away what another keeps.
 
-def _abstract_syntax(field: bytes) -> bytes:
-    """Its name without padding. What is printable and no UID is nothing that is served; of the rest one reader leaves
-    away what another keeps.
-
-    Raises:
-        Violation: it has other characters.
-    """
-    name = field.rstrip(b"\0 ").lstrip(b" ")
-    if any(byte < 0x21 or byte > 0x7E for byte in name):
-        raise _malformed("the name of an abstract syntax has characters that are not printable")
-    return name
+        Raises:
+            Violation: it has other characters.
+        """
+        name = field.rstrip(b"\0 ").lstrip(b" ")
+        if any(byte < 0x21 or byte > 0x7E for byte in name):
+            raise _malformed(f"the name of {of} has characters that are not printable")
+        self.is_changed = self.is_changed or name != field
+        return name
 
 
 def _malformed(what: str) -> Violation:

@@ -39,10 +39,15 @@ DataSet = Spooled | InMemory | Nowhere
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request is answered."""
+    """What a request is answered.
+
+    Attributes:
+        is_last: the association is ended after it.
+    """
 
     status: int
     comment: str = ""
+    is_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ class Serving:
         self._connection, self._agreed, self._services, self._terms = connection, agreed, services, terms
         self._messages: Messages[DataSet] = Messages(agreed.contexts, self._begin, terms.most_bytes)
         self._data_set: DataSet | None = None
+        self._is_over = False
         self._since = connection.clock()  # when the message that comes began
 
     def run(self) -> bytes:
@@ -152,11 +158,11 @@ class Serving:
 
     def _serve(self) -> bytes:
         """Take one PDU after the other."""
-        while not (self._terms.stopping() and self._messages.is_between):
+        while not ((self._is_over or self._terms.stopping()) and self._messages.is_between):
             found = self._connection.pdu(self._terms.longest)
             if found is None:
                 if self._data_set is not None:
-                    self._data_set.pause()  # what it holds of the buffer is about to be moved
+                    self._pause(self._data_set)
                 self._connection.more(self._until())
                 continue
             kind, body = found
@@ -178,9 +184,15 @@ class Serving:
             if message is not None:
                 self._answer(message)
 
+    def _pause(self, data_set: DataSet) -> None:
+        """What it holds of the buffer is about to be moved. For how long the disk takes, the peer is not to blame."""
+        before = self._connection.clock()
+        data_set.pause()
+        self._since += self._connection.clock() - before
+
     def _until(self) -> float:
         """When something more must have come."""
-        until = self._connection.touched + self._terms.idle_seconds
+        until = self._connection.clock() + self._terms.idle_seconds
         if self._messages.is_between:
             return until
         allowed = self._terms.idle_seconds + self._messages.bytes / LEAST_BYTES_PER_SECOND
@@ -214,6 +226,7 @@ class Serving:
             self._services.ready()
         except NodeError as error:
             answer = self._services.decline(command.sop_instance, error)
+            self._is_over = answer.is_last
             return Nowhere(answer.status, answer.comment)
         meta = file_meta(command.sop_class, command.sop_instance, context.transfer_syntax)
         return Spooled(self._services.new_file(), meta, context.transfer_syntax, self._services.room)

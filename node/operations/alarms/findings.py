@@ -228,11 +228,14 @@ def _quotas(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:
     """Who was turned away for a quota since incidents are forgotten: one while it goes on."""
     now = clock(tx)
     of: dict[str, int] = {}
-    for row in refusals.callers(tx):
-        if row["code"] in OF_A_QUOTA and now - row["last"] <= policy.clear_seconds:
+    for row in refusals.callers(tx, codes=OF_A_QUOTA):
+        if now - row["last"] <= policy.clear_seconds:
             of[row["ae_title"]] = of.get(row["ae_title"], 0) + row["count"]
     for ae_title, count in sorted(of.items()):
-        yield Finding(Kind.QUOTA, ae_title, f"{ae_title} asks for more than its quota, and is put off", count)
+        asks = (
+            "callers, and others, ask for more than their" if ae_title == "*" else f"{ae_title} asks for more than its"
+        )
+        yield Finding(Kind.QUOTA, ae_title, f"{asks} quota, and {'are' if ae_title == '*' else 'is'} put off", count)
 
 
 def _backup(tx: Any, policy: AlarmPolicy) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from tests.fuzz import words
 from tests.fuzz.target import Reader, Target
 
 PADDED = (f" {wire.CT} ", f"{wire.CT}\0\0", f"{wire.CT}\t")
-REJECTED = {"protocol-version", "ae-title-illegal", "max-pdu-too-small"}
+REJECTED = {"protocol-version", "ae-title-illegal", "application-context", "max-pdu-too-small"}
 
 
 def adds_up(items: bytes, inside: int = 0) -> bool:
@@ -48,6 +48,7 @@ def check(read: Reader, body: bytes) -> bool:
     for title in (asked.calling, asked.called):
         assert 1 <= len(title) <= 16, f"{title!r} is an AE title"
         assert title.isascii() and title.isprintable() and title == title.strip() and "\\" not in title
+    assert wire.APPLICATION[4:] in asked.pdu[6 + FIXED_BYTES :], "without the application context of DICOM"
     assert asked.longest == 0 or asked.longest >= 7, "PDUs into which nothing fits"
     assert len(asked.pdu) <= 6 + len(body) and len(asked.pdu) == 6 + int.from_bytes(asked.pdu[2:6], "big")
     assert parse(asked.pdu) == asked, "without what is unknown it is another request"
@@ -87,6 +88,8 @@ def seeds() -> Iterable[bytes]:
     window, extended = wire.item(0x53, b"\0\1\0\1"), wire.item(0x56, b"\0\x05" + b"1.2.3" + b"\1\1")
     yield wire.request(user=wire.user_information(role, identity, window, extended))[6:]
     yield wire.request(*(wire.context(1 + 2 * at, name, wire.USUAL[0][2]) for at, name in enumerate(PADDED)))[6:]
+    for name in (b"1.2.840.10008.3.1.1.1\0", b"1.2.3.4"):
+        yield wire.request(application=wire.item(0x10, name))[6:]
     yield wire.request(wire.item(0x99, b"?"), *(wire.context(*one) for one in wire.USUAL), user=b"")[6:]
     yield wire.request(wire.item(0x20, b"\1\0\0\0" + wire.item(0x30, b"1.2"), 500))[6:]
 
@@ -110,5 +113,12 @@ TARGET = Target(
     check=check,
     seeds=seeds,
     faults={"forgives lengths": forgiving, "keeps padding": padded},
-    words=[*words.ITEMS, *words.LENGTHS, b"1.2.840.10008.1.1", b"1.2.840.10008.1.2", b"1.2.840.10008.5.1.4.1.1.2"],
+    words=[
+        *words.ITEMS,
+        *words.LENGTHS,
+        b"1.2.840.10008.3.1.1.1",
+        b"1.2.840.10008.1.1",
+        b"1.2.840.10008.1.2",
+        b"1.2.840.10008.5.1.4.1.1.2",
+    ],
 )

@@ -26,7 +26,7 @@ class Line:
     step: int
 
     def settimeout(self, seconds: float) -> None:
-        assert seconds > 0
+        assert seconds >= 0
 
     def recv_into(self, view: memoryview) -> int:
         count = min(self.step, len(view), len(self.left))
