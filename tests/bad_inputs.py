@@ -205,10 +205,18 @@ CASES: dict[int, Case] = {
         },
     ),
     34: Case(
-        "Sequences without bottom, a million elements: bounded.",
+        "Sequences without bottom, a million elements, a Patient ID of gigabytes, a report of a million items: refused "
+        "before any of it is decoded.",
         {
             IMAGES: ("34_sequences_without_bottom_and_elements_without_end",),
-            "test_whole_data_sets": ("bottomless_sequences_are_refused_without_recursion",),
+            "test_whole_data_sets": (
+                "bottomless_sequences_are_refused_without_recursion",
+                "what_is_read_of_an_object_is_bounded_before_it_is_copied",
+                "equipment_without_end_is_refused_before_any_of_it_is_decoded",
+                "items_are_counted_wherever_they_lie",
+            ),
+            "test_kept_objects": ("a_text_that_no_index_takes_is_refused_and_not_blamed_on_the_database",),
+            "test_found_by_fuzzing": ("a_report_that_is_longer_than_any_answer_is_not_decoded",),
         },
     ),
     35: Case(

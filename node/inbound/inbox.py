@@ -24,7 +24,7 @@ from ..audit.transfer import Transfer, unheard
 from ..errors import Refused
 from ..study.archive import Archive
 from .filing import Coming, Filing
-from .header import Header, announced, check_uids, data_set_start, digest_of, header_of, mapped, text
+from .header import Header, announced, check_texts, check_uids, data_set_start, digest_of, header_of, mapped, text
 from .kinds import LABELS, kind_of
 
 NOT_TAUGHT = (
@@ -95,6 +95,7 @@ class Inbox:
                 start = data_set_start(data)
                 header = header_of(data, start, transfer_syntax)
                 check_uids(header, command)
+                check_texts(header)
                 sop_uid, sop_class, study_uid = (
                     header["SOPInstanceUID"],
                     header["SOPClassUID"],
