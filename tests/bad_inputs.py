@@ -260,8 +260,13 @@ CASES: dict[int, Case] = {
         },
     ),
     47: Case(
-        "Full, broken and read-only disks, quotas, no more files or inodes: no Success and no loss.",
+        "Full, broken and read-only disks, quotas, no more files or inodes: no Success and no loss. A stored file that was "
+        "harmed: made good by whoever sends it again.",
         {
+            "test_kept_objects": (
+                "a_harmed_file_is_made_good_by_whoever_sends_the_object_again",
+                "an_error_that_may_pass_harms_no_file",
+            ),
             "test_disk_errors": (
                 "a_call_that_fails_is_no_success_and_no_loss",
                 "where_no_connection_can_be_accepted_the_next_one_is",
