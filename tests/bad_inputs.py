@@ -260,8 +260,8 @@ CASES: dict[int, Case] = {
         },
     ),
     47: Case(
-        "Full, broken and read-only disks, quotas, no more files or inodes: no Success and no loss. A stored file that was "
-        "harmed: made good by whoever sends it again.",
+        "Full, broken and read-only disks, quotas, no more files or inodes: no Success and no loss. A stored file that "
+        "was harmed: made good by whoever sends it again.",
         {
             "test_kept_objects": (
                 "a_harmed_file_is_made_good_by_whoever_sends_the_object_again",
@@ -272,6 +272,8 @@ CASES: dict[int, Case] = {
                 "where_no_connection_can_be_accepted_the_next_one_is",
             ),
             "test_disk_full": (
+                "a_disk_that_goes_read_only_is_no_success_and_no_loss",
+                "who_cannot_be_served_is_told_so",
                 "a_disk_without_any_room_and_without_marks_is_no_success_and_no_loss",
                 "a_disk_with_room_for_an_image_and_none_for_its_row_is_no_success_and_no_loss",
             ),

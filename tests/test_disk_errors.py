@@ -29,6 +29,8 @@ FAULTS = {
     "a read-only file system, at the file": ("openat", "EROFS"),
     "no quota for another file": ("openat", "EDQUOT"),
     "no more inodes": ("openat", "ENOSPC"),
+    "a disk that does not say what is free": ("statfs", "EIO"),
+    "a file server that has forgotten the folder": ("statfs", "ESTALE"),
     "a full disk": ("writev", "ENOSPC"),
     "a full quota": ("writev", "EDQUOT"),
     "a broken disk": ("writev", "EIO"),

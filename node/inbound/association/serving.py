@@ -83,14 +83,14 @@ class Services(Protocol):
         """Come before a data set is read that is to be stored.
 
         Raises:
-            NodeError: nothing can be taken now.
+            NodeError, OSError: nothing can be taken now.
         """
 
     def room(self, size: int) -> None:
         """Come while it grows.
 
         Raises:
-            Refused, Unavailable: it is too large, or nothing more can be taken.
+            Refused, Unavailable, OSError: it is too large, or nothing more can be taken.
         """
 
     def store(self, incoming: Incoming) -> Answer:
@@ -212,7 +212,7 @@ class Serving:
             return Nowhere(CANNOT_UNDERSTAND, "the request has no data set")
         try:
             self._services.ready()
-        except NodeError as error:
+        except (NodeError, OSError) as error:
             answer = self._services.decline(command.sop_instance, error)
             return Nowhere(answer.status, answer.comment)
         meta = file_meta(command.sop_class, command.sop_instance, context.transfer_syntax)
