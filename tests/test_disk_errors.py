@@ -29,8 +29,6 @@ FAULTS = {
     "a read-only file system, at the file": ("openat", "EROFS"),
     "no quota for another file": ("openat", "EDQUOT"),
     "no more inodes": ("openat", "ENOSPC"),
-    "a disk that does not say what is free": ("statfs", "EIO"),
-    "a file server that has forgotten the folder": ("statfs", "ESTALE"),
     "a full disk": ("writev", "ENOSPC"),
     "a full quota": ("writev", "EDQUOT"),
     "a broken disk": ("writev", "EIO"),
@@ -98,6 +96,25 @@ def test_a_call_that_fails_is_no_success_and_no_loss(receiver: ReceiverProcess, 
         assert wire.said(caller.pdu()) == "released"
     assert stored(database, receiver, uid) and stored(database, receiver, other)
     assert list((receiver.home / "spool").iterdir()) == []
+    assert not receiver.has_died()
+
+
+@pytest.mark.parametrize("error", ["EIO", "ESTALE"])
+def test_a_disk_that_does_not_say_what_is_free_takes_nothing_and_ends_no_association(
+    receiver: ReceiverProcess, error: str
+) -> None:
+    with wire.associated(receiver.port) as caller:
+
+        def answer() -> Any:
+            caller.say(wire.store(new_uid()))
+            status = caller.status()
+            assert isinstance(status, int), "the association ended"
+            return status
+
+        assert answer() == 0
+        with failing(receiver, "statfs", error):  # it is not asked at every object
+            wait_until("nothing is taken", lambda: answer() == 0xA700)
+        assert answer() == 0
     assert not receiver.has_died()
 
 

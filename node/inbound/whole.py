@@ -30,10 +30,8 @@ SHORT_VR = {
 #: whose values may have items inside; none: Implicit VR, which says of no value what it is
 NESTING = frozenset({b"SQ", b"UN", b""})
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-#: and the group of all that is pixels, where nobody looks for items
-PIXEL_DATA, PIXELS = 0x7FE00010, 0x7FE00000
-#: in which long values are looked through, so that little is copied at once
-STEP = 1 << 20
+PIXEL_DATA, PIXELS = 0x7FE00010, 0x7FE00000  # and where the group of pixels begins, in which nobody looks for items
+STEP = 1 << 20  # in which long values are looked through, so that little is copied at once
 #: groups of a command, of file meta information, and of delimiters
 OUTSIDE = frozenset({0x0000, 0x0002, 0xFFFE})
 LITTLE = (Struct("<HH"), Struct("<H"), Struct("<L"))
@@ -204,13 +202,10 @@ class _Walk:
 
     def _keep(self, tag: int, begin: int, end: int) -> None:
         """Hand out an element that is wanted, unless it is too long: whoever sends it says how much is decoded."""
-        if tag not in self.wanted:
+        if (most := self.wanted.get(tag)) is None:
             return
-        if end - begin > self.wanted[tag]:
-            what = (
-                f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than the {self.wanted[tag]} bytes it may have"
-            )
-            raise self._malformed(begin, what)
+        if end - begin > most:
+            raise self._malformed(begin, f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than {most} bytes")
         self.spans.append(bytes(self.data[begin:end]))
 
     def _count_items(self, begin: int, end: int) -> None:
