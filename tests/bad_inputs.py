@@ -213,10 +213,18 @@ CASES: dict[int, Case] = {
         },
     ),
     34: Case(
-        "Sequences without bottom, a million elements: bounded.",
+        "Sequences without bottom, a million elements, a Patient ID of gigabytes, a report of a million items: refused "
+        "before any of it is decoded.",
         {
             IMAGES: ("34_sequences_without_bottom_and_elements_without_end",),
-            "test_whole_data_sets": ("bottomless_sequences_are_refused_without_recursion",),
+            "test_whole_data_sets": (
+                "bottomless_sequences_are_refused_without_recursion",
+                "what_is_read_of_an_object_is_bounded_before_it_is_copied",
+                "equipment_without_end_is_refused_before_any_of_it_is_decoded",
+                "items_are_counted_wherever_they_lie",
+            ),
+            "test_kept_objects": ("a_text_that_no_index_takes_is_refused_and_not_blamed_on_the_database",),
+            "test_found_by_fuzzing": ("a_report_that_is_longer_than_any_answer_is_not_decoded",),
         },
     ),
     35: Case(
@@ -260,13 +268,21 @@ CASES: dict[int, Case] = {
         },
     ),
     47: Case(
-        "Full, broken and read-only disks, quotas, no more files or inodes: no Success and no loss.",
+        "Full, broken and read-only disks, quotas, no more files or inodes: no Success and no loss. A stored file that "
+        "was harmed: made good by whoever sends it again.",
         {
+            "test_kept_objects": (
+                "a_harmed_file_is_made_good_by_whoever_sends_the_object_again",
+                "an_error_that_may_pass_harms_no_file",
+            ),
             "test_disk_errors": (
                 "a_call_that_fails_is_no_success_and_no_loss",
+                "a_disk_that_does_not_say_what_is_free_takes_nothing_and_ends_no_association",
                 "where_no_connection_can_be_accepted_the_next_one_is",
             ),
             "test_disk_full": (
+                "a_disk_that_goes_read_only_is_no_success_and_no_loss",
+                "who_cannot_be_served_is_told_so",
                 "a_disk_without_any_room_and_without_marks_is_no_success_and_no_loss",
                 "a_disk_with_room_for_an_image_and_none_for_its_row_is_no_success_and_no_loss",
             ),

@@ -43,6 +43,16 @@ def leave(disk: Path, free: int) -> None:
         os.posix_fallocate(stream.fileno(), 0, max(wanted, 1))
 
 
+@contextlib.contextmanager
+def read_only(disk: Path) -> Iterator[None]:
+    """Nothing can be written there meanwhile, as on a disk that the kernel no longer trusts."""
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+
+
 def fill(disk: Path) -> None:
     """Leave no byte, whoever else writes meanwhile; `leave` gives room again."""
     with (disk / "ballast").open("ab", buffering=0) as stream:

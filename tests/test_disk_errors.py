@@ -99,6 +99,25 @@ def test_a_call_that_fails_is_no_success_and_no_loss(receiver: ReceiverProcess, 
     assert not receiver.has_died()
 
 
+@pytest.mark.parametrize("error", ["EIO", "ESTALE"])
+def test_a_disk_that_does_not_say_what_is_free_takes_nothing_and_ends_no_association(
+    receiver: ReceiverProcess, error: str
+) -> None:
+    with wire.associated(receiver.port) as caller:
+
+        def answer() -> Any:
+            caller.say(wire.store(new_uid()))
+            status = caller.status()
+            assert isinstance(status, int), "the association ended"
+            return status
+
+        assert answer() == 0
+        with failing(receiver, "statfs", error):  # it is not asked at every object
+            wait_until("nothing is taken", lambda: answer() == 0xA700)
+        assert answer() == 0
+    assert not receiver.has_died()
+
+
 def test_where_no_connection_can_be_accepted_the_next_one_is(receiver: ReceiverProcess, database: Database) -> None:
     with failing(receiver, "accept4", "ENFILE"), wire.connected(receiver.port, 1) as caller:
         caller.say(wire.request())

@@ -30,10 +30,11 @@ from node.inbound.room import Room, Watermarks
 from node.operations.sweep import sweep_home
 from node.receiver import Receiver
 from node.study.archive import Archive
+from tests import wire
 from tests.answered import answered
 from tests.conftest import lacking
-from tests.doors import door
-from tests.small_disk import NoMount, leave, mounted
+from tests.doors import door, new_uid
+from tests.small_disk import NoMount, leave, mounted, read_only
 from tests.synthetic import small_series
 from tests.waiting import wait_until
 
@@ -220,6 +221,38 @@ def test_a_disk_without_any_room_and_without_marks_is_no_success_and_no_loss(
     again.release()
     nothing_is_lost(running, {str(ds.SOPInstanceUID) for ds in slices})
     gc.collect()  # pynetdicom leaves the file that it could not write to it
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_disk_that_goes_read_only_is_no_success_and_no_loss(small_disk: Path, receiver: Callable[..., Any]) -> None:
+    running = receiver()
+    first, second, third = images(3)
+    assoc = associate(running.port)
+    assert assoc.send_c_store(first).Status == 0x0000
+    with read_only(small_disk):
+        assert [assoc.send_c_store(ds).get("Status") for ds in (first, second, third)] == [0xA700] * 3
+        assert assoc.is_established
+    assert [assoc.send_c_store(ds).Status for ds in (second, third)] == [0x0000] * 2
+    assoc.release()
+    nothing_is_lost(running, {str(ds.SOPInstanceUID) for ds in (first, second, third)})
+
+
+def test_who_cannot_be_served_is_told_so(receiver: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    running = receiver()
+    home, away = running.archive.home, running.archive.home.with_name("away")
+    with wire.associated(running.port) as before:
+        home.rename(away)  # nobody can say what is free there
+        running._room._looked -= 10
+        before.say(wire.store(uid := new_uid()))
+        assert before.status() == 0xA700
+        with wire.connected(running.port) as caller:
+            caller.say(wire.request())
+            assert wire.said(caller.pdu()) == "abort 0"
+        wait_until("the log says why", lambda: "a connection broke down" in caplog.text)
+        away.rename(home)
+        before.say(wire.store(uid))
+        assert before.status() == 0
+    nothing_is_lost(running, {uid})
 
 
 @pytest.mark.filterwarnings("ignore")

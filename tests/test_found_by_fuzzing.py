@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.sop_class import StorageCommitmentPushModelInstance
@@ -157,6 +157,21 @@ def encoded(ds: Dataset) -> bytes:
     made = encode(ds, is_implicit_vr=False, is_little_endian=True)
     assert made
     return made
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("sequence", ["ReferencedSOPSequence", "FailedSOPSequence"])
+def test_a_report_that_is_longer_than_any_answer_is_not_decoded(sequence: str, syntax: UID) -> None:
+    order = (syntax.is_implicit_VR, syntax.is_little_endian)
+    ds = Dataset()
+    ds.TransactionUID = "1.2.3"
+    setattr(ds, sequence, [Dataset()] * commitment.MOST_ITEMS)
+    assert commitment.reported(encode(ds, *order) or b"", syntax).transaction_uid == "1.2.3"
+    setattr(ds, sequence, [Dataset()] * (commitment.MOST_ITEMS + 1))
+    with pytest.raises(Refused, match="10000 items"):
+        commitment.reported(encode(ds, *order) or b"", syntax)
+    with pytest.raises(Refused, match="has more than 1048576 bytes"):
+        commitment.reported(bytes(commitment.LONGEST + 1), syntax)
 
 
 def notice(ds: Dataset) -> commitment.Notice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from node.errors import Refused
 from node.inbound.header import WANTED, data_set_start
-from node.inbound.whole import MAX_DEPTH, read_header
+from node.inbound.whole import MAX_DEPTH, MAX_ITEMS, STEP, read_header
 from tests.synthetic import small_series
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
@@ -147,7 +148,7 @@ def test_what_is_no_data_set_is_refused(what: str, data: bytes) -> None:
 def test_rubbish_is_refused_or_read_but_never_breaks(data: bytes) -> None:
     for syntax in SYNTAXES:
         try:
-            read_header(memoryview(data), 0, syntax, frozenset())
+            read_header(memoryview(data), 0, syntax, {})
         except Refused as refused:
             assert refused.code in ("truncated", "malformed")  # noqa: PT017
 
@@ -164,3 +165,84 @@ def test_implicit_data_under_an_explicit_label_is_read_as_what_it_is() -> None:
     mislabelled = encoded(ds, ImplicitVRLittleEndian)
     header = read_header(memoryview(mislabelled), 0, ExplicitVRLittleEndian, WANTED)
     assert header.SOPInstanceUID == ds.SOPInstanceUID
+
+
+# ------------------------------------------------------------ what one object may cost
+
+MB = 1 << 20
+
+
+def plain(tag: int, value: bytes, vr: bytes = b"") -> bytes:
+    """An element of the top level: in Implicit VR, or with its VR and a length of four bytes."""
+    head = tag.to_bytes(4, "little")[2:] + tag.to_bytes(4, "little")[:2]
+    return head + (vr + b"\0\0" if vr else b"") + len(value).to_bytes(4, "little") + value
+
+
+def read(*elements: bytes, vr: bool = False) -> tuple[Dataset | str, int]:
+    """What comes of a data set, or the sentence of its refusal; and the bytes of memory that it took."""
+    data = memoryview(b"".join(elements))
+    tracemalloc.start()
+    try:
+        found: Dataset | str = read_header(data, 0, ExplicitVRLittleEndian if vr else ImplicitVRLittleEndian, WANTED)
+    except Refused as refused:
+        found = f"{refused.code}: {refused.sentence}"
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return found, peak
+
+
+ITEM = b"\xfe\xff\x00\xe0"
+
+
+@pytest.mark.parametrize("vr", [b"", b"UT", b"UN"], ids=["implicit", "UT", "UN"])
+@pytest.mark.parametrize("tag", [0x00100020, 0x00080005, 0x0018A001, 0x0020000D])
+def test_what_is_read_of_an_object_is_bounded_before_it_is_copied(tag: int, vr: bytes) -> None:
+    found, peak = read(plain(tag, bytes(64 * MB), vr), vr=bool(vr))
+    assert isinstance(found, str)
+    assert found.startswith("malformed: ")
+    assert f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than" in found
+    assert peak < MB
+
+
+@pytest.mark.parametrize("out_of_order", [False, True])
+def test_equipment_without_end_is_refused_before_any_of_it_is_decoded(out_of_order: bool) -> None:
+    inside = b"".join(plain(0x00091000 + n, b"") for n in range(40_000))
+    equipment = plain(0x0018A001, ITEM + len(inside).to_bytes(4, "little") + inside)
+    found, peak = read(*([plain(0x00200010, b"1 ")] if out_of_order else []), equipment)
+    assert isinstance(found, str)
+    assert "(0018,A001) is longer than" in found
+    assert peak < MB
+
+
+def test_equipment_of_many_steps_is_read() -> None:
+    item = Dataset()
+    item.Manufacturer, item.InstitutionName, item.DeviceUID = "M" * 64, "I" * 64, "1.2." + "3" * 60
+    item.ContributionDescription = "D" * 200
+    ds = Dataset()
+    ds.ContributingEquipmentSequence = [item] * 100
+    for syntax in SYNTAXES:
+        header = read_header(memoryview(encoded(ds, syntax)), 0, syntax, WANTED)
+        assert len(header.ContributingEquipmentSequence) == 100
+
+
+def test_long_values_are_looked_through_for_items_and_not_copied() -> None:
+    found, peak = read(plain(0x00111010, bytes(64 * MB), b"UN"), vr=True)
+    assert isinstance(found, Dataset)
+    assert peak < 4 * MB
+
+
+def test_items_are_counted_wherever_they_lie() -> None:
+    """The third of the steps in which a value is looked through ends inside a tag."""
+    fillers = 4 * STEP // 9
+    few = plain(0x00111010, (ITEM + bytes(5)) * fillers, b"UN")
+    for more, is_refused in ((MAX_ITEMS - fillers, False), (MAX_ITEMS - fillers + 1, True)):
+        found, _ = read(few, plain(0x00131010, ITEM * more, b"UN"), vr=True)
+        assert isinstance(found, str) is is_refused
+
+
+@pytest.mark.parametrize("vr", [b"", b"OF"], ids=["implicit", "OF"])
+def test_floating_point_pixels_have_no_items(vr: bytes) -> None:
+    found, peak = read(plain(0x7FE00008, ITEM * (MAX_ITEMS + 1), vr), vr=bool(vr))
+    assert isinstance(found, Dataset)
+    assert peak < MB

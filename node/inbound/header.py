@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import xxhash
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -36,7 +36,18 @@ KEYWORDS = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
 )
-WANTED = frozenset(tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
+#: in bytes, encoded: a value of these has 64 characters by the Standard (PS3.5 6.2); of equipment many items have room.
+#: To decode an element takes up to 24 microseconds, and it may have no more than eight bytes
+LONGEST_VALUE, LONGEST_SEQUENCE = 1 << 12, 1 << 17
+#: the tag of each, and how long it may be
+WANTED = {
+    tag: LONGEST_SEQUENCE if dictionary_VR(tag) == "SQ" else LONGEST_VALUE
+    for keyword in KEYWORDS
+    if (tag := tag_for_keyword(keyword)) is not None
+}
+#: of which rows have the text, some in an index: of one row PostgreSQL's take 2704 bytes
+TEXTS = ("PatientID", "IssuerOfPatientID", "AccessionNumber", "PatientBirthDate", "Modality")
+LONGEST_TEXT = 1024
 #: how SOPInstanceUID begins, in Explicit VR and in Implicit VR, both Little Endian
 UID_BEGINS = {False: b"\x08\x00\x18\x00UI", True: b"\x08\x00\x18\x00"}
 PLAIN_UID = re.compile(rb"[0-9.]{1,64}\0?")
@@ -55,6 +66,7 @@ def looked_at(spooled: Path, transfer_syntax: UID) -> Dataset:
     with spooled.open("rb") as stream, mapped(stream.fileno()) as data:
         header = read_header(data, data_set_start(data), transfer_syntax, WANTED)
     check_uids(header, None)
+    check_texts(header)
     return header
 
 
@@ -116,6 +128,14 @@ def digest_of(transfer_syntax: UID, data: memoryview) -> str:
 def text(header: Header | Dataset, keyword: str) -> str:
     """An element as text for a row; PostgreSQL has no NUL in text, and no header should."""
     return str(header.get(keyword) or "").replace("\0", "")
+
+
+def check_texts(header: Header | Dataset) -> None:
+    """Refuse an object with a text that no row takes: bytes in UTF-8, many times what the Standard allows."""
+    for keyword in TEXTS:
+        said = text(header, keyword)
+        if len(said) > LONGEST_TEXT // 4 and len(said.encode("utf-8", "surrogatepass")) > LONGEST_TEXT:
+            raise Refused("malformed", f"the object's {keyword} has more than {LONGEST_TEXT} bytes")
 
 
 def _count(header: Header | Dataset, keyword: str) -> int:

@@ -7,6 +7,7 @@ answered (promise 1).
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -24,8 +25,11 @@ from ..audit.transfer import Transfer, unheard
 from ..errors import Refused
 from ..study.archive import Archive
 from .filing import Coming, Filing
-from .header import Header, announced, check_uids, data_set_start, digest_of, header_of, mapped, text
+from .header import Header, announced, check_texts, check_uids, data_set_start, digest_of, header_of, mapped, text
 from .kinds import LABELS, kind_of
+from .stored import Stored, compared
+
+logger = logging.getLogger(__name__)
 
 NOT_TAUGHT = (
     "its segmentations and structure sets are kept, and nothing is learnt from them; "
@@ -95,6 +99,7 @@ class Inbox:
                 start = data_set_start(data)
                 header = header_of(data, start, transfer_syntax)
                 check_uids(header, command)
+                check_texts(header)
                 sop_uid, sop_class, study_uid = (
                     header["SOPInstanceUID"],
                     header["SOPClassUID"],
@@ -102,12 +107,15 @@ class Inbox:
                 )
                 with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
                     digest = digest or digest_of(transfer_syntax, body)
-                    known, free = (None, digest) if usual else self._known(sop_uid, digest, body)
+                    find = partial(self._known, sop_uid, digest, transfer_syntax)
+                    known, free, is_lost = (None, digest, False) if usual else find(body)
                 if known is None:
                     self.archive.sync(held)
                 came = None
                 while known is None:
-                    came = came or self._coming(spooled, header, transfer_syntax, len(data), source, transfer)
+                    if came is None:
+                        sha256 = hashlib.sha256(data).hexdigest() if _teaches(source, sop_class) else ""
+                        came = self._coming(spooled, header, transfer_syntax, len(data), source, transfer, sha256)
                     if came.arrival.digest != free:
                         came.arrival = replace(came.arrival, digest=free)
                     seen = self._filing.file(came)
@@ -116,60 +124,64 @@ class Inbox:
                         transfer.took(study_uid, sop_class, new=seen is Seen.NEW)
                         return seen
                     with data[start:] as body:  # it was here, or another sender was quicker; if the same, the bytes say
-                        known, free = self._known(sop_uid, digest, body)
-                path = self._still_here(known, came, partial(self.archive.keep, spooled, held))
+                        known, free, is_lost = find(body)
+                path = self._still_here(known, is_lost, came, partial(self.archive.keep, spooled, held))
                 self._teach_again(sop_class, path, source)
                 transfer.took(study_uid, sop_class, new=False)
                 return Seen.SAME
         finally:
             if left:
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # on a read-only disk too the caller is told why; `sweep` removes it
                     spooled.unlink()
 
-    def _still_here(self, known: Any, came: Coming | None, keep: Callable[[], str]) -> str:
+    def _still_here(self, known: Any, is_lost: bool, came: Coming | None, keep: Callable[[], str]) -> str:
         """The path of an instance that is known; one whose file was given up, or is lost, gets this one.
 
         Args:
             came: it has its name in the store already; else `keep` gives it one.
         """
-        if known["purged"] is None and self.archive.at(known["path"]).exists():
+        if known["purged"] is None and not is_lost:
             if came is not None and came.arrival.path != known["path"]:  # the answer to our own commit may be lost
                 self.archive.discard(came.arrival.path)
             return str(known["path"])
         path = came.arrival.path if came is not None else keep()
+        if path == known["path"]:
+            raise OSError("what was written just now cannot be read back")
         with self.database.write() as tx:
-            if arrivals.came_back(tx, known, path):
-                return path
-            quicker = arrivals.stored(tx, known["sop_uid"], known["digest"])
+            is_back = arrivals.came_back(tx, known, path)
+            quicker = None if is_back else arrivals.stored(tx, known["sop_uid"], known["digest"])
+        if is_back:
+            if known["purged"] is None:
+                logger.warning("the stored file of an instance was lost or damaged; what came again takes its place")
+            with suppress(OSError):  # where a broken disk does not even let it go, `sweep` meets it again
+                self.archive.discard(known["path"])
+            return path
         self.archive.discard(path)
         if quicker is None:
             raise OSError("it was erased while it came again")
         return str(quicker["path"])
 
-    def _known(self, sop_uid: str, digest: str, data: memoryview) -> tuple[Any, str]:
-        """The row of the instance that has these very bytes, and a digest that is free for them otherwise."""
+    def _known(self, sop_uid: str, digest: str, syntax: UID, data: memoryview) -> tuple[Any, str, bool]:
+        """The row of the instance that has these very bytes; a digest that is free for them otherwise; and whether the
+        file of that row has them no more."""
         for number in range(16):
             marked = digest if not number else f"{digest}~{number}"
             with self.database.read() as tx:
                 row = arrivals.stored(tx, sop_uid, marked)
-            if row is None or self._equal(row["path"], data):
-                return row, marked
+            found = Stored.SAME if row is None else compared(self.archive.at(row["path"]), digest, syntax, data)
+            if found is not Stored.OTHER:
+                return row, marked, found is Stored.LOST
         raise Refused("digest-collision", "sixteen different objects with this SOP Instance UID have the same digest")
 
-    def _equal(self, path: str, data: memoryview) -> bool:
-        """Whether a stored file has exactly this data set; a file that has gone is made good by the new one."""
-        try:
-            with (
-                self.archive.at(path).open("rb") as stream,
-                mapped(stream.fileno()) as stored,
-                stored[data_set_start(stored) :] as body,
-            ):
-                return body == data
-        except FileNotFoundError:
-            return True
-
     def _coming(
-        self, spooled: Path, header: Header, transfer_syntax: UID, size: int, source: Source, transfer: Transfer
+        self,
+        spooled: Path,
+        header: Header,
+        transfer_syntax: UID,
+        size: int,
+        source: Source,
+        transfer: Transfer,
+        sha256: str,
     ) -> Coming:
         sop_class = str(header["SOPClassUID"])
         kind = kind_of(sop_class)
@@ -194,7 +206,7 @@ class Inbox:
             address=source.address,
             announced=announced(header),
         )
-        also = partial(self._also, arrival=arrival, source=source, transfer=transfer)
+        also = partial(self._also, arrival=arrival, source=source, transfer=transfer, sha256=sha256)
         has_more = sop_class in LABELS or transfer.is_to_open(arrival.study_uid)
         return Coming(spooled, arrival, also if has_more else None, is_usual=transfer.lately_new)
 
@@ -208,28 +220,29 @@ class Inbox:
         with self.database.read() as tx:
             return results.is_ours(tx, header["SOPInstanceUID"], devices)
 
-    def _also(self, tx: Any, arrival: Arrival, source: Source, transfer: Transfer) -> None:
-        """What is written with the row of an instance that is new."""
+    def _also(self, tx: Any, arrival: Arrival, source: Source, transfer: Transfer, sha256: str) -> None:
+        """What is written with the row of an instance that is new; `sha256` of its file, where it teaches: others wait
+        for this transaction, and read nothing in it."""
         if arrival.sop_class in LABELS:
-            self._teach(tx, arrival, source)
+            self._teach(tx, arrival, source, sha256)
         transfer.opens(tx, arrival.study_uid)
 
-    def _teach(self, tx: Any, arrival: Arrival, source: Source) -> None:
+    def _teach(self, tx: Any, arrival: Arrival, source: Source, sha256: str) -> None:
         """An outline is a label from those who may teach; from others it is kept, and counted."""
         if source.teaches:
-            self._ask(tx, arrival.path, source)
+            self._ask(tx, arrival.path, source, sha256)
         elif arrival.kind is Kind.LABEL and source.address != LOCAL:
             refusals.count_caller(tx, source.address, source.calling_ae, "labels-not-taken", NOT_TAUGHT)
 
     def _teach_again(self, sop_class: str, path: str, source: Source) -> None:
         """What was here already comes from somebody who may teach."""
-        if source.teaches and sop_class in LABELS:
+        if _teaches(source, sop_class):
+            with self.archive.at(path).open("rb") as stream:
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             with self.database.write() as tx:
-                self._ask(tx, path, source)
+                self._ask(tx, path, source, sha256)
 
-    def _ask(self, tx: Any, path: str, source: Source) -> None:
-        with self.archive.at(path).open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    def _ask(self, tx: Any, path: str, source: Source, sha256: str) -> None:
         came = "added" if source.address == LOCAL else "received"
         labels.arrived(tx, path, sha256, came, source.calling_ae, self.attempts)
 
@@ -238,6 +251,11 @@ class Inbox:
         with self.database.write() as tx:
             refusals.record(tx, "instance", subject, refusal.code, refusal.sentence)
             refusals.count_caller(tx, source.address, source.calling_ae, refusal.code, refusal.sentence)
+
+
+def _teaches(source: Source, sop_class: str) -> bool:
+    """Whether an object of this source becomes a label."""
+    return source.teaches and sop_class in LABELS
 
 
 @contextmanager

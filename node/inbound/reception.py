@@ -121,6 +121,9 @@ class Reception:
             self._count(guest, "", "no-request", sentence)
         except Ended as error:
             self._count(guest, shown, *(GAVE_WAY if guest.gave_way else _left(str(error))))
+        except Exception:  # the caller is told that no answer comes, and the log of the listener why
+            last = pdu.abort(Reason.NOT_SPECIFIED)
+            raise
         finally:
             connection.finish(last)
             if desk is not None:

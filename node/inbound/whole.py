@@ -6,7 +6,7 @@ nowhere, and hands out the few elements that the receiver needs. (PS3.5 7.1 to 7
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from struct import Struct
@@ -27,8 +27,11 @@ SHORT_VR = {
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
     b"ST", b"TM", b"UI", b"UL", b"US",
 }  # fmt: skip
+#: whose values may have items inside; none: Implicit VR, which says of no value what it is
+NESTING = frozenset({b"SQ", b"UN", b""})
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-PIXEL_DATA = 0x7FE00010
+PIXEL_DATA, PIXELS = 0x7FE00010, 0x7FE00000  # and where the group of pixels begins, in which nobody looks for items
+STEP = 1 << 20  # in which long values are looked through, so that little is copied at once
 #: groups of a command, of file meta information, and of delimiters
 OUTSIDE = frozenset({0x0000, 0x0002, 0xFFFE})
 LITTLE = (Struct("<HH"), Struct("<H"), Struct("<L"))
@@ -49,12 +52,13 @@ class _Open:
 class _Walk:
     """One pass over the elements of a data set."""
 
-    def __init__(self, data: memoryview, start: int, transfer_syntax: UID, wanted: Collection[int]) -> None:
+    def __init__(self, data: memoryview, start: int, transfer_syntax: UID, wanted: Mapping[int, int]) -> None:
         self.data, self.at, self.wanted = data, start, wanted
         self.explicit = _is_explicit(data, start, transfer_syntax)
         is_little_endian = transfer_syntax.is_little_endian
         self.tag_of, self.short, self.long = LITTLE if is_little_endian else BIG
         self.plain = Struct(("<" if is_little_endian else ">") + ("HH2sH" if self.explicit else "HHL"))
+        self.item = self.tag_of.pack(ITEM >> 16, ITEM & 0xFFFF)
         self.open: list[_Open] = []
         self.spans: list[bytes] = []
         self.begun = start  # of the element at the top level
@@ -73,7 +77,7 @@ class _Walk:
             self._step()
             self._leave()
             if not self.open and self.tag_of.size <= self.at - self.begun:
-                self._keep()
+                self._keep(self._tag(), self.begun, self.at)
                 self._count()
         if self.open:
             raise self._cut_short()
@@ -83,7 +87,7 @@ class _Walk:
         """Pass elements as nearly all are: at the top level, in order, each with its length. Others are `_step`'s."""
         data, at, size, wanted, tags, last = self.data, self.at, len(self.data), self.wanted, self.tags, self.last
         explicit, unpack, long = self.explicit, self.plain.unpack_from, self.long.unpack_from
-        vr, item = b"", self.tag_of.pack(ITEM >> 16, ITEM & 0xFFFF)
+        vr = b""
         while at + 12 <= size:
             if explicit:
                 group, element, vr, length = unpack(data, at)
@@ -100,10 +104,10 @@ class _Walk:
             if tag <= last or group in OUTSIDE or length == UNDEFINED or after > size:
                 break
             if tag in wanted:
-                self.spans.append(bytes(data[at:after]))
+                self._keep(tag, at, after)
             tags.add(tag)
-            if length > 8 and tag < PIXEL_DATA and vr not in SHORT_VR:
-                self.items += bytes(data[value:after]).count(item)
+            if length > 8 and vr in NESTING and tag < PIXELS:
+                self._count_items(value, after)
             if self.items > MAX_ITEMS or len(tags) > MAX_ELEMENTS:
                 raise self._malformed(at, "more elements or items than any image has")
             last, at = tag, after
@@ -196,9 +200,18 @@ class _Walk:
             raise self._cut_short()
         self.at = to
 
-    def _keep(self) -> None:
-        if self._tag() in self.wanted:
-            self.spans.append(bytes(self.data[self.begun : self.at]))
+    def _keep(self, tag: int, begin: int, end: int) -> None:
+        """Hand out an element that is wanted, unless it is too long: whoever sends it says how much is decoded."""
+        if (most := self.wanted.get(tag)) is None:
+            return
+        if end - begin > most:
+            raise self._malformed(begin, f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than {most} bytes")
+        self.spans.append(bytes(self.data[begin:end]))
+
+    def _count_items(self, begin: int, end: int) -> None:
+        """Count what looks like the beginning of an item: at least as many as there are."""
+        for at in range(begin, end, STEP):  # a tag has four bytes, and may lie on both sides of a step
+            self.items += bytes(self.data[at : min(at + STEP + 3, end)]).count(self.item)
 
     def _count(self) -> None:
         tag = self._tag()
@@ -206,8 +219,8 @@ class _Walk:
             raise self._malformed(self.begun, f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) for the second time")
         self.tags.add(tag)
         self.last = max(self.last, tag)
-        if self.at - self.begun > 16 and tag < PIXEL_DATA:
-            self.items += bytes(self.data[self.begun : self.at]).count(self.tag_of.pack(ITEM >> 16, ITEM & 0xFFFF))
+        if self.at - self.begun > 16 and tag < PIXELS:
+            self._count_items(self.begun, self.at)
         if len(self.tags) > MAX_ELEMENTS or self.items > MAX_ITEMS:
             raise self._malformed(self.begun, "more elements or items than any image has")
 
@@ -236,7 +249,7 @@ def _is_explicit(data: memoryview, start: int, transfer_syntax: UID) -> bool:
 
 
 def elements_of(
-    data: memoryview, start: int, transfer_syntax: UID, wanted: Collection[int]
+    data: memoryview, start: int, transfer_syntax: UID, wanted: Mapping[int, int]
 ) -> tuple[list[bytes], bool]:
     """Walk a whole data set.
 
@@ -244,13 +257,13 @@ def elements_of(
         data: the file.
         start: where the data set begins, behind the file meta information.
         transfer_syntax: that it is encoded in; not a deflated one.
-        wanted: the tags of the top-level elements to hand out.
+        wanted: the tags of the top-level elements to hand out, and how many bytes each may have, with its header.
 
     Returns:
         These elements, encoded, and whether that is in Implicit VR.
 
     Raises:
-        Refused: `truncated` or `malformed`.
+        Refused: `truncated` or `malformed`, also where a wanted element is too long.
     """
     walk = _Walk(data, start, transfer_syntax, wanted)
     implicit = not walk.explicit
@@ -275,7 +288,7 @@ def decoded(elements: Iterable[bytes], transfer_syntax: UID, *, implicit: bool) 
     return ds
 
 
-def read_header(data: memoryview, start: int, transfer_syntax: UID, wanted: Collection[int]) -> Dataset:
+def read_header(data: memoryview, start: int, transfer_syntax: UID, wanted: Mapping[int, int]) -> Dataset:
     """Walk a whole data set and decode some of its elements: `elements_of`, then `decoded`.
 
     Raises:

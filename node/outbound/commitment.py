@@ -41,6 +41,11 @@ NO_SUCH_EVENT_TYPE = 0x0113
 INVALID_ARGUMENT = 0x0115
 #: what is proposed: SOP class and transfer syntax
 CONTEXTS = tuple((StorageCommitmentPushModel, syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian))
+#: of a report. It is about the results of one network on one study, of which there are a few; an item of a report has
+#: some 120 bytes, and takes 16 microseconds and more to be decoded
+LONGEST, MOST_ITEMS = 1 << 20, 10_000
+#: how an item begins (PS3.5 7.5), by whether that is Little Endian
+ITEM = {True: b"\xfe\xff\x00\xe0", False: b"\xff\xfe\xe0\x00"}
 #: of an N-ACTION response: the same request may be accepted later
 PASSING = frozenset({0x0110, 0x0131, 0x0213})
 
@@ -116,8 +121,11 @@ def reported(information: bytes, syntax: UID) -> Report:
     """Read the event information of an N-EVENT-REPORT.
 
     Raises:
-        Refused: `commitment-unreadable`.
+        Refused: `commitment-unreadable`, also of one that is longer than any answer to us.
     """
+    if len(information) > LONGEST or information.count(ITEM[syntax.is_little_endian]) > MOST_ITEMS:
+        sentence = f"the report on a storage commitment has more than {LONGEST} bytes or {MOST_ITEMS} items"
+        raise Refused("commitment-unreadable", sentence)
     try:
         return _read(decode(BytesIO(information), syntax.is_implicit_VR, syntax.is_little_endian))
     except Exception as error:  # the edge of a handler: pydicom raises whatever garbage leads it to

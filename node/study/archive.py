@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,11 +23,41 @@ from ..errors import Refused
 SUFFIX = ".dcm"
 
 
+class _Shelves:
+    """Folders of days, and of shelves in them, whose names this process knows to be durable; of one day at a time.
+
+    That a folder is there says nothing of that: whoever made it may have failed to synchronize the one above, may have
+    died before, or is about to.
+    """
+
+    def __init__(self) -> None:
+        self._day, self._safe, self._lock = "", frozenset[Path](), threading.Lock()
+
+    def make(self, shelf: Path) -> None:
+        """Make a folder of a day and a shelf, and its name durable.
+
+        Raises:
+            OSError: it is not; the next one tries again.
+        """
+        if shelf in self._safe and shelf.is_dir():
+            return
+        day = shelf.parent
+        is_known = day in self._safe and day.is_dir()
+        shelf.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not is_known:
+            sync_folder(day.parent)
+        sync_folder(day)
+        with self._lock:
+            others = self._safe if self._day == day.name else frozenset[Path]()
+            self._day, self._safe = day.name, others | {day, shelf}
+
+
 @dataclass(frozen=True)
 class Archive:
     """The folders below the home folder."""
 
     home: Path
+    _shelves: _Shelves = field(default_factory=_Shelves, compare=False, repr=False)
 
     @property
     def spool(self) -> Path:
@@ -34,12 +65,19 @@ class Archive:
         return self.home / "spool"
 
     def prepare(self) -> None:
-        """Make the folders, private to this user; a new file of this process is private too."""
+        """Make the folders, private to this user, and their names durable; a new file of this process is private too.
+
+        A process that was here before may have died in between: they are synchronized whether they are new or not.
+        """
         os.umask(0o077)
         for folder in (self.home, self.spool, self.home / "store", self.home / "results", self.home / "run"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.home.stat().st_uid == os.getuid():
             self.home.chmod(0o700)
+        sync_folder(self.home)
+        if not self.home.is_mount():
+            with suppress(PermissionError):  # whoever may not read the folder above has not made this one in it
+                sync_folder(self.home.parent)
 
     def free_bytes(self) -> int:
         """Free space for this user on the filesystem of the home folder."""
@@ -113,7 +151,7 @@ class Archive:
         for spooled, path in files:
             target = self.at(path)
             try:
-                _make(target.parent)
+                self._shelves.make(target.parent)
                 spooled.rename(target)
             except OSError as error:
                 failed[path] = error
@@ -154,14 +192,6 @@ class Archive:
         folders = sorted((self.home / kind).iterdir(), reverse=True)[: days + 1]
         for folder in folders:
             yield from folder.rglob(f"*{SUFFIX}")
-
-
-def _make(folder: Path) -> None:
-    """The folder of a day and a shelf."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for above in (folder.parent, folder.parent.parent):
-            sync_folder(above)
 
 
 def sync_folder(folder: Path) -> None:

@@ -21,8 +21,8 @@ from .pdu import Reason, Type, Violation
 
 #: on average, of a message that has begun; what is needed for one PDU of 16 KiB within its ten seconds
 LEAST_BYTES_PER_SECOND = 1600
-#: a report on 100,000 instances
-LONGEST_REPORT = 1 << 24
+#: more than any report has that answers this node: on some 8,000 instances
+LONGEST_REPORT = 1 << 20
 
 SUCCESS = 0x0000
 INVALID_INSTANCE = 0x0117
@@ -88,14 +88,14 @@ class Services(Protocol):
         """Come before a data set is read that is to be stored.
 
         Raises:
-            NodeError: nothing can be taken now.
+            NodeError, OSError: nothing can be taken now.
         """
 
     def room(self, size: int) -> None:
         """Come while it grows.
 
         Raises:
-            Refused, Unavailable: it is too large, or nothing more can be taken.
+            Refused, Unavailable, OSError: it is too large, or nothing more can be taken.
         """
 
     def store(self, incoming: Incoming) -> Answer:
@@ -224,7 +224,7 @@ class Serving:
             return Nowhere(CANNOT_UNDERSTAND, "the request has no data set")
         try:
             self._services.ready()
-        except NodeError as error:
+        except (NodeError, OSError) as error:
             answer = self._services.decline(command.sop_instance, error)
             self._is_over = answer.is_last
             return Nowhere(answer.status, answer.comment)
