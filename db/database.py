@@ -65,6 +65,8 @@ def translated() -> Iterator[None]:
     except sa.exc.IntegrityError as error:
         raise Conflict(str(error.orig)) from error
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        if isinstance(getattr(error, "orig", None), link.TOO_LARGE):  # waiting does not make it smaller
+            raise
         raise DatabaseUnreachable(f"the database does not answer: {getattr(error, 'orig', error)}") from error
     except sa.exc.DBAPIError as error:
         if not isinstance(error.orig, link.TURNED_AWAY):

@@ -38,6 +38,9 @@ TURNED_AWAY = (
     psycopg.errors.ReadOnlySqlTransaction,
 )
 
+#: what was to be written fits no page or index: the driver calls that an error of operation, too
+TOO_LARGE = psycopg.errors.ProgramLimitExceeded
+
 
 def because(error: object) -> str:
     """Of one that `TURNED_AWAY`: what the database does, for people."""

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from random import Random
 
 import pytest
 import sqlalchemy as sa
@@ -206,3 +207,11 @@ def test_a_machine_that_loses_its_power_in_a_transaction_is_soon_let_go() -> Non
                     assert process.stdout.readline() == "gave up\n"
                 finally:
                     process.kill()
+
+
+def test_what_fits_no_index_is_no_database_that_is_away() -> None:
+    noise = "".join(Random(1).choices("0123456789abcdefghijklmnopqrstuvwxyz", k=20_000))
+    refused = pytest.raises(sa.exc.OperationalError, match="index row")
+    with listening(ADDRESS) as (_, url), opened(url) as database, refused, database.write() as tx:
+        tx.exec_driver_sql("CREATE TABLE words (word text UNIQUE)")
+        tx.execute(sa.text("INSERT INTO words VALUES (:noise)"), {"noise": noise})
