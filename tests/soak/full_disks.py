@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -145,9 +146,11 @@ def _of_kind(trials: Trials, kind: str, folder: Path, disk: Disk, times: int) ->
     tally = Tally()
     with House(folder, url=disk.url, receive=disk.receive, home=disk.home) as house:
         house.start(workers=1)
-        with Scanners(house.port, house.receipts, rest=house.is_behind) as scanners:
+        full = threading.Event()
+        # whose disk is full works nothing off: nobody is to wait for that
+        with Scanners(house.port, house.receipts, rest=lambda: not full.is_set() and house.is_behind()) as scanners:
             for _ in range(times):
-                tally.recoveries.append(_full(house, scanners, disk))
+                tally.recoveries.append(_full(house, scanners, disk, full))
                 tally.trials += 1
                 trials.step()
         house.until_all_done(scanners.studies)
@@ -166,7 +169,7 @@ def _of_kind(trials: Trials, kind: str, folder: Path, disk: Disk, times: int) ->
     return tally
 
 
-def _full(house: House, scanners: Scanners, disk: Disk) -> float:
+def _full(house: House, scanners: Scanners, disk: Disk, full: threading.Event) -> float:
     """Fill it in the midst of everything; seconds from its being free until an image and a job went on."""
     studies, told = len(scanners.studies), sum(scanners.refused.values())
     wait_until("studies come", lambda: len(scanners.studies) > studies + 2, 300)
@@ -176,9 +179,11 @@ def _full(house: House, scanners: Scanners, disk: Disk) -> float:
         disk.fill()  # what others remove meanwhile
         return time.monotonic() - begun > FULL_SECONDS and sum(scanners.refused.values()) > told
 
+    full.set()
     wait_until("a scanner is refused something", noticed, 120, 0.2)
     disk.free()
     disk.mend()
+    full.clear()
     freed = time.time()
     acknowledged = house.receipts.count
     wait_until("images are acknowledged again", lambda: house.receipts.count > acknowledged, 120)
