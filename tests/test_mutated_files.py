@@ -173,6 +173,16 @@ def some(folder: Path, number: int) -> list[Path]:
 # ---------------------------------------------------------------- mutations
 
 
+class Everything(dict[int, int]):
+    """Every tag is wanted, however long."""
+
+    def __contains__(self, _tag: object) -> bool:
+        return True
+
+    def get(self, _tag: Any, _default: Any = None) -> Any:
+        return 1 << 62
+
+
 @dataclass
 class Parts:
     """A Part 10 file taken apart: what stands before the data set, and its elements."""
@@ -186,7 +196,7 @@ class Parts:
     def of(cls, data: bytes) -> Parts:
         start = data_set_start(memoryview(data))
         syntax = _syntax(data)
-        walked = _Walk(memoryview(data), start, syntax, range(1 << 32)).run()
+        walked = _Walk(memoryview(data), start, syntax, Everything()).run()
         return cls(data[:start], walked, syntax, _is_explicit(memoryview(data), start, syntax))
 
     @property
@@ -453,8 +463,8 @@ class Door(Inbox):
         self._filing = listing = Listing(archive, database)
         self.taken = listing.taken
 
-    def _known(self, sop_uid: str, digest: str, data: memoryview) -> tuple[str | None, str]:  # noqa: ARG002
-        return None, digest
+    def _known(self, sop_uid: str, digest: str, syntax: UID, data: memoryview) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return None, digest, False
 
 
 class Wrong(AssertionError):
