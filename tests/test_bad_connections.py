@@ -484,9 +484,11 @@ def test_a_disk_that_stalls_again_and_again_is_not_laid_to_the_sender(tmp_path: 
         last = len(parts) - 1
         said = [p_data(pdv(wire.STORING, 2 * (number == last), part)) for number, part in enumerate(parts)]
         stream, size = b"".join(said), len(said[0])
-        for at in range(-size // 2, len(stream), size):  # the end of one PDU and the beginning of the next
+        wait_until("the head of the file is written, and the disk stalls", lambda: services.looks == 1)
+        caller.say(stream[: size // 2])
+        for at in range(size // 2, len(stream), size):  # the end of one PDU and the beginning of the next
             looks = services.looks
-            caller.say(stream[max(at, 0) : at + size])
+            caller.say(stream[at : at + size])
             wait_until("it is read, and the disk stalls", lambda looks=looks: ended or services.looks > looks)
         assert caller.status() == 0
         caller.say(wire.RELEASE)
