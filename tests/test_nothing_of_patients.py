@@ -113,8 +113,8 @@ def test_nothing_outside_names_a_patient(
         orthanc.know("PLANIMETER", node.port)
         answers = everything(node, pacs, orthanc, tmp_path, config)
         wait_until("the alarm of a destination is mailed", lambda: mail.mails and hook.taken)
-        assert node.stop() == 0
         wait_until("the collector knows of all", lambda: "110105" in collector.codes())
+        assert node.stop() == 0
         codes = set(collector.codes())
         audit = b"".join(collector.messages)
         messages = "\n".join(
