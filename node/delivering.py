@@ -90,7 +90,7 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
 
 def _why_left(node: Node, sentence: str, rows: Sequence[Any], receipts: Sequence[Receipt]) -> Unavailable | Failed:
     """Why objects were not taken: an attempt is used up where it may be the object's fault."""
-    no_room = _has_no_room(receipts)
+    no_room = _without_room(receipts)
     # who has no room may well end the association over it
     answers = {one.answer for one in receipts if not (no_room and one.silent)}
     if Answer.LATER not in answers or Answer.RETRY in answers:
@@ -100,17 +100,21 @@ def _why_left(node: Node, sentence: str, rows: Sequence[Any], receipts: Sequence
     return Unavailable(code, sentence, node.send.backoff.seconds(tried, node.random))
 
 
-def _has_no_room(receipts: Sequence[Receipt]) -> bool:
-    return any(one.answer is Answer.LATER and not one.silent for one in receipts)
+def _without_room(receipts: Sequence[Receipt]) -> list[Receipt]:
+    """Those by which the destination says that it has no room."""
+    return [one for one in receipts if one.answer is Answer.LATER and not one.silent]
 
 
 def _note_contact(node: Node, tx: Any, destination: str, receipts: Sequence[Receipt]) -> None:
-    """Whether the destination is there and takes objects. Where it takes none, not every study tries it."""
-    if all(one.silent for one in receipts) or (
-        _has_no_room(receipts) and not any(one.answer is Answer.DELIVERED for one in receipts)
-    ):
-        for why in receipts[:1]:
-            away.unreachable(tx, destination, why.sentence, node.send.unreachable_retry_seconds)
+    """Whether the destination is there and takes objects; nothing is known where nothing was sent. Where it takes none,
+    not every study tries it."""
+    if not receipts:
+        return
+    full = _without_room(receipts)
+    took_any = any(one.answer is Answer.DELIVERED for one in receipts)
+    if all(one.silent for one in receipts) or (full and not took_any):
+        why = (full or receipts)[0].sentence
+        away.unreachable(tx, destination, why, node.send.unreachable_retry_seconds)
     else:
         away.reachable(tx, destination)
 

@@ -31,7 +31,7 @@ from models.confine.kernel import Kernel
 from models.confine.process import Part, lacks, sentence
 from models.confine.rights import Demand
 from models.incoming import reading
-from models.wire import Disconnected, Receiver, SharedArray
+from models.wire import Disconnected, Receiver
 from node.app import open_node
 from node.errors import Failed, Refused
 from node.hosts import KNOWN, Hosts
@@ -42,6 +42,7 @@ from node.study import pixels
 from node.study.decode import Decoders
 from tests import mini_bundle
 from tests import tiny_training_bundle as tiny
+from tests.nurseries import answer
 from tests.synthetic import small_series
 
 ROOT = Path(__file__).parents[1]
@@ -131,15 +132,6 @@ def hosts(nursery: Nursery, tmp_path: Path) -> Iterator[Hosts]:
         made = Hosts(Path(folder), "cpu", home=tmp_path / "known", nursery=nursery)
         yield made
         made.stop()
-
-
-def answer(hosts: Hosts, bundle: Path) -> client.Answer:
-    channel = SharedArray.of(np.full((20, 36, 40), -700, np.float32))
-    try:
-        address = hosts.address(str(bundle), card.read(bundle).card_sha256)
-        return client.segment(address, [channel], np.diag([1.5, 1.5, 3.0, 1.0]), limit_seconds=120)
-    finally:
-        channel.close()
 
 
 TRIES = """

@@ -53,14 +53,19 @@ def a_sent_study(node: Node) -> None:
     work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
 
 
-def test_what_is_withdrawn_while_it_is_sent_is_rejected_where_it_arrives(node: Node, pacs: FakePacs) -> None:
-    a_sent_study(node)
-    said = meanwhile(node, pacs, lambda: verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3))
+def rejects_what_arrived(pacs: FakePacs, said: str) -> None:
+    """The person was told so, and the PACS, of the object that it took."""
     assert "pacs may be taking it at this moment, and is told so then" in said
-    assert "had not been sent" not in said
     (taken, note) = pacs.objects
     assert note.ConceptNameCodeSequence[0].CodeValue == "113037"
     assert named_by(note) == {taken.SOPInstanceUID}
+
+
+def test_what_is_withdrawn_while_it_is_sent_is_rejected_where_it_arrives(node: Node, pacs: FakePacs) -> None:
+    a_sent_study(node)
+    said = meanwhile(node, pacs, lambda: verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3))
+    assert "had not been sent" not in said
+    rejects_what_arrived(pacs, said)
     assert {(one["state"], one["reason"]) for one in rows(node, delivery) if one["result_id"] != notes_row(node)} == {
         ("withdrawn", "withdrawn: wrong")
     }
@@ -74,11 +79,8 @@ def notes_row(node: Node) -> int:
 def test_what_is_discarded_while_it_is_sent_is_rejected_where_it_arrives(node: Node, pacs: FakePacs) -> None:
     a_sent_study(node)
     said = meanwhile(node, pacs, lambda: verdicts.discard(node.database, a_result(node), "ann", "wrong", 3))
-    assert "pacs may be taking it at this moment, and is told so then" in said
     assert "will not be sent" not in said
-    (taken, note) = pacs.objects
-    assert note.ConceptNameCodeSequence[0].CodeValue == "113037"
-    assert named_by(note) == {taken.SOPInstanceUID}
+    rejects_what_arrived(pacs, said)
     assert states(node) == {"discarded", "delivered"}
     assert only_study(node)["state"] == "discarded"
 

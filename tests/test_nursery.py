@@ -15,11 +15,11 @@ import pytest
 
 from models import card, client
 from models.host import EXIT_UNUSABLE_BUNDLE
-from models.wire import SharedArray
 from node.errors import Failed
 from node.hosts import Hosts
 from node.nursery import UNKNOWN, Forked, Nursery
 from tests import mini_bundle
+from tests.nurseries import answer
 from tests.waiting import wait_until
 
 
@@ -41,15 +41,6 @@ def hosts(nursery: Nursery) -> Iterator[Hosts]:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mini_bundle.make(tmp_path_factory.mktemp("plain"), "plain")
-
-
-def answer(hosts: Hosts, bundle: Path) -> client.Answer:
-    channel = SharedArray.of(np.full((20, 36, 40), -700, np.float32))
-    try:
-        address = hosts.address(str(bundle), card.read(bundle).card_sha256)
-        return client.segment(address, [channel], np.diag([1.5, 1.5, 3.0, 1.0]), limit_seconds=60)
-    finally:
-        channel.close()
 
 
 def only(hosts: Hosts) -> Forked:

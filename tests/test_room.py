@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from config.settings import load
@@ -20,7 +19,6 @@ from models import card, client
 from models.confine.rights import Demand
 from models.confine.room import DEEPEST, Room, Unseen, held, remove
 from models.incoming import reading
-from models.wire import SharedArray
 from node.app import open_node
 from node.errors import Failed, Refused
 from node.hosts import KNOWN, Hosts
@@ -28,7 +26,7 @@ from node.operations import installing
 from node.overheard import LONGEST_LINE, MOST_LINES, Overheard
 from tests import mini_bundle
 from tests.conftest import lacking
-from tests.nurseries import SHARED
+from tests.nurseries import SHARED, answer
 from tests.small_disk import NoMount, leave, mounted
 from tests.waiting import wait_until
 
@@ -169,15 +167,6 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         made = Hosts(Path(folder), "cpu", home=tmp_path / "known", nursery=SHARED, room=room)
         yield made
         made.stop()
-
-
-def answer(hosts: Hosts, bundle: Path) -> client.Answer:
-    channel = SharedArray.of(np.full((20, 36, 40), -700, np.float32))
-    try:
-        address = hosts.address(str(bundle), card.read(bundle).card_sha256)
-        return client.segment(address, [channel], np.diag([1.5, 1.5, 3.0, 1.0]), limit_seconds=120)
-    finally:
-        channel.close()
 
 
 def test_a_host_that_writes_without_end_is_ended_and_its_job_is_told_why(hosts: Hosts, tmp_path: Path) -> None:
