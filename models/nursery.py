@@ -30,6 +30,8 @@ from typing import NoReturn
 import numpy as np
 from setproctitle import setproctitle
 
+from .confine.environment import ALONE
+
 #: the longest order; a command line has a few hundred bytes
 MOST_BYTES = 64 * 1024
 #: the descriptors of an order
@@ -151,7 +153,7 @@ def _host(words: list[str], lifeline: int) -> int:
     from . import host
 
     if torch.cuda._is_in_bad_fork():
-        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a thread that runs before a host is confined would not be
+        os.environ |= ALONE
         os.set_inheritable(lifeline, True)  # somebody's import has touched the GPU: a fresh process can use it
         os.execv(sys.executable, [sys.executable, "-P", "-m", "models.host", *words])  # noqa: S606 - there is no shell
     setproctitle(f"planimeter model host: {Path(words[0]).name}")

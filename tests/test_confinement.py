@@ -235,6 +235,8 @@ def test_a_training_reaches_no_more_than_its_cases_and_its_run(
     surroundings: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", SECRET)  # as the environment of a worker may hold it
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # which sites do not set
+        monkeypatch.delenv(name, raising=False)
     given = [tiny.case(tmp_path, number) for number in range(4)]
     other = tiny.case(tmp_path, 9)
     bundle = tiny.make(tmp_path / "balls")

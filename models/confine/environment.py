@@ -17,6 +17,8 @@ KEPT = (
 )
 #: GNU's OpenMP would pin its threads by their numbers, which is forbidden since others could be pinned so, and give up
 PINNED = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")
+#: numpy starts threads as it is imported, and a thread that runs before its process is confined would not be
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}
 USER = "planimeter"
 
 

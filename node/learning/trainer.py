@@ -20,7 +20,7 @@ from typing import Any
 from models import membership
 from models.augmentation import Augmentation
 from models.card import Bundle, Card
-from models.confine.environment import cleaned
+from models.confine.environment import ALONE, cleaned
 from models.confine.rights import Demand
 from models.confine.room import remove
 from models.training.run import SCRATCH
@@ -132,7 +132,7 @@ def train(
             stderr=log,
             stdin=subprocess.DEVNULL,
             pass_fds=(lifeline,),
-            env=cleaned(os.environ, TRACKED),
+            env=cleaned(os.environ, TRACKED) | ALONE,
             start_new_session=True,
         )
         os.close(lifeline)
