@@ -15,6 +15,7 @@ from db import jobs, networks, training_runs
 from db.job_states import Claim, JobKind, JobState
 from db.training_runs import RunState
 from models.card import Bundle
+from models.confine.room import Room
 from models.scores import summary
 
 from . import case_files, trying
@@ -60,8 +61,9 @@ def train(node: Node, job: Claim, stages: Stages) -> None:
     try:
         with stages("training"):
             limit_seconds = 60 * node.learning.max_minutes * _longer(order) + MARGIN_SECONDS
+            room = Room(reserve_bytes=node.alarms.reserve_bytes)
             done = trainer.train(
-                folder, lambda: _leave(node, run), limit_seconds, node.learning.processes, node.confine
+                folder, lambda: _leave(node, run), limit_seconds, node.learning.processes, node.confine, room
             )
     except Unavailable as error:
         with node.database.write() as tx:

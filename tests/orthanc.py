@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
 import tempfile
 import urllib.request
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,11 +30,13 @@ class Orthanc:
     """Runs within a `with`; may be stopped and started in between, and keeps what it has.
 
     Args:
+        environ: over the environment.
         settings: of its configuration file, over those below.
     """
 
-    def __init__(self, program: str, **settings: Any) -> None:
+    def __init__(self, program: str, *, environ: Mapping[str, str] | None = None, **settings: Any) -> None:
         self._program, self._settings = program, settings
+        self._environ = os.environ | (environ or {})
         self.ae_title = "ORTHANC"
         self.port, self._http = free_port(), free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="planimeter-orthanc-"))
@@ -61,7 +65,7 @@ class Orthanc:
         file = self._folder / "orthanc.json"
         file.write_text(json.dumps(settings))
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([self._program, str(file)], stdout=log, stderr=log)
+            self._process = subprocess.Popen([self._program, str(file)], stdout=log, stderr=log, env=self._environ)
         wait_until("Orthanc answers", self._answers, 30)
 
     def stop(self) -> None:

@@ -280,6 +280,16 @@ def test_status_without_a_terminal_has_no_colours(used: Path) -> None:
     assert "\x1b" not in planimeter("status", "--home", used).stdout
 
 
+def test_in_a_pipe_each_row_is_a_line_and_a_terminal_gets_lines_that_fit(used: Path, study: tuple[Path, str]) -> None:
+    folder, study_uid = study
+    planimeter("submit", "--home", used, folder)
+    (row,) = [line for line in planimeter("status", "--home", used).stdout.splitlines() if study_uid in line]
+    assert "arriving" in row
+    narrow = planimeter("status", "--home", used, COLUMNS="40").stdout
+    assert study_uid not in narrow
+    assert max(map(len, narrow.splitlines())) <= 40
+
+
 def test_a_closed_pipe_ends_quietly(used: Path) -> None:
     """`planimeter status --json | head -1`"""
     command = " ".join([*PLANIMETER, "status", "--home", f"'{used}'", "--json", "|", "head", "-c", "1"])

@@ -22,9 +22,11 @@ from models.incoming import reading
 from node.app import open_node
 from node.errors import Failed, Refused
 from node.hosts import KNOWN, Hosts
+from node.learning import trainer
 from node.operations import installing
 from node.overheard import LONGEST_LINE, MOST_LINES, Overheard
 from tests import mini_bundle
+from tests import tiny_training_bundle as tiny
 from tests.conftest import lacking
 from tests.nurseries import SHARED, answer
 from tests.small_disk import NoMount, leave, mounted
@@ -208,6 +210,37 @@ def test_a_bundle_that_writes_while_it_is_loaded_does_not_start(hosts: Hosts, tm
     with pytest.raises(Failed) as failed:
         hosts.address(str(bundle), card.read(bundle).card_sha256)
     assert failed.value.code == "too-much-written"
+
+
+# ------------------------------------------------------------------ trainings
+
+FILLS = """
+import os, threading
+home = os.path.expanduser("~/..")
+print("x" * (1 << 20))
+print("about to fill it", flush=True)
+os.makedirs(home + "/deep/within")
+for number in range(40):
+    open(home + f"/deep/within/{number}", "wb").write(bytes(1 << 20))
+threading.Event().wait(120)
+"""
+
+
+def test_a_training_that_writes_without_end_is_ended_and_gives_the_room_back(tmp_path: Path) -> None:
+    bundle = tiny.make(tmp_path / "balls", change={"imports": ["$import json", "$import scripts"]})
+    (bundle / "scripts").mkdir()
+    (bundle / "scripts" / "__init__.py").write_text(FILLS)
+    card.seal(bundle)
+    run = tiny.run(tmp_path / "run", bundle, [tiny.case(tmp_path, 1)])
+    before = (run / "run.json").read_text()
+    with pytest.raises(Failed, match=r"the training wrote 0\.0 GB, and may hold 0\.0 GB, and was ended") as failed:
+        trainer.train(run, lambda: "", 300, room=Room(most_bytes=20 * MB))
+    assert failed.value.code == "too-much-written"
+    assert {one.name for one in run.iterdir()} == {"run.json", "log.txt"}
+    assert (run / "run.json").read_text() == before
+    log = (run / "log.txt").read_text()
+    assert log.endswith("about to fill it\n")
+    assert len(log) <= trainer.TAIL_BYTES
 
 
 # ------------------------------------------------------------------ what is brought

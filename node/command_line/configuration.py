@@ -11,8 +11,6 @@ from difflib import unified_diff
 from functools import partial
 from typing import Any
 
-from rich.console import Console
-
 from config.changes import changes
 from config.settings import Settings, SettingsError, load
 from db import config_versions
@@ -21,7 +19,7 @@ from .. import reloading
 from ..app import open_configuration
 from ..errors import Refused
 from ..operations import replay
-from ..operations.terminal import print_table
+from ..operations.terminal import output, print_table
 from ..reloading import Configuration, Live
 from . import answers
 from .options import dicom_keywords, settings_of, who
@@ -95,7 +93,7 @@ def list_versions(options: argparse.Namespace) -> int:
     listed = [_said(dict(row), live=number == 0) for number, row in enumerate(rows)]
     keys = ("version", "live", "at", "who", "what", "why")
     return answers.show(
-        options, {"versions": listed}, partial(print_table, Console(), "versions of the configuration", keys, listed)
+        options, {"versions": listed}, partial(print_table, output(), "versions of the configuration", keys, listed)
     )
 
 

@@ -7,14 +7,12 @@ import getpass
 import sys
 from collections.abc import Callable
 
-from rich.console import Console
-
 from db.accounts import Role
 
 from ..errors import Refused
 from ..operations import accounts
 from ..operations.passwords import Passwords
-from ..operations.terminal import print_table
+from ..operations.terminal import output, print_table
 from .answers import node_of, say, show
 from .options import who
 
@@ -37,7 +35,7 @@ def listing(options: argparse.Namespace) -> int:
         for one in accounts.listing(node_of(options).database)
     ]
     keys = ("name", "role", "state", "created")
-    return show(options, listed, lambda: print_table(Console(), "users", keys, listed, STYLES))
+    return show(options, listed, lambda: print_table(output(), "users", keys, listed, STYLES))
 
 
 def add(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from models.augmentation import Augmentation
 from models.card import Bundle, Card
 from models.confine.environment import ALONE, cleaned
 from models.confine.rights import Demand
-from models.confine.room import remove
+from models.confine.room import LOOK_SECONDS as ROOM_SECONDS
+from models.confine.room import SHARE_LOOKING, Held, Room, Unseen, held, remove
 from models.training.run import SCRATCH
 
 from ..errors import Failed, Refused, Unavailable
@@ -33,6 +35,9 @@ DONE, IMPOSSIBLE, NOT_FINITE, UNCONFINED, MADE_WAY = 0, 3, 4, 7, 75
 #: a step is done and saved within this; then the process is killed, and its last checkpoint holds
 LEAVE_SECONDS = 45.0
 LOOK_SECONDS = 0.5
+ORDER, LOG, PROGRESS = "run.json", "log.txt", "progress.jsonl"
+#: of the log and the progress of a training that wrote too much
+TAIL_BYTES = 64 << 10
 #: what a training needs to tell MLflow, where the site has one
 TRACKED = ("MLFLOW_*",)
 
@@ -83,7 +88,7 @@ class Order:
             said["augmentation"] = self.augmentation.model_dump()
         beside = folder / ".run.json"
         beside.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-        beside.replace(folder / "run.json")
+        beside.replace(folder / ORDER)
 
 
 def must_be_trainable(card: Card) -> None:
@@ -107,6 +112,7 @@ def train(
     limit_seconds: float,
     processes: int = 1,
     confine: Demand = Demand.BEST,
+    room: Room | None = None,
 ) -> dict[str, Any]:
     """Start the process on a run's folder, or start it again where it left off, and wait for its end.
 
@@ -115,6 +121,7 @@ def train(
         limit_seconds: on the wall clock, of this attempt.
         processes: more than one: torchrun starts so many, one per GPU, and they train together.
         confine: what is wanted of the kernel, so that the bundle can do no harm.
+        room: what it may hold in the folder; of one that held more, only what it said last is left there.
 
     Returns:
         What it said at its end (done.json).
@@ -122,10 +129,13 @@ def train(
     Raises:
         Unavailable: `made-way`: it left, or another process trains this run.
         Refused: `training-impossible`: the bundle or the data cannot be trained.
-        Failed: `training-failed`: it died, hung, or its loss is no number; `not-confined`.
+        Failed: `training-failed`: it died, hung, or its loss is no number; `not-confined`; `too-much-written`.
     """
-    with (folder / "log.txt").open("ab") as log:
-        lifeline, held = os.pipe()  # the process ends when its end of the pipe is closed: when this worker dies
+    room, before = room or Room(), Held()
+    with contextlib.suppress(Unseen):  # then it is ended as soon as it is looked at
+        before = held((folder,))
+    with (folder / LOG).open("ab") as log:
+        lifeline, ours = os.pipe()  # the process ends when its end of the pipe is closed: when this worker dies
         process = subprocess.Popen(
             [*_program(processes), str(folder), "--lifeline", str(lifeline), "--confine", confine],
             stdout=log,
@@ -137,10 +147,10 @@ def train(
         )
         os.close(lifeline)
         try:
-            why = _wait(process, make_way, limit_seconds)
+            why = _wait(process, make_way, limit_seconds, partial(_must_fit, process, folder, room, before))
         finally:
             _end(process)
-            os.close(held)
+            os.close(ours)
             remove(folder / SCRATCH)
     return _outcome(folder, process.returncode, why)
 
@@ -152,17 +162,54 @@ def _program(processes: int) -> list[str]:
     return [sys.executable, "-P", *launch, "-m", "models.training"]
 
 
-def _wait(process: subprocess.Popen[bytes], make_way: Callable[[], str], limit_seconds: float) -> str:
+def _wait(
+    process: subprocess.Popen[bytes], make_way: Callable[[], str], limit_seconds: float, must_fit: Callable[[], None]
+) -> str:
     """Until it ends, or has to leave: then why."""
-    deadline = time.monotonic() + limit_seconds
+    deadline, look = time.monotonic() + limit_seconds, 0.0
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(LOOK_SECONDS)
             return ""
+        if (began := time.monotonic()) >= look:
+            must_fit()
+            took = time.monotonic() - began
+            look = began + max(ROOM_SECONDS, took / SHARE_LOOKING)
         if why := make_way():
             return why
         if time.monotonic() > deadline:
             raise Failed("training-failed", f"the training did not end within {limit_seconds / 60:.0f} minutes")
+
+
+def _must_fit(process: subprocess.Popen[bytes], folder: Path, room: Room, before: Held) -> None:
+    """End a training that holds more than it may, and give the room back.
+
+    Raises:
+        Failed: `too-much-written`.
+    """
+    if not (why := room.exceeded((folder,), process.pid, before)):
+        return
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    folder.chmod(0o700)
+    for one in folder.iterdir():
+        if one.is_dir() and not one.is_symlink():
+            remove(one)
+        elif one.name in (LOG, PROGRESS):
+            _shorten(one)
+        elif one.name != ORDER:
+            one.unlink()
+    raise Failed("too-much-written", f"the training {why}, and was ended")
+
+
+def _shorten(file: Path) -> None:
+    """Leave its last words; it is the training's own, and no link is followed."""
+    with os.fdopen(os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL_BYTES))
+        tail = stream.read()
+        stream.seek(0)
+        stream.write(tail)
+        stream.truncate()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -182,7 +229,7 @@ def _outcome(folder: Path, code: int, why: str) -> dict[str, Any]:
     if code == DONE and finished.is_file():
         found: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
         return found
-    said = _last_line(folder / "log.txt")
+    said = _last_line(folder / LOG)
     if why or code in (DONE, MADE_WAY):  # under torchrun, leaving is 0 too
         raise Unavailable("made-way", why or "the training was asked to stop, and goes on later")
     if code == UNCONFINED:
@@ -203,7 +250,7 @@ def progress(folder: Path) -> list[dict[str, Any]]:
     """What it has said so far, epoch by epoch; a line that is being written is left out."""
     found = []
     with contextlib.suppress(FileNotFoundError):
-        for line in (folder / "progress.jsonl").read_text(encoding="utf-8").splitlines():
+        for line in (folder / PROGRESS).read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
     return found

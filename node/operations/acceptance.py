@@ -37,7 +37,7 @@ from ..learning.report.document import document
 from ..learning.report.page import page
 from ..learning.report.words import METRICS, NONE
 from . import acceptance_of_findings
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 
 MASK, IMAGE = "_mask.nii.gz", "_image.nii.gz"
 LIMIT_SECONDS = 3600.0
@@ -64,7 +64,7 @@ def accept(
         Refused: `no-cases`; `bad-case`; `case-failed`: the network did not do one.
         Failed: `network-unusable`, `host-not-started`.
     """
-    console = console or Console()
+    console = console or output()
     if bundle.card.result is not Result.SEGMENTS:
         return acceptance_of_findings.accept(bundle, folder, to, device, database, who, console, confine)
     cases = found(bundle, folder)

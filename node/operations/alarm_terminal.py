@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from rich.console import Console
-
 from .alarms.incidents import Incident
-from .terminal import plain, print_table
+from .terminal import output, plain, print_table
 
 STYLES = {"open": "bold red", "acknowledged": "yellow", "closed": "dim"}
 KEYS = ("id", "state", "kind", "sentence", "count", "since", "over", "acknowledged_by")
@@ -17,7 +15,7 @@ KEYS = ("id", "state", "kind", "sentence", "count", "since", "over", "acknowledg
 
 def print_incidents(found: Sequence[Incident]) -> None:
     """The alarms, newest first, and what to do about those that are open."""
-    console = Console()
+    console = output()
     rows = [asdict(one) | {"since": _when(one.since), "over": _when(one.closed)} for one in found]
     print_table(console, "alarms", KEYS, rows, STYLES)
     for one in found:
@@ -27,7 +25,7 @@ def print_incidents(found: Sequence[Incident]) -> None:
 
 def print_answers(answers: Mapping[str, str]) -> int:
     """Who took the test; the exit status: 0 where everybody did."""
-    console = Console()
+    console = output()
     if not answers:
         console.print("nobody is told of alarms: there is no [[recipient]] in the configuration", markup=False)
         return 1

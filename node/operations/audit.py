@@ -16,7 +16,7 @@ from db.database import Database, Row
 from db.events import Head
 
 from ..errors import Refused
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 
 #: letters of an event's details that are shown without being asked for
 SHORT = 90
@@ -201,7 +201,7 @@ def print_table(listed: Sequence[Mapping[str, Any]], console: Console | None = N
     for row in listed:
         said = ", ".join(f"{key} {_short(value)}" for key, value in row["details"].items() if value not in (None, ""))
         table.add_row(*(plain(row[name]) for name in columns), plain(said))
-    (console or Console()).print(table)
+    (console or output()).print(table)
 
 
 def _short(value: object) -> str:

@@ -15,7 +15,7 @@ from db.database import Row
 
 from ..errors import Failed
 from ..networks import Networks
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 
 STYLES = {"candidate": "cyan", "rejected": "red", "eligible": "yellow", "shadow": "magenta", "approved": "green"}
 
@@ -93,7 +93,7 @@ def _evaluation(tx: Any, row: Row) -> dict[str, Any]:
 
 def print_tables(everything: Mapping[str, Sequence[Mapping[str, Any]]], console: Console | None = None) -> None:
     """For people; as `listing` gives it."""
-    console = console or Console()
+    console = console or output()
     networks, versions = everything["networks"], everything["versions"]
     for one in networks:
         if one["fault"]:

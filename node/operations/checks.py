@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from db import processes, schema
@@ -30,7 +29,7 @@ from ..outbound.target import Target
 from ..tls.accepting import Accepting
 from . import confinement, tls_check
 from .metrics import ALIVE_SECONDS
-from .terminal import new_list
+from .terminal import new_list, output
 
 ECHO_SECONDS = 10.0
 #: a clock that is off by less is right
@@ -75,7 +74,7 @@ def check(
     Args:
         live: how what is live, and checked, is other than the file; empty where it is not.
     """
-    console = Console()
+    console = output()
     table = new_list("mark", "what", "said")
     wrong = 0
     parts: list[Callable[[], Iterator[Finding]]] = [

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-
 from db import away, deliveries, destinations, job_orders
 from db.database import Database, clock
 
@@ -15,7 +13,7 @@ from ..errors import Refused, Unavailable
 from ..outbound import scu, stow
 from ..outbound.target import Target
 from .by_hand import target_of
-from .terminal import print_table
+from .terminal import output, print_table
 
 #: of C-ECHO, asked for by a person who waits
 ECHO_SECONDS = 5.0
@@ -207,7 +205,7 @@ def print_destinations(listed: list[DestinationView], now: float) -> None:
         for one in listed
     ]
     keys = ("destination", "state", "where", "waiting", "dead", "last contact", "last error")
-    print_table(Console(), "destinations", keys, rows, STYLES)
+    print_table(output(), "destinations", keys, rows, STYLES)
 
 
 def now(database: Database) -> float:

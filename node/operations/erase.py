@@ -27,7 +27,7 @@ from ..study.archive import Archive
 from . import unnamed, verdicts
 from .at_rest import undisturbed
 from .purge import finish
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 
 RECORDED = "patient-erased"
 #: a file of the store that is younger may be about to get its row
@@ -240,7 +240,7 @@ def _cases(root: Path, names: Sequence[str], pseudonyms: set[str]) -> set[Path]:
 
 def print_found(found: Found, *, erased: bool) -> None:
     """For the person who does it: what went, or would go, and what that means."""
-    console = Console()
+    console = output()
     table = new_table("erased" if erased else "would be erased", ("what", "rows"))
     for name in SHOWN:
         if found.rows.get(name):

@@ -27,7 +27,7 @@ from ..inbound.kinds import LABELS
 from ..learning import people
 from ..networks import Networks
 from .submit import files_below, take_file
-from .terminal import SHOWN, new_table, plain, print_older
+from .terminal import SHOWN, new_table, output, plain, print_older
 
 STYLES = {"ready": "green", "accepted": "cyan", "waiting": "yellow", "quarantined": "bold red", "rejected": "dim"}
 COLUMNS = ("id", "state", "network", "structures", "Dice", "changed", "author", "made", "study uid", "reason")
@@ -91,7 +91,7 @@ def _shown(row: Row, kept_out: str | None) -> dict[str, Any]:
 
 def print_tables(found: list[dict[str, Any]]) -> None:
     """For people: the newest, each with what became of its structures."""
-    console = Console()
+    console = output()
     if not found:
         console.print("[dim]labels: none[/]")
         return

@@ -9,15 +9,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from db import people as rows
 from db.database import Database
 
 from ..errors import Refused
 from ..learning import cases, people
 from ..learning.buckets import TEST, TRAIN, Key
-from .terminal import print_table
+from .terminal import output, print_table
 
 NAME = re.compile(r"p([1-9][0-9]{0,14})", re.ASCII)
 
@@ -68,7 +66,7 @@ def _in_part(count: int) -> str:
 
 def print_tables(everything: dict[str, list[dict[str, Any]]]) -> None:
     """For people: what is to be decided first."""
-    console = Console()
+    console = output()
     for one in everything["notes"]:
         console.print(f"[bold yellow]{one['note']}[/]")
     pairs = ("first", "second", "because", "patient_ids", "buckets", "state")

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from rich.console import Console
-
 from db import fetches, reconciliations
 from db.database import Database
 from db.reconciliations import Lacking
@@ -20,7 +18,7 @@ from ..pull.pacs import FetchPolicy, Limits, Pacs
 from ..pull.query import StudyFound, Wish
 from ..pull.search import Asks
 from .completeness import NO_IMAGES, images_at
-from .terminal import print_table
+from .terminal import output, print_table
 
 COLUMNS = ("day", "peer", "modalities", "images", "here", "study_uid")
 MOST_DAYS = 366
@@ -156,4 +154,4 @@ def record(one: Lacking) -> dict[str, Any]:
 def print_lacking(found: Sequence[Lacking]) -> None:
     """For people."""
     rows = [record(one) | {"images": "?" if one.images is None else one.images} for one in found]
-    print_table(Console(), "studies that the PACS has, and that are not here, or not whole", COLUMNS, rows)
+    print_table(output(), "studies that the PACS has, and that are not here, or not whole", COLUMNS, rows)

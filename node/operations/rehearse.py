@@ -35,7 +35,7 @@ from models.wire import SharedArray
 from ..errors import NodeError, Refused
 from ..hosts import Hosts
 from ..learning import sides
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 
 SHAPE = (40, 96, 88)
 SPACING_MM = (1.5, 1.5, 3.0)
@@ -73,7 +73,7 @@ def check(bundle: Bundle, device: str, console: Console | None = None, confine: 
     Raises:
         Refused: `bad-bundle`: a golden case cannot be read.
     """
-    console = console or Console()
+    console = console or output()
     remarks = list(read(bundle))
     try:
         asked = list(golden.cases(bundle))

@@ -24,7 +24,7 @@ from .conditions import Seen
 from .decide import mode_of
 from .route_trial import PRIORITIES
 from .routes import Route
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 
 #: network, the series it is offered, destination, mode, priority, the objects that the route says, its deadline
 Outcome = tuple[str, str, str, str, str, str, str]
@@ -117,7 +117,7 @@ def _said(outcome: Outcome) -> dict[str, str]:
 
 def print_replay(replayed: dict[str, Any]) -> None:
     """For people: the studies that would go another way, and how."""
-    console = Console()
+    console = output()
     changed = replayed["changed"]
     table = new_table(f"{len(changed)} of {replayed['studies']} studies would change", ["study", "no more", "newly"])
     for study in changed:

@@ -12,12 +12,10 @@ from datetime import datetime, time
 from enum import StrEnum
 from typing import Any
 
-from rich.console import Console
-
 from db import retention
 from db.database import Database
 
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 
 DAY_SECONDS = 86_400.0
 SHOWN = 40
@@ -187,7 +185,7 @@ def as_values(planned: Plan) -> dict[str, Any]:
 
 def print_plan(planned: Plan, policy: Policy) -> None:
     """For people: what would go and why, and what stays though it is old enough."""
-    console = Console()
+    console = output()
     if not policy.removes_anything:
         console.print("Nothing is removed by itself: [retention] of the configuration keeps everything for ever.")
         return

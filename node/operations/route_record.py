@@ -6,14 +6,12 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
-
 from db import route_decisions, studies
 from db.database import Database
 
 from ..errors import Refused
 from .route_trial import print_series
-from .terminal import plain
+from .terminal import output, plain
 
 
 def of_study(database: Database, study_uid: str) -> list[dict[str, Any]]:
@@ -42,7 +40,7 @@ def of_study(database: Database, study_uid: str) -> list[dict[str, Any]]:
 
 def print_decisions(said: list[dict[str, Any]]) -> None:
     """For people."""
-    console = Console()
+    console = output()
     if not said:
         console.print("[dim]it was not chosen from yet[/]")
     for generation, of_it in groupby(said, key=lambda one: one["generation"]):

@@ -29,7 +29,7 @@ from . import routes
 from .decide import Decision, decide
 from .routes import Judged, Route
 from .submit import files_below
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 
 #: read of files that nobody has sent yet: what their rows would say
 OF_ROWS = ("StudyInstanceUID", "PatientID", "IssuerOfPatientID")
@@ -133,7 +133,7 @@ def _network(choice: Choice, numbers: dict[str, str]) -> dict[str, Any]:
 
 def print_trial(tried: Iterable[dict[str, Any]], aside: Sequence[str]) -> None:
     """For people: every condition with the values that decided it."""
-    console = Console()
+    console = output()
     for study in tried:
         console.print(f"[bold]Study {plain(study['study_uid'])}[/]")
         print_series(console, study["series"])

@@ -14,7 +14,7 @@ from models.incoming.program import Program, Said
 
 from .installing import Brought
 from .proofs import Proof
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 
 #: expressions and files that are listed one by one
 MOST = 20
@@ -22,7 +22,7 @@ MOST = 20
 
 def print_brought(brought: Brought, console: Console | None = None) -> None:
     """What a bundle would run, and what is still to be done."""
-    console = console or Console()
+    console = console or output()
     print_program(brought.program, console)
     if not brought.questions:
         console.print(f"[bold green]{plain(brought.name)} is installed, and off.[/] Try it, then let it read studies:")
@@ -89,7 +89,7 @@ def shown(bundle: Bundle, proof: Proof | None) -> dict[str, Any]:
 
 def print_network(bundle: Bundle, proof: Proof | None, console: Console | None = None) -> None:
     """The card, and what the bundle runs."""
-    console = console or Console()
+    console = console or output()
     its = bundle.card
     console.print(f"[bold]{plain(its.name)} {plain(its.version)}[/]: {plain(its.title)}")
     console.print(plain(its.intended_use))

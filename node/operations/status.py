@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from pydicom.uid import UID
-from rich.console import Console
 
 from db import audit_trail, away, deadlines, deliveries, pauses, reconciliations, refusals, results
 from db import overview as rows
@@ -19,7 +18,7 @@ from db.overview import StudyOverview
 
 from . import machines, promises, proofs
 from .promises import Promise, nothing
-from .terminal import plain, print_table
+from .terminal import output, plain, print_table
 
 STYLES = {
     "arriving": "cyan",
@@ -208,7 +207,7 @@ def _by_a_person(study: StudyOverview) -> tuple[str, str] | None:
 
 def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database) -> None:
     """For people: what matters now first, the latest of the rest."""
-    console = Console()
+    console = output()
     with database.read() as tx:
         paused, outages = pauses.paused(tx), away.listing(tx)
     if paused:
@@ -249,13 +248,13 @@ def print_tables(everything: dict[str, list[dict[str, Any]]], database: Database
 
 def print_machines(listed: list[dict[str, Any]]) -> None:
     """What runs on which machine."""
-    print_table(Console(), "machines", MACHINES, listed, STYLES)
+    print_table(output(), "machines", MACHINES, listed, STYLES)
 
 
 def print_jobs(database: Database) -> int:
     """The jobs, newest first."""
     keys = ("id", "kind", "state", "progress", "attempts", "model", "study_uid", "reason")
-    print_table(Console(), "jobs", keys, overview(database, most=NEWEST)["jobs"], STYLES)
+    print_table(output(), "jobs", keys, overview(database, most=NEWEST)["jobs"], STYLES)
     return 0
 
 
@@ -273,5 +272,5 @@ def print_attempts(database: Database, job_id: int) -> int:
         }
         for one in attempts
     ]
-    print_table(Console(), f"attempts of job {job_id}", ("started", "outcome", "seconds", "peak MB", "reason"), shown)
+    print_table(output(), f"attempts of job {job_id}", ("started", "outcome", "seconds", "peak MB", "reason"), shown)
     return 0 if shown else 1

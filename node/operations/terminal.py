@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,14 @@ from rich.table import Table
 
 #: the newest so many; --json shows all
 SHOWN = 30
+#: characters of a line that no terminal folds
+UNFOLDED = 10_000
+
+
+def output() -> Console:
+    """Standard output. A terminal gets lines that fit it; a pipe or a file gets each row of a table as one line,
+    however long, so that `grep` finds all of it. COLUMNS says another width, as everywhere."""
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=UNFOLDED)
 
 
 def print_json(everything: object) -> None:

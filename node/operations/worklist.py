@@ -25,7 +25,7 @@ from ..errors import Refused
 from ..learning.buckets import Key
 from . import doubts
 from .doubts import Called
-from .terminal import new_table, plain
+from .terminal import new_table, output, plain
 from .watch.show import moment
 
 DAYS = 30
@@ -232,7 +232,7 @@ def as_values(found: Worklist) -> dict[str, Any]:
 
 def print_tables(found: Worklist, console: Console | None = None) -> None:
     """For people."""
-    console = console or Console()
+    console = console or output()
     for title, items, number in (
         (f"random sample, 1 in {ONE_IN}", found.sample, found.waiting[0]),
         ("by what speaks against them", found.ranked, found.waiting[1]),

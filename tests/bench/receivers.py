@@ -65,15 +65,25 @@ def storescp_alone(folder: Path) -> Iterator[tuple[int, str]]:
         yield port, "STORESCP"
 
 
-@contextmanager
-def orthanc(folder: Path) -> Iterator[tuple[int, str]]:
-    """As its defaults have it: files are synchronized, the rows of its index are not."""
-    before, tempfile.tempdir = tempfile.tempdir, str(folder)
-    try:
-        with Orthanc(shutil.which("Orthanc", path="/usr/sbin:/usr/bin") or "Orthanc") as server:
-            yield server.port, server.ae_title
-    finally:
-        tempfile.tempdir = before
+def orthanc(*, nodelay: bool) -> Receiving:
+    """Its files are synchronized, the rows of its index are not, as its defaults have it.
+
+    Args:
+        nodelay: with DCMTK's variable for it. Without, each of its answers waits 40 ms for the sender's acknowledgement
+            (Nagle's algorithm), and that is what would be compared.
+    """
+
+    @contextmanager
+    def receiving(folder: Path) -> Iterator[tuple[int, str]]:
+        before, tempfile.tempdir = tempfile.tempdir, str(folder)
+        program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin") or "Orthanc"
+        try:
+            with Orthanc(program, environ={"TCP_NODELAY": "1"} if nodelay else None) as server:
+                yield server.port, server.ae_title
+        finally:
+            tempfile.tempdir = before
+
+    return receiving
 
 
 def stock(how: str) -> Receiving:

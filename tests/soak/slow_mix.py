@@ -81,20 +81,21 @@ def run(trials: Trials) -> Tally:
         "over TLS, 30 addresses": (SCATTERED, str(authority.pem)),
     }
     found = {name: Runs() for name in scenes}
-    folder = trials.folder / "receiver"
-    folder.mkdir()
-    acknowledged = 0
-    with receivers.planimeter("wal", more=more)(folder) as (plain, called):
-        for _ in range(trials.count):
+    for number in range(trials.count):
+        folder = trials.folder / f"receiver-{number}"
+        folder.mkdir()
+        acknowledged = 0
+        with receivers.planimeter("wal", more=more)(folder) as (plain, called):
             for name, (addresses, ca) in scenes.items():
                 to = port if ca else plain
                 acknowledged += _pair(found[name], to, called, ca, addresses, seconds)
-            tally.trials += 1
-            trials.step()
-            if trials.stopped.is_set():
-                break
-    tally.acknowledged = acknowledged
-    tally.lost = max(0, acknowledged - _rows(folder / "home" / "planimeter.db"))
+        tally.acknowledged += acknowledged
+        tally.lost += max(0, acknowledged - _rows(folder / "home" / "planimeter.db"))
+        shutil.rmtree(folder)  # a trial takes some 14 GB
+        tally.trials += 1
+        trials.step()
+        if trials.stopped.is_set():
+            break
     for name, runs in found.items():
         tally.figures[name] = runs.figures()
         kept = tally.figures[name]["kept"]
@@ -176,7 +177,7 @@ def _others(folder: Path) -> dict[str, float]:
     """How long one good sender waits for its association beside a single caller that says nothing."""
     peers: dict[str, tuple[str, Receiving]] = {
         "storescp": ("/usr/bin/storescp", receivers.storescp_alone),
-        "Orthanc": ("/usr/sbin/Orthanc", receivers.orthanc),
+        "Orthanc": ("/usr/sbin/Orthanc", receivers.orthanc(nodelay=True)),
         "Planimeter": (sys.executable, receivers.planimeter("wal")),
     }
     found: dict[str, float] = {}

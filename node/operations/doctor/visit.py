@@ -11,7 +11,7 @@ from ...errors import NodeError
 from ...outbound import stow
 from ...outbound.target import Target
 from ...tls.calling import Calling
-from ..terminal import plain, print_json
+from ..terminal import output, plain, print_json
 from . import show
 from .examination import examine
 from .verdict import judge
@@ -21,7 +21,7 @@ def visit(
     target: Target, ae_title: str, seconds: float, tls: Calling | None, trail: Trail = SILENT, *, as_json: bool
 ) -> int:
     """Print what was found; the exit status: 0 when results could be delivered."""
-    console = Console()
+    console = output()
     if target.web is not None:
         return _ask_web(console, target, ae_title, seconds, as_json=as_json)
     with Console(stderr=True).status(f"asking {plain(target.ae_title)}"):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ..route_trial import print_series
 from ..status import STYLES
-from ..terminal import plain, print_table
+from ..terminal import output, plain, print_table
 from .values import ReadingView, StudyView
 
 
@@ -22,7 +22,7 @@ def as_json(study: StudyView) -> dict[str, Any]:
 
 def print_study(study: StudyView) -> None:
     """For people: what became of it first, then how."""
-    console = Console()
+    console = output()
     style = STYLES.get(study.state, "bold")
     console.print(f"[bold]Study {plain(study.study_uid)}[/]: [{style}]{plain(study.state)}[/]")
     if study.reason:

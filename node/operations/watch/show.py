@@ -14,7 +14,7 @@ from db.database import Database, Row, clock
 
 from ...errors import Failed, Refused
 from ...networks import Networks
-from ..terminal import new_table, plain
+from ..terminal import new_table, output, plain
 from . import looking, weeks
 from .looking import Policy
 from .weeks import Spread, Week
@@ -116,7 +116,7 @@ def as_values(found: Sequence[Watched]) -> dict[str, Any]:
 
 def print_tables(found: Sequence[Watched], console: Console | None = None) -> None:
     """For people."""
-    console = console or Console()
+    console = console or output()
     if not found:
         console.print("[dim]no network has read anything yet[/]")
     for one in found:
