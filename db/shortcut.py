@@ -53,7 +53,7 @@ def _insert() -> Any:
         ~sa.exists().where(instance.c.sop_uid == _text("sop_uid")).correlate(None),
     )
     found = sa.select(*values.values()).where(known)
-    return sa.insert(instance).from_select(list(values), found).returning(instance.c.study_id, instance.c.series_id)
+    return sa.insert(instance).from_select(list(values), found)
 
 
 def _study(which: Any) -> Any:
@@ -64,16 +64,30 @@ def _study(which: Any) -> Any:
 
 def _series(which: Any) -> Any:
     """An image came to a series: it is not quiet any more (`firing`)."""
-    most = sa.case((SAID > sa.func.coalesce(series.c.announced, 0), SAID), else_=series.c.announced)
-    return sa.update(series).where(series.c.id == which).values(last_image=Clock(), fired_quiet=None, announced=most)
+    return sa.update(series).where(series.c.id == which).values(last_image=Clock(), fired_quiet=None)
+
+
+def _announced() -> Any:
+    """An image of a series says how many it has."""
+    its_study = sa.select(study.c.id).where(study.c.study_uid == _text("its_study")).scalar_subquery()
+    here = sa.and_(series.c.study_id == its_study, series.c.series_uid == _text("its_series"))
+    return sa.update(series).where(here, SAID > sa.func.coalesce(series.c.announced, 0)).values(announced=SAID)
+
+
+def _trigger(dialect: sa.Dialect) -> str:
+    """What a row changes of its study and series, for one connection of SQLite alone: so a row is one statement."""
+    changes = (_study(sa.literal_column("NEW.study_id")), _series(sa.literal_column("NEW.series_id")))
+    made = [str(one.compile(dialect=dialect, compile_kwargs={"literal_binds": True})) for one in changes]
+    return f"CREATE TEMP TRIGGER image_came AFTER INSERT ON main.instance BEGIN {'; '.join(made)}; END"
 
 
 def _all_at_once() -> Any:
     """The three in one statement. The study is before its series, as everywhere: nobody waits in a circle."""
-    new = _insert().cte("new")
+    new = _insert().returning(instance.c.study_id, instance.c.series_id).cte("new")
     to_study = _study(sa.select(new.c.study_id).scalar_subquery()).returning(study.c.id).cte("to_study")
     which = sa.select(new.c.series_id).where(new.c.study_id == to_study.c.id).scalar_subquery()
-    return _series(which)
+    most = sa.case((SAID > sa.func.coalesce(series.c.announced, 0), SAID), else_=series.c.announced)
+    return _series(which).values(announced=most)
 
 
 class Shortcut:
@@ -83,8 +97,8 @@ class Shortcut:
         self._database = database
         self._open: Any = None  # the driver's connection
         dialect = database.engine.dialect
-        made = (_insert(), _study(sa.bindparam("which")), _series(sa.bindparam("which"))) if database.is_sqlite else ()
-        self._steps = [_Step.of(one, dialect) for one in made or (_all_at_once(),)]
+        made = (_insert(), _announced()) if database.is_sqlite else (_all_at_once(),)
+        self._steps = [_Step.of(one, dialect) for one in made]
         sa.event.listen(database.engine, "engine_disposed", lambda _: self.close())
 
     def record(self, arrivals: Sequence[Arrival]) -> list[bool]:
@@ -127,19 +141,21 @@ class Shortcut:
             connection.autocommit = True
             # all is found by unique keys; a plan that was made when tables were small would go on reading through them
             connection.execute("SET enable_seqscan = off")
+        else:
+            connection.execute(_trigger(self._database.engine.dialect))
         return connection
 
     def _in_steps(self, rows: Sequence[dict[str, Any]]) -> list[bool]:
         execute = self._open.execute
-        insert, to_study, to_series = self._steps
+        insert, announce = self._steps
         written = []
         execute("BEGIN IMMEDIATE")
         for row in rows:
-            found = execute(insert.text, insert.in_order(row)).fetchall()
-            for study_id, series_id in found:
-                execute(to_study.text, to_study.in_order(row | {"which": study_id}))
-                execute(to_series.text, to_series.in_order(row | {"which": series_id}))
-            written.append(bool(found))
+            was = execute(insert.text, insert.in_order(row)).rowcount == 1
+            if was and row["announced"] is not None:
+                its = {"its_study": row["study_uid"], "its_series": row["series_uid"]}
+                execute(announce.text, announce.in_order(row | its))
+            written.append(was)
         execute("COMMIT")
         return written
 

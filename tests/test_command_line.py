@@ -283,7 +283,9 @@ def test_status_without_a_terminal_has_no_colours(used: Path) -> None:
 def test_in_a_pipe_each_row_is_a_line_and_a_terminal_gets_lines_that_fit(used: Path, study: tuple[Path, str]) -> None:
     folder, study_uid = study
     planimeter("submit", "--home", used, folder)
-    (row,) = [line for line in planimeter("status", "--home", used).stdout.splitlines() if study_uid in line]
+    (row,) = [
+        line for line in planimeter("status", "--home", used, COLUMNS="").stdout.splitlines() if study_uid in line
+    ]
     assert "arriving" in row
     narrow = planimeter("status", "--home", used, COLUMNS="40").stdout
     assert study_uid not in narrow

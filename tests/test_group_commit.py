@@ -201,7 +201,7 @@ def test_one_that_cannot_be_recorded_harms_nobody_beside_it(house: House) -> Non
 
         path = spooled(house, ds)
         header = {element.keyword: element.value for element in ds}
-        coming: Coming = house.inbox._coming(path, header, ExplicitVRLittleEndian, 1, CT, unheard(), "")
+        coming: Coming = house.inbox._coming(path, header, ExplicitVRLittleEndian, 1, CT, unheard(), "", str(number))
         coming.also = spoil if number == 3 else None
         if number == 4:
             path.unlink()

@@ -370,7 +370,7 @@ def test_racing_workers_never_get_the_same_job(database: Database) -> None:
 
 WORKER = """
 import sys
-from db import jobs
+from db import jobs, lost_jobs
 from db.database import open_database
 from db.job_states import JobKind, JobState, Report
 database = open_database(sys.argv[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -105,9 +104,11 @@ def mapped(descriptor: int) -> Iterator[memoryview]:
     Raises:
         Refused: it has none.
     """
-    if not os.fstat(descriptor).st_size:
-        raise Refused("truncated", "the object is empty")
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as view, memoryview(view) as data:
+    try:
+        view = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    except ValueError:  # an empty file
+        raise Refused("truncated", "the object is empty") from None
+    with view, memoryview(view) as data:
         yield data
 
 

@@ -115,8 +115,8 @@ class Inbox:
                 while known is None:
                     if came is None:
                         sha256 = hashlib.sha256(data).hexdigest() if _teaches(source, sop_class) else ""
-                        came = self._coming(spooled, header, transfer_syntax, len(data), source, transfer, sha256)
-                    if came.arrival.digest != free:
+                        came = self._coming(spooled, header, transfer_syntax, len(data), source, transfer, sha256, free)
+                    elif came.arrival.digest != free:
                         came.arrival = replace(came.arrival, digest=free)
                     seen = self._filing.file(came)
                     left = not came.named
@@ -182,6 +182,7 @@ class Inbox:
         source: Source,
         transfer: Transfer,
         sha256: str,
+        digest: str,
     ) -> Coming:
         sop_class = str(header["SOPClassUID"])
         kind = kind_of(sop_class)
@@ -199,7 +200,7 @@ class Inbox:
             issuer=text(header, "IssuerOfPatientID"),
             birth_date=text(header, "PatientBirthDate"),
             accession=text(header, "AccessionNumber").strip(),
-            digest="",
+            digest=digest,
             path=self._filing.new_path(),
             size=size,
             calling_ae=source.calling_ae,

@@ -21,7 +21,7 @@ UNFOLDED = 10_000
 def output() -> Console:
     """Standard output. A terminal gets lines that fit it; a pipe or a file gets each row of a table as one line,
     however long, so that `grep` finds all of it. COLUMNS says another width, as everywhere."""
-    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=UNFOLDED)
+    return Console() if sys.stdout.isatty() or os.environ.get("COLUMNS") else Console(width=UNFOLDED)
 
 
 def print_json(everything: object) -> None:

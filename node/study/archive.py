@@ -33,6 +33,10 @@ class _Shelves:
     def __init__(self) -> None:
         self._day, self._safe, self._lock = "", frozenset[Path](), threading.Lock()
 
+    def knows(self, shelf: Path) -> bool:
+        """Whether its name was durable when it was made; it may have gone since."""
+        return shelf in self._safe
+
     def make(self, shelf: Path) -> None:
         """Make a folder of a day and a shelf, and its name durable.
 
@@ -150,19 +154,27 @@ class Archive:
         folders: dict[Path, list[str]] = {}
         for spooled, path in files:
             target = self.at(path)
+            folder = target.parent
             try:
-                self._shelves.make(target.parent)
-                spooled.rename(target)
+                self._name(spooled, target, folder)
             except OSError as error:
                 failed[path] = error
             else:
-                folders.setdefault(target.parent, []).append(path)
+                folders.setdefault(folder, []).append(path)
         for folder, paths in folders.items():
             try:
                 sync_folder(folder)
             except OSError as error:  # it is not tried again: the kernel says so once, and forgets
                 failed |= dict.fromkeys(paths, error)
         return failed
+
+    def _name(self, spooled: Path, target: Path, folder: Path) -> None:
+        if self._shelves.knows(folder):
+            with suppress(FileNotFoundError):  # the folder went; or it is the file, which is said below
+                spooled.rename(target)
+                return
+        self._shelves.make(folder)
+        spooled.rename(target)
 
     def _publish(self, spooled: Path, path: str) -> str:
         for error in self.publish([(spooled, path)]).values():

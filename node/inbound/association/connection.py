@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import time
@@ -19,6 +20,8 @@ FIRST_BUFFER = 4096
 BUFFER = 1 << 20
 #: what is left of it for the next read, at least
 LEAST_ROOM = 1 << 18
+#: seconds; the system counts milliseconds in 31 bits
+LONGEST_POLL = 1e6
 
 
 class Ended(Exception):
@@ -62,6 +65,11 @@ class Connection:
         self, connected: socket.socket, patience: Patience = PATIENCE, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.socket, self.patience, self.clock = connected, patience, clock
+        self._readable: select.poll | None = None  # of a socket without TLS: it is read without asking first
+        if not isinstance(connected, ssl.SSLSocket):
+            connected.setblocking(False)
+            self._readable = select.poll()
+            self._readable.register(connected, select.POLLIN)
         self._view = memoryview(bytearray(FIRST_BUFFER))
         self._begin = self._end = 0
         self.touched = self._begun = self._looked = clock()
@@ -173,8 +181,7 @@ class Connection:
 
     def _receive(self, until: float) -> int:
         try:
-            self.socket.settimeout(max(until - self.clock(), 0.0))  # 0: whatever is here already
-            got = self.socket.recv_into(self._view[self._end :])
+            got = self._read(until)
         except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             raise TooSlow from None
         except (OSError, ValueError) as error:  # ValueError: TLS on a connection that was shut
@@ -182,6 +189,19 @@ class Connection:
         if not got:
             raise Ended(Ended.CLOSED)
         return got
+
+    def _read(self, until: float) -> int:
+        """What is here already is taken without asking for it, whatever time it is."""
+        room = self._view[self._end :]
+        if self._readable is None:
+            self.socket.settimeout(max(until - self.clock(), 0.0))
+            return self.socket.recv_into(room)
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                return self.socket.recv_into(room)
+            left = max(until - self.clock(), 0.0)
+            if not self._readable.poll(min(left, LONGEST_POLL) * 1000) and left <= LONGEST_POLL:
+                raise TimeoutError
 
     # ------------------------------------------------------------------ writing
 
@@ -192,13 +212,27 @@ class Connection:
             TooSlow, Ended.
         """
         try:
-            self.socket.settimeout(self.patience.sending)
-            self.socket.sendall(data)
+            self._write(data)
         except TimeoutError:
             raise TooSlow from None
         except (OSError, ValueError) as error:
             raise Ended(getattr(error, "strerror", None) or type(error).__name__) from error
         self.touched = self.clock()
+
+    def _write(self, data: bytes) -> None:
+        """Nearly always the system takes all of it at once."""
+        sent = 0
+        if self._readable is not None:
+            with contextlib.suppress(BlockingIOError):
+                sent = self.socket.send(data)
+            if sent == len(data):
+                return
+        self.socket.settimeout(self.patience.sending)
+        try:
+            self.socket.sendall(data[sent:])
+        finally:
+            if self._readable is not None:
+                self.socket.setblocking(False)
 
     def finish(self, last: bytes = b"") -> None:
         """Say the last word, give the peer time to read it, and close; without a last word, close at once.
