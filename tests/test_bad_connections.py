@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -375,6 +376,30 @@ def test_a_sender_that_goes_at_any_byte_of_the_answers_leaves_an_instance(tried:
         if count >= len(whole) - len(wire.RELEASED):  # it has read that it was stored
             assert tried.stored(uid)
     tried.settled()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_what_the_system_does_not_take_at_once_is_sent_as_it_is_read_and_not_for_ever(
+    tmp_path: Path, secure: bool
+) -> None:
+    much = os.urandom(8 << 20)
+    with pair(tmp_path if secure else None) as (ours, theirs), ThreadPoolExecutor(1) as pool:
+        connection = Connection(ours, Patience(sending=1))
+
+        def read() -> bytes:
+            got = b""
+            while len(got) < len(much):
+                got += theirs.recv(len(much) - len(got))
+            return got
+
+        reading = pool.submit(read)
+        connection.send(much)
+        assert reading.result() == much
+        theirs.sendall(b"x")
+        connection.more(connection.clock() + 60)
+        assert bytes(connection.buffered()) == b"x"
+        with pytest.raises(TooSlow):
+            connection.send(much)
 
 
 # ----------------------------------------------------------------- a disk that stalls

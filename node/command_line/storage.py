@@ -84,15 +84,14 @@ def erase(options: argparse.Namespace) -> int:
     from ..operations import erase as erasing
 
     with closing(node_of(options)) as node:
-        named, key = (options.patient_id, options.issuer), node.learning.key
+        named, key, console = (options.patient_id, options.issuer), node.learning.key, Console(stderr=True)
         if options.dry_run:
-            erasing.print_found(erasing.look(node.database, *named, key), erased=False)
+            found = erasing.look(node.archive, node.database, *named, key, console)
+            erasing.print_found(found, erased=False)
             return 0
         if options.notes:
             return say(erasing.withdraw_first(node.database, *named, who(), node.send.attempts))
-        found = erasing.erase(
-            node.archive, node.database, *named, options.reason, who(), key, console=Console(stderr=True)
-        )
+        found = erasing.erase(node.archive, node.database, *named, options.reason, who(), key, console=console)
     erasing.print_found(found, erased=True)
     return 0
 

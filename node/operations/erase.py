@@ -59,15 +59,27 @@ class Found:
     exports: tuple[str, ...]
 
 
-def look(database: Database, patient_id: str, issuer: str | None, key: Key) -> Found:
+def look(
+    archive: Archive,
+    database: Database,
+    patient_id: str,
+    issuer: str | None,
+    key: Key,
+    console: Console | None = None,
+) -> Found:
     """What would be erased.
+
+    Args:
+        console: shows how far it is.
 
     Raises:
         Refused: `no-such-patient`, `ambiguous-patient`.
     """
+    strays = _strays(archive, database, patient_id, issuer, 0.0, console)
     with database.read() as tx:
         persons = _persons(tx, patient_id, issuer)
-        return _found(tx, persons, erasure.follow(tx, [row["id"] for row in persons]), key)
+        found = _found(tx, persons, erasure.follow(tx, [row["id"] for row in persons]), key)
+    return replace(found, files=found.files + len(strays))
 
 
 def _persons(tx: Any, patient_id: str, issuer: str | None) -> Sequence[Row]:
