@@ -25,8 +25,11 @@ class Line:
     left: bytes
     step: int
 
-    def settimeout(self, seconds: float) -> None:
-        assert seconds >= 0
+    def setblocking(self, flag: bool) -> None:
+        assert not flag, "a read would wait, whatever the time"
+
+    def fileno(self) -> int:
+        return 0  # it is never waited for: something is there until the end
 
     def recv_into(self, view: memoryview) -> int:
         count = min(self.step, len(view), len(self.left))
