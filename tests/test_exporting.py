@@ -248,7 +248,7 @@ def test_who_is_erased_is_said_to_be_in_the_export(given: Given, tmp_path: Path)
     other = given.house.study(images("OTHER-1", "Bywater^Tom"))
     made = given.export(tmp_path / "out")
     given.export(tmp_path / "others", uids=[other])
-    found = erasing.look(given.house.database, PATIENT, None, KEY)
+    found = erasing.look(given.house.archive, given.house.database, PATIENT, None, KEY)
     assert len(found.exports) == 1
     assert made.name in found.exports[0]
     with given.house.database.read() as tx:
