@@ -222,14 +222,14 @@ print("about to fill it", flush=True)
 os.makedirs(home + "/deep/within")
 for number in range(40):
     open(home + f"/deep/within/{number}", "wb").write(bytes(1 << 20))
-threading.Event().wait(120)
 """
 
 
-def test_a_training_that_writes_without_end_is_ended_and_gives_the_room_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("then", ["threading.Event().wait(120)", "os._exit(0)"], ids=["goes on", "has ended"])
+def test_a_training_that_writes_without_end_is_ended_and_gives_the_room_back(tmp_path: Path, then: str) -> None:
     bundle = tiny.make(tmp_path / "balls", change={"imports": ["$import json", "$import scripts"]})
     (bundle / "scripts").mkdir()
-    (bundle / "scripts" / "__init__.py").write_text(FILLS)
+    (bundle / "scripts" / "__init__.py").write_text(FILLS + then)
     card.seal(bundle)
     run = tiny.run(tmp_path / "run", bundle, [tiny.case(tmp_path, 1)])
     before = (run / "run.json").read_text()

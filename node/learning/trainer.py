@@ -165,11 +165,12 @@ def _program(processes: int) -> list[str]:
 def _wait(
     process: subprocess.Popen[bytes], make_way: Callable[[], str], limit_seconds: float, must_fit: Callable[[], None]
 ) -> str:
-    """Until it ends, or has to leave: then why."""
+    """Until it ends, or has to leave: then why. It must fit also when it has ended."""
     deadline, look = time.monotonic() + limit_seconds, 0.0
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(LOOK_SECONDS)
+            must_fit()
             return ""
         if (began := time.monotonic()) >= look:
             must_fit()
@@ -187,10 +188,12 @@ def _must_fit(process: subprocess.Popen[bytes], folder: Path, room: Room, before
     Raises:
         Failed: `too-much-written`.
     """
-    if not (why := room.exceeded((folder,), process.pid, before)):
+    lives = process.poll() is None
+    if not (why := room.exceeded((folder,), process.pid if lives else None, before)):
         return
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if lives:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     folder.chmod(0o700)
     for one in folder.iterdir():
         if one.is_dir() and not one.is_symlink():

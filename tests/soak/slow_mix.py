@@ -90,8 +90,10 @@ def run(trials: Trials) -> Tally:
                 to = port if ca else plain
                 acknowledged += _pair(found[name], to, called, ca, addresses, seconds)
         tally.acknowledged += acknowledged
-        tally.lost += max(0, acknowledged - _rows(folder / "home" / "planimeter.db"))
-        shutil.rmtree(folder)  # a trial takes some 14 GB
+        lost = max(0, acknowledged - _rows(folder / "home" / "planimeter.db"))
+        tally.lost += lost
+        if not lost:  # a trial takes some 14 GB; what is to be looked at stays
+            shutil.rmtree(folder)
         tally.trials += 1
         trials.step()
         if trials.stopped.is_set():
