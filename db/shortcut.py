@@ -148,6 +148,8 @@ class Shortcut:
     def _in_steps(self, rows: Sequence[dict[str, Any]]) -> list[bool]:
         execute = self._open.execute
         insert, announce = self._steps
+        if len(rows) == 1 and rows[0]["announced"] is None:
+            return [execute(insert.text, insert.in_order(rows[0])).rowcount == 1]
         written = []
         execute("BEGIN IMMEDIATE")
         for row in rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pydicom
@@ -20,7 +20,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from node.errors import Refused
 from node.inbound.header import WANTED, data_set_start
-from node.inbound.whole import MAX_DEPTH, MAX_ITEMS, STEP, read_header
+from node.inbound.whole import MAX_DEPTH, MAX_ITEMS, STEP, elements_of, plain_elements_of, read_header
 from tests.synthetic import small_series
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
@@ -99,6 +99,48 @@ def test_a_cut_between_elements_is_caught_by_what_must_be_there() -> None:
     ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
     header = read_header(memoryview(encoded(ds, ExplicitVRLittleEndian)), 0, ExplicitVRLittleEndian, WANTED)
     assert "SOPInstanceUID" not in header
+
+
+def read_both_ways(data: bytes, syntax: UID) -> list[int]:
+    """Read an object, and what its beginnings tell of it; the lengths of those that told all."""
+    whole, told = memoryview(data), []
+    read = refusal_or(lambda: elements_of(whole, 0, syntax, WANTED))
+    for length in range(len(data)):
+        found = refusal_or(lambda length=length: plain_elements_of(whole[:length], len(data), 0, syntax, WANTED))
+        assert found is None or found == read or "malformed" in (found, read), f"{length} bytes tell something else"
+        if isinstance(found, tuple):
+            told.append(length)
+    return told
+
+
+def refusal_or(read: Callable[[], object]) -> object:
+    try:
+        return read()
+    except Refused as refused:
+        return refused.code
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.keyword)
+def test_the_beginning_of_an_image_tells_all_that_all_of_it_does(syntax: UID) -> None:
+    ds = small_series((8, 8, 4))[0]
+    plain = encoded(ds, syntax)
+    header = len(plain) - len(ds.PixelData) - (8 if syntax.is_implicit_VR else 12)
+    assert read_both_ways(plain, syntax) == list(range(header + 12, len(plain))), "no header is longer than 12 bytes"
+    assert not read_both_ways(plain[:-1], syntax), "it is cut short"
+    assert not read_both_ways(plain + b"x", syntax)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.keyword)
+def test_where_the_beginning_does_not_tell_all_of_it_is_read(syntax: UID) -> None:
+    ds = small_series((8, 8, 4))[0]
+    ds.DataSetTrailingPadding = b"\0" * 40
+    behind = encoded(ds, syntax)
+    assert min(read_both_ways(behind, syntax)) > len(behind) - 40 - 12, "what is behind the pixels is looked at"
+    del ds.DataSetTrailingPadding, ds.PixelData
+    ds.EncapsulatedDocument = b"%PDF" * 40  # not of the pixels: there might be items in it
+    assert not read_both_ways(encoded(ds, syntax), syntax) or not syntax.is_implicit_VR
+    ds.RequestAttributesSequence = Sequence([nested(2)])
+    assert not read_both_ways(encoded(ds, syntax, undefined_lengths=True), syntax)
 
 
 @pytest.mark.parametrize("undefined_lengths", [False, True])

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from db import audit_trail
@@ -44,7 +45,7 @@ class Transfer:
     lately_new: bool = False
     _open: dict[str, int] = field(default_factory=dict)
     _opening: tuple[str, int] | None = None
-    _studies: dict[str, Counter[str]] = field(default_factory=dict)
+    _studies: defaultdict[str, Counter[str]] = field(default_factory=partial(defaultdict, Counter))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_to_open(self, study_uid: str) -> bool:
@@ -69,12 +70,12 @@ class Transfer:
             if self._opening is not None and self._opening[0] == study_uid:
                 self._open[study_uid] = self._opening[1]
             self._opening = None
-            self._studies.setdefault(study_uid, Counter())[sop_class] += 1
+            self._studies[study_uid][sop_class] += 1
 
     def end(self) -> None:
         """It is over. Called again, it tells of what came since."""
         with self._lock:
-            studies, self._studies = self._studies, {}
+            studies, self._studies = self._studies, defaultdict(Counter)
             began, self._open = self._open, {}
         for study_uid, classes in studies.items():
             facts = self._facts() | {"classes": dict(classes), "failed": self.failed}

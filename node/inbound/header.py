@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from pydicom.uid import UID
 
 from ..errors import Refused
 from ..uids import UID_PATTERN
-from .whole import decoded, elements_of, read_header
+from .opened import Opened, mapped
+from .whole import decoded, elements_of, plain_elements_of, read_header
 
 #: elements that say how many images a series, or its acquisition, has
 ANNOUNCING = ("NumberOfSeriesRelatedInstances", "ImagesInAcquisition")
@@ -69,16 +68,17 @@ def looked_at(spooled: Path, transfer_syntax: UID) -> Dataset:
     return header
 
 
-def header_of(data: memoryview, start: int, transfer_syntax: UID) -> Header:
+def header_of(file: Opened, start: int, transfer_syntax: UID) -> Header:
     """Walk a whole data set and decode what rows have of it. Images of a series differ in one element of these.
 
     Args:
-        data, start, transfer_syntax: as of `whole.read_header`.
+        start, transfer_syntax: as of `whole.read_header`.
 
     Raises:
         Refused: `truncated` or `malformed`.
     """
-    elements, implicit = elements_of(data, start, transfer_syntax, WANTED)
+    plain = plain_elements_of(file.beginning, file.size, start, transfer_syntax, WANTED)
+    elements, implicit = plain or elements_of(file.data, start, transfer_syntax, WANTED)
     begins = UID_BEGINS[implicit]
     own = [one for one in elements if one.startswith(begins)] if transfer_syntax.is_little_endian else []
     uid = own[0][8:] if len(own) == 1 else b""
@@ -95,21 +95,6 @@ def _shared(elements: bytes, transfer_syntax: str, implicit: bool) -> dict[str, 
 
 def _values(header: Dataset) -> dict[str, Any]:
     return {keyword: header.get(keyword) for keyword in KEYWORDS if keyword in header}
-
-
-@contextmanager
-def mapped(descriptor: int) -> Iterator[memoryview]:
-    """The bytes of an open file.
-
-    Raises:
-        Refused: it has none.
-    """
-    try:
-        view = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    except ValueError:  # an empty file
-        raise Refused("truncated", "the object is empty") from None
-    with view, memoryview(view) as data:
-        yield data
 
 
 def data_set_start(data: memoryview) -> int:

@@ -25,8 +25,9 @@ from ..audit.transfer import Transfer, unheard
 from ..errors import Refused
 from ..study.archive import Archive
 from .filing import Coming, Filing
-from .header import Header, announced, check_texts, check_uids, data_set_start, digest_of, header_of, mapped, text
+from .header import Header, announced, check_texts, check_uids, data_set_start, digest_of, header_of, text
 from .kinds import LABELS, kind_of
+from .opened import Opened
 from .stored import Stored, compared
 
 logger = logging.getLogger(__name__)
@@ -93,11 +94,11 @@ class Inbox:
         transfer = transfer or unheard()
         usual, left = transfer.lately_new, True
         try:
-            with _open(spooled, descriptor) as held, mapped(held) as data:
+            with _open(spooled, descriptor) as held, Opened(held) as file:
                 if usual:
                     self.archive.begin_sync(held)  # the disk begins while the header is read
-                start = data_set_start(data)
-                header = header_of(data, start, transfer_syntax)
+                start = data_set_start(file.beginning)
+                header = header_of(file, start, transfer_syntax)
                 check_uids(header, command)
                 check_texts(header)
                 sop_uid, sop_class, study_uid = (
@@ -105,17 +106,18 @@ class Inbox:
                     header["SOPClassUID"],
                     header["StudyInstanceUID"],
                 )
-                with data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map open
-                    digest = digest or digest_of(transfer_syntax, body)
-                    find = partial(self._known, sop_uid, digest, transfer_syntax)
-                    known, free, is_lost = (None, digest, False) if usual else find(body)
+                if digest is None:
+                    with file.data[start:] as body:  # released whatever is raised: a slice that lives on keeps the map
+                        digest = digest_of(transfer_syntax, body)
+                find = partial(self._known, sop_uid, digest, transfer_syntax, file, start)
+                known, free, is_lost = (None, digest, False) if usual else find()
                 if known is None:
                     self.archive.sync(held)
                 came = None
                 while known is None:
                     if came is None:
-                        sha256 = hashlib.sha256(data).hexdigest() if _teaches(source, sop_class) else ""
-                        came = self._coming(spooled, header, transfer_syntax, len(data), source, transfer, sha256, free)
+                        sha256 = hashlib.sha256(file.data).hexdigest() if _teaches(source, sop_class) else ""
+                        came = self._coming(spooled, header, transfer_syntax, file.size, source, transfer, sha256, free)
                     elif came.arrival.digest != free:
                         came.arrival = replace(came.arrival, digest=free)
                     seen = self._filing.file(came)
@@ -123,8 +125,8 @@ class Inbox:
                     if seen is not Seen.SAME:
                         transfer.took(study_uid, sop_class, new=seen is Seen.NEW)
                         return seen
-                    with data[start:] as body:  # it was here, or another sender was quicker; if the same, the bytes say
-                        known, free, is_lost = find(body)
+                    # it was here, or another sender was quicker; if the same, the bytes say
+                    known, free, is_lost = find()
                 path = self._still_here(known, is_lost, came, partial(self.archive.keep, spooled, held))
                 self._teach_again(sop_class, path, source)
                 transfer.took(study_uid, sop_class, new=False)
@@ -161,14 +163,17 @@ class Inbox:
             raise OSError("it was erased while it came again")
         return str(quicker["path"])
 
-    def _known(self, sop_uid: str, digest: str, syntax: UID, data: memoryview) -> tuple[Any, str, bool]:
+    def _known(self, sop_uid: str, digest: str, syntax: UID, file: Opened, start: int) -> tuple[Any, str, bool]:
         """The row of the instance that has these very bytes; a digest that is free for them otherwise; and whether the
         file of that row has them no more."""
         for number in range(16):
             marked = digest if not number else f"{digest}~{number}"
             with self.database.read() as tx:
                 row = arrivals.stored(tx, sop_uid, marked)
-            found = Stored.SAME if row is None else compared(self.archive.at(row["path"]), digest, syntax, data)
+            if row is None:
+                return None, marked, False
+            with file.data[start:] as data:
+                found = compared(self.archive.at(row["path"]), digest, syntax, data)
             if found is not Stored.OTHER:
                 return row, marked, found is Stored.LOST
         raise Refused("digest-collision", "sixteen different objects with this SOP Instance UID have the same digest")

@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pynetdicom import AE, evt
@@ -51,7 +52,7 @@ class Caller:
     proposed: frozenset[str]
     line: Shown | None = None
 
-    @property
+    @cached_property
     def shown(self) -> str:
         """Its AE title, fit to be shown."""
         return printable(self.ae_title)

@@ -23,10 +23,14 @@ class _Place(Generic[Item, Outcome]):
     """One who waits, or leads the next batch."""
 
     item: Item
-    told: threading.Event = field(default_factory=threading.Event)
-    leads: bool = False
+    leads: bool
+    told: threading.Lock = field(default_factory=threading.Lock)
+    """held until this one leads, or its outcome is there"""
     outcomes: list[Outcome] = field(default_factory=list)
     """one, or none where the batch came to nothing"""
+
+    def __post_init__(self) -> None:
+        self.told.acquire()
 
 
 class Together(Generic[Item, Outcome]):
@@ -49,12 +53,12 @@ class Together(Generic[Item, Outcome]):
         A batch that comes to nothing is taken apart: each of it goes alone, in its own thread, so that one that
         cannot be done harms nobody beside it.
         """
-        mine: _Place[Item, Outcome] = _Place(item)
         with self._lock:
+            mine: _Place[Item, Outcome] = _Place(item, leads=not self._busy)
             self._waiting.append(mine)
-            mine.leads, self._busy = not self._busy, True
+            self._busy = True
         if not mine.leads:
-            mine.told.wait()
+            mine.told.acquire()
         if mine.leads:
             self._lead()
         return mine.outcomes[0] if mine.outcomes else self._alone(item)
@@ -72,13 +76,13 @@ class Together(Generic[Item, Outcome]):
         finally:
             self._pass_on()
             for one in batch:
-                one.told.set()
+                one.told.release()
 
     def _pass_on(self) -> None:
         """Let the first of those who came meanwhile lead, before the results of this batch are looked at."""
         with self._lock:
             if self._waiting:
                 self._waiting[0].leads = True
-                self._waiting[0].told.set()
+                self._waiting[0].told.release()
             else:
                 self._busy = False

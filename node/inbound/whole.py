@@ -52,8 +52,11 @@ class _Open:
 class _Walk:
     """One pass over the elements of a data set."""
 
-    def __init__(self, data: memoryview, start: int, transfer_syntax: UID, wanted: Mapping[int, int]) -> None:
+    def __init__(
+        self, data: memoryview, start: int, transfer_syntax: UID, wanted: Mapping[int, int], size: int | None = None
+    ) -> None:
         self.data, self.at, self.wanted = data, start, wanted
+        self.size = len(data) if size is None else size  # of the file, of which the data may be the beginning
         self.explicit = _is_explicit(data, start, transfer_syntax)
         is_little_endian = transfer_syntax.is_little_endian
         self.tag_of, self.short, self.long = LITTLE if is_little_endian else BIG
@@ -70,7 +73,7 @@ class _Walk:
         """Walk to the end; the encoded elements that were wanted."""
         while self.at < len(self.data):
             if not self.open:
-                self._pass_plain()
+                self.pass_plain()
                 if self.at == len(self.data):
                     break
                 self.begun = self.at
@@ -83,12 +86,13 @@ class _Walk:
             raise self._cut_short()
         return self.spans
 
-    def _pass_plain(self) -> None:
+    def pass_plain(self) -> None:
         """Pass elements as nearly all are: at the top level, in order, each with its length. Others are `_step`'s."""
-        data, at, size, wanted, tags, last = self.data, self.at, len(self.data), self.wanted, self.tags, self.last
+        data, at, size, wanted, tags, last = self.data, self.at, self.size, self.wanted, self.tags, self.last
+        here = len(data)
         explicit, unpack, long = self.explicit, self.plain.unpack_from, self.long.unpack_from
         vr = b""
-        while at + 12 <= size:
+        while at + 12 <= here:
             if explicit:
                 group, element, vr, length = unpack(data, at)
                 if vr in SHORT_VR:
@@ -102,6 +106,8 @@ class _Walk:
                 value = at + 8
             tag, after = group << 16 | element, value + length
             if tag <= last or group in OUTSIDE or length == UNDEFINED or after > size:
+                break
+            if after > here and tag < PIXELS:
                 break
             if tag in wanted:
                 self._keep(tag, at, after)
@@ -268,6 +274,29 @@ def elements_of(
     walk = _Walk(data, start, transfer_syntax, wanted)
     implicit = not walk.explicit
     return walk.run(), implicit
+
+
+def plain_elements_of(
+    beginning: memoryview, size: int, start: int, transfer_syntax: UID, wanted: Mapping[int, int]
+) -> tuple[list[bytes], bool] | None:
+    """As `elements_of`, from the beginning of a file alone, where that tells all: plain elements to its last byte, and
+    of none but the pixels the value lies beyond the beginning.
+
+    Args:
+        beginning: the first bytes of the file.
+        size: of the file, in bytes.
+        wanted: as of `elements_of`; none of them belongs to the pixels.
+
+    Returns:
+        None where only the whole file tells.
+
+    Raises:
+        Refused: `malformed`, as `elements_of`.
+    """
+    walk = _Walk(beginning, start, transfer_syntax, wanted, size)
+    implicit = not walk.explicit
+    walk.pass_plain()
+    return (walk.spans, implicit) if walk.at == size else None
 
 
 def decoded(elements: Iterable[bytes], transfer_syntax: UID, *, implicit: bool) -> Dataset:

@@ -7,13 +7,14 @@ Paths in the database are relative to the home folder, so that machines which sh
 from __future__ import annotations
 
 import os
-import secrets
+import random
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from db.database import Row
@@ -21,6 +22,9 @@ from db.database import Row
 from ..errors import Refused
 
 SUFFIX = ".dcm"
+#: of names that nobody has: without a call of the system for each; a process that is forked begins anew
+_RANDOM = random.Random()  # noqa: S311 - no secrets: the folders are private
+os.register_at_fork(after_in_child=_RANDOM.seed)
 
 
 class _Shelves:
@@ -63,7 +67,7 @@ class Archive:
     home: Path
     _shelves: _Shelves = field(default_factory=_Shelves, compare=False, repr=False)
 
-    @property
+    @cached_property
     def spool(self) -> Path:
         """Where instances arrive; on the same filesystem as the store."""
         return self.home / "spool"
@@ -93,7 +97,7 @@ class Archive:
 
     def new_spool_file(self) -> Path:
         """A name in the spool that nobody has."""
-        return self.spool / f"{secrets.token_hex(16)}{SUFFIX}"
+        return self.spool / f"{_new_name()}{SUFFIX}"
 
     def new_path(self, kind: str, shelf: str = "") -> str:
         """A path that nobody has, for a file of today.
@@ -102,8 +106,8 @@ class Archive:
             kind: "store" or "results".
             shelf: the folder of the day, two hexadecimal digits; empty: any.
         """
-        name = shelf + secrets.token_hex(16)[len(shelf) :]
-        return f"{kind}/{datetime.now(UTC):%Y-%m-%d}/{name[:2]}/{name}{SUFFIX}"
+        name = shelf + _new_name()[len(shelf) :]
+        return f"{kind}/{datetime.now(UTC).date().isoformat()}/{name[:2]}/{name}{SUFFIX}"
 
     def begin_sync(self, descriptor: int) -> None:
         """What is in an open file begins to go to the disk, so that `sync` has to wait for less."""
@@ -204,6 +208,11 @@ class Archive:
         folders = sorted((self.home / kind).iterdir(), reverse=True)[: days + 1]
         for folder in folders:
             yield from folder.rglob(f"*{SUFFIX}")
+
+
+def _new_name() -> str:
+    """128 random bits, in hexadecimal digits."""
+    return f"{_RANDOM.getrandbits(128):032x}"
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,6 +15,8 @@ from ...errors import NodeError
 
 #: the system takes so many pieces in one write
 MOST_PIECES = 1024
+#: bytes; of more, xxhash gives the interpreter away, which takes longer than the digest of them
+AT_ONCE = 1 << 16
 _SHORT = Struct("<HH2sH")
 _LONG = Struct("<HH2sHL")
 
@@ -114,7 +116,8 @@ class Spooled:
     def write(self, data: memoryview) -> None:
         self.size += len(data)
         if self.error is None:
-            self._digest.update(data)
+            for at in range(0, len(data), AT_ONCE):
+                self._digest.update(data[at : at + AT_ONCE])
             self._pieces.append(data)
             self._waiting += len(data)
             if len(self._pieces) == MOST_PIECES:

@@ -18,7 +18,8 @@ from pydicom.uid import UID
 from node.errors import Refused
 from node.inbound.association.data_set import file_meta
 from node.inbound.files import spool_file
-from node.inbound.header import WANTED, data_set_start, looked_at, mapped, text
+from node.inbound.header import WANTED, data_set_start, looked_at, text
+from node.inbound.opened import mapped
 from node.inbound.syntaxes import ACCEPTED
 from node.inbound.whole import read_header
 from tests.fuzz import words
