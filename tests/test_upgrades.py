@@ -13,7 +13,7 @@ from config.settings import load
 from db import asked_exports, labels, processes, schema, studies
 from db.database import Database, DatabaseError
 from db.job_states import JobKind
-from db.tables import asked_export, instance, job, label
+from db.tables import asked_export, delivery, instance, job, label
 from node import schedule
 from node.app import open_node
 from node.beating import Beating
@@ -195,3 +195,17 @@ def test_what_an_older_planimeter_left_to_wait_for_ever_ends_with_its_reason(
     ]
     control.retry(database, job_id)
     assert {one["id"]: one["ended"] for one in house.rows(asked_export)}[dead] is None
+
+
+def test_after_an_upgrade_it_is_known_what_was_sent_and_never_answered(database: Database, tmp_path: Path) -> None:
+    house = House(database, tmp_path / "home")
+    house.done(pacs="dead")
+    refused, silent = (row["id"] for row in house.rows(delivery))
+    with database.write() as tx:
+        said = sa.update(delivery).values(attempts=3)
+        tx.execute(said.where(delivery.c.id == refused).values(status=0xC000, reason="0xC000 cannot understand"))
+        sentence = "the destination aborted or did not answer in time"
+        tx.execute(said.where(delivery.c.id == silent).values(reason=sentence))
+    carried_over(database, "0024")
+    upgrading.upgrade(tmp_path, database.engine.url.render_as_string(hide_password=False), backed_up=True)
+    assert {row["id"]: row["unanswered"] for row in house.rows(delivery)} == {refused: 0, silent: 1}

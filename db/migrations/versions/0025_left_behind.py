@@ -1,5 +1,9 @@
-"""What older versions left to wait for ever ends: exports and labels whose jobs died with their workers."""
+"""What destinations may have without having said so; and what older versions left to wait for ever.
 
+Jobs of exports and labels died with their workers, and nobody said so of the export and the label.
+"""
+
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0025"
@@ -10,9 +14,18 @@ depends_on = None
 ITS_EXPORT = "job.kind = 'export' AND job.subject = CAST(asked_export.id AS TEXT)"
 ITS_LABEL = "job.kind = 'label' AND job.subject = label.source_sha256"
 IS_OPEN = "job.state IN ('waiting', 'running')"
+#: what was said of an object that was sent and not answered, by C-STORE and by STOW-RS
+NO_ANSWER = "reason LIKE '%did not answer in time' OR reason LIKE '%: the connection broke (%'"
 
 
 def upgrade() -> None:
+    op.add_column("delivery", sa.Column("unanswered", sa.Integer(), nullable=False, server_default="0"))
+    silent = f"delivered IS NULL AND status IS NULL AND attempts > 0 AND ({NO_ANSWER})"
+    op.execute(f"UPDATE delivery SET unanswered = 1 WHERE {silent}")  # noqa: S608 - of constants
+    _end_what_waits_for_ever()
+
+
+def _end_what_waits_for_ever() -> None:
     op.execute(
         f"""
         UPDATE asked_export
