@@ -70,17 +70,19 @@ def stored(tx: Connection, sop_uid: str, digest: str) -> RowMapping | None:
     return tx.execute(STORED, dict(sop_uid=sop_uid, digest=digest)).mappings().one_or_none()
 
 
-def came_back(tx: Connection, row: RowMapping, path: str) -> bool:
+def came_back(tx: Connection, row: RowMapping, path: str, size: int, sha256: str) -> bool:
     """The bytes of an instance whose file was given up, or lost, came again; False where another was quicker.
 
     Its study starts nothing by that. What is kept for some days is kept for as long from now on.
 
     Args:
         row: as it was found.
-        path: of the new file.
+        path, size, sha256: of the new file, whose file meta information may be another.
     """
     as_found = sa.and_(instance.c.id == row["id"], instance.c.path == row["path"])
-    again = sa.update(instance).where(as_found).values(path=path, purged=None, arrived=Clock())
+    known = sa.case((instance.c.sha256.is_not(None), sha256))
+    again = sa.update(instance).where(as_found)
+    again = again.values(path=path, size=size, sha256=known, purged=None, arrived=Clock())
     if not tx.execute(again).rowcount:
         return False
     tx.execute(sa.update(label).where(label.c.source_path == row["path"]).values(source_path=path))

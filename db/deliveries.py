@@ -78,7 +78,8 @@ def fall_back(tx: Connection, delivery_id: int, result_id: int, reason: str) -> 
     if tx.execute(there).first() is not None:
         instead = dict(state="superseded")
     first = sa.func.coalesce(delivery.c.fell_back_from, delivery.c.result_id)
-    tx.execute(sa.update(delivery).where(mine).values(fell_back_from=first, reason=reason, **instead))
+    # whoever refuses the form has none of it
+    tx.execute(sa.update(delivery).where(mine).values(fell_back_from=first, reason=reason, unanswered=0, **instead))
 
 
 def ask(tx: Connection, destination: str, input_set_id: int, study_id: int, max_attempts: int) -> None:
@@ -123,18 +124,48 @@ def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[Row
     )
 
 
-def settle(tx: Connection, delivery_id: int, state: str, status: int | None, reason: str | None) -> bool:
-    """An attempt to deliver one object came to an answer.
+def begin(tx: Connection, delivery_id: int) -> bool:
+    """An object is sent now: from now on its destination may have it, whether its answer is ever heard or not.
+
+    Returns:
+        False where it is not to be sent any more: it does not wait, or a person has to decide about its study first.
+    """
+    wanted = (
+        sa.select(result.c.id)
+        .join(input_set, input_set.c.id == result.c.input_set_id)
+        .join(study, study.c.id == input_set.c.study_id)
+        .where(result.c.id == delivery.c.result_id, result.c.state == "ready", study.c.state != "held")
+    )
+    mine = sa.and_(delivery.c.id == delivery_id, delivery.c.state == "waiting", wanted.exists())
+    return tx.execute(sa.update(delivery).where(mine).values(unanswered=delivery.c.unanswered + 1)).rowcount > 0
+
+
+def not_taken(tx: Connection, delivery_id: int) -> None:
+    """The destination has not taken what was sent last; what it may have taken before, it may have still."""
+    begun = sa.and_(delivery.c.id == delivery_id, delivery.c.unanswered > 0)
+    tx.execute(sa.update(delivery).where(begun).values(unanswered=delivery.c.unanswered - 1))
+
+
+def settle(
+    tx: Connection, delivery_id: int, state: str, status: int | None, reason: str | None, *, perhaps: bool = False
+) -> bool:
+    """An attempt to deliver one object came to an answer, or to none.
 
     A row that is not waiting any more keeps its state, but what was delivered is delivered, also when a newer result
     took its place on the way, or a person took it back or put it away. What was taken back says so still.
 
+    Args:
+        perhaps: nothing says whether the destination has taken it.
+
     Returns:
-        True where it was delivered though it was not to be any more: its destination may have to be told.
+        True where it was delivered though it was not to be any more: its destination may have to be told. Of what it
+        may have taken it was to be told from the decision on.
     """
     values: dict[str, object] = dict(status=status, reason=reason, attempts=delivery.c.attempts + 1, state=state)
     if state == "delivered":
-        values["delivered"] = Clock()
+        values |= dict(delivered=Clock(), unanswered=0)
+    elif not perhaps:
+        not_taken(tx, delivery_id)
     mine = delivery.c.id == delivery_id
     waits = sa.update(delivery).where(mine, delivery.c.state == "waiting").values(**values)
     if tx.execute(waits).rowcount or state != "delivered":
@@ -153,17 +184,9 @@ def sending(tx: Connection, input_set_id: int) -> set[str]:
     return {one.rsplit("/", 1)[0] for one in subjects}
 
 
-def is_wanted(tx: Connection, delivery_id: int) -> bool:
-    """Whether an object is still to be sent: it waits, and no person has to decide about its study first."""
-    found = (
-        sa.select(delivery.c.id)
-        .join(result, result.c.id == delivery.c.result_id)
-        .join(input_set, input_set.c.id == result.c.input_set_id)
-        .join(study, study.c.id == input_set.c.study_id)
-        .where(delivery.c.id == delivery_id, delivery.c.state == "waiting", result.c.state == "ready")
-        .where(study.c.state != "held")
-    )
-    return tx.execute(found).first() is not None
+def may_be_there() -> sa.ColumnElement[bool]:
+    """Of a delivery: its destination has taken it, or was sent it and nothing says that it has not."""
+    return sa.or_(delivery.c.delivered.is_not(None), delivery.c.unanswered > 0)
 
 
 def outdate(tx: Connection, input_set_id: int, destination: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import data_sets, labels, shadows
+from . import data_sets, deliveries, labels, shadows
 from .job_states import JobKind
 from .tables import (
     asked_export,
@@ -225,10 +225,10 @@ def leave_data_sets(tx: Connection, label_ids: Collection[int], pseudonyms: Coll
 
 
 def holders(tx: Connection, found: Rows) -> dict[str, int]:
-    """Destination -> objects that it was given, and that no rejection note took back."""
+    """Destination -> objects that it was given, answered or not, and that no rejection note took back."""
     given: defaultdict[str, int] = defaultdict(int)
     for some in _parts(found.get("delivery", ())):
-        sent = sa.and_(delivery.c.delivered.is_not(None), delivery.c.rejected_by.is_(None))
+        sent = sa.and_(deliveries.may_be_there(), delivery.c.rejected_by.is_(None))
         of = sa.select(delivery.c.destination, sa.func.count()).join(result, result.c.id == delivery.c.result_id)
         rows = of.where(delivery.c.id.in_(some), sent, result.c.kind != "KOS").group_by(delivery.c.destination)
         for destination, count in tx.execute(rows):
@@ -247,10 +247,10 @@ def unsent(tx: Connection, found: Rows) -> int:
 
 
 def runs_of_results(tx: Connection, found: Rows) -> list[int]:
-    """One result of each run that a destination holds and that was not withdrawn."""
+    """One result of each run that a destination holds, or may hold, and that was not withdrawn."""
     first: dict[tuple[int, str, int], int] = {}
     for some in _parts(found.get("result", ())):
-        given = sa.exists().where(delivery.c.result_id == result.c.id, delivery.c.delivered.is_not(None))
+        given = sa.exists().where(delivery.c.result_id == result.c.id, deliveries.may_be_there())
         stands = sa.and_(result.c.kind != "KOS", result.c.state.not_in(["withdrawn", "discarded"]), given)
         for row in tx.execute(sa.select(result).where(result.c.id.in_(some), stands)):
             first.setdefault((row.input_set_id, row.run, row.revision), row.id)

@@ -58,7 +58,8 @@ class Finding:
 def arrived(tx: Connection, path: str, sha256: str, came: str, calling_ae: str, max_attempts: int) -> None:
     """An object came from somebody who may teach: it is a label that waits to be read, and a job to read it.
 
-    The same object again opens its job again while it is not known what it teaches.
+    The same object again opens its job again while it is not known what it teaches. It goes by the SHA-256 of the file
+    that it first came as: one that was lost and came back may have other file meta information.
 
     Args:
         path: of the instance's file, which names its row.
@@ -66,7 +67,7 @@ def arrived(tx: Connection, path: str, sha256: str, came: str, calling_ae: str, 
         came: "received" or "added".
     """
     one = tx.execute(sa.select(instance).where(instance.c.path == path)).mappings().one()
-    known = of_source(tx, sha256)
+    known = of_source(tx, sha256) or _of_path(tx, one["sop_uid"], path)
     if not known:
         tx.execute(
             insert(tx, label)
@@ -91,7 +92,7 @@ def arrived(tx: Connection, path: str, sha256: str, came: str, calling_ae: str, 
             .on_conflict_do_nothing()
         )
     if not known or any(row["state"] in ("waiting", "quarantined") for row in known):
-        ask(tx, sha256, max_attempts)
+        ask(tx, known[0]["source_sha256"] if known else sha256, max_attempts)
 
 
 def ask(tx: Connection, sha256: str, max_attempts: int) -> None:
@@ -132,6 +133,11 @@ def find(tx: Connection, label_id: int) -> Row | None:
 def of_source(tx: Connection, sha256: str) -> Sequence[Row]:
     """The rows of one object, the oldest first."""
     return tx.execute(sa.select(label).where(label.c.source_sha256 == sha256).order_by(label.c.id)).mappings().all()
+
+
+def _of_path(tx: Connection, sop_uid: str, path: str) -> Sequence[Row]:
+    mine = sa.and_(label.c.source_uid == sop_uid, label.c.source_path == path)
+    return tx.execute(sa.select(label).where(mine).order_by(label.c.id)).mappings().all()
 
 
 # ------------------------------------------------------------------ writing

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import input_sets
+from . import deliveries, input_sets
 from .database import Clock
 from .results import REJECTION, NewResult
 from .tables import delivery, input_set, result
 
 
 def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) -> Sequence[RowMapping]:
-    """What a destination holds of an input set, and of those whose place it took, and should not use any more.
+    """What a destination has, or may have, of an input set and of those before it, and should not use any more.
 
     Args:
         replaced: whether it wants to be told of replaced results too; it always is of those that a person withdrew, or
@@ -35,13 +35,13 @@ def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) 
 
 def _wrong(destination: str | None, *, replaced: bool) -> sa.ColumnElement[bool]:
     states = ["withdrawn", "discarded"] + (["superseded"] if replaced else [])
-    sent = sa.and_(delivery.c.delivered.is_not(None), delivery.c.rejected_by.is_(None), result.c.kind != REJECTION)
+    sent = sa.and_(deliveries.may_be_there(), delivery.c.rejected_by.is_(None), result.c.kind != REJECTION)
     here = delivery.c.destination == destination if destination is not None else sa.true()
     return sa.and_(sent, here, result.c.state.in_(states))
 
 
 def holders(tx: Connection, input_set_id: int) -> list[str]:
-    """The destinations that hold results of an input set which were replaced or withdrawn, and were not told so."""
+    """The destinations that may hold results of an input set which were replaced or withdrawn, and were not told so."""
     rows = tx.execute(
         sa.select(delivery.c.destination)
         .join(result, result.c.id == delivery.c.result_id)

@@ -61,6 +61,12 @@ def have(tx: Connection, run: RunOfResults) -> tuple[str, ...]:
     return _destinations(tx, run.ids, delivery.c.delivered.is_not(None))
 
 
+def may_have(tx: Connection, run: RunOfResults) -> tuple[str, ...]:
+    """The destinations that were sent some of them and gave no answer, and have none that is known of."""
+    silent = _destinations(tx, run.ids, sa.and_(delivery.c.delivered.is_(None), delivery.c.unanswered > 0))
+    return tuple(one for one in silent if one not in have(tx, run))
+
+
 def may_take(tx: Connection, run: RunOfResults) -> tuple[str, ...]:
     """The destinations that may be taking them at this moment: they have not answered, and the job that sends runs."""
     sending = deliveries.sending(tx, run.named["input_set_id"])

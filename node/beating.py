@@ -70,3 +70,5 @@ class Beating:
                     self._outdated()
             except (DatabaseUnreachable, Conflict) as error:
                 logger.warning("no sign of life of %s: %s", self.name, type(error).__name__)
+            except Exception:  # the edge of this thread: who lives goes on saying so
+                logger.exception("no sign of life of %s", self.name)

@@ -24,7 +24,7 @@ from .failpoints import reach
 from .objects import forms
 from .objects.forms import Form
 from .outbound import scu, stow
-from .outbound.scu import Parcel, Receipt
+from .outbound.scu import Parcel, Receipt, Unheard
 from .outbound.statuses import Answer
 from .outbound.target import Target
 
@@ -178,10 +178,10 @@ def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent
         if row is None:
             return receipts
         tried.add((row["id"], row["result_id"]))
-        with node.database.read() as tx:
-            if not deliveries.is_wanted(tx, row["id"]):
+        with node.database.write() as tx:
+            if not deliveries.begin(tx, row["id"]):
                 continue
-        receipt = sender.send(_parcel(node, row))
+        receipt = _sent(node, sender, row)
         receipts.append(receipt)
         sent[row["sop_class"] if receipt.answer is Answer.DELIVERED else ""] += 1
         reach("sent-before-row")
@@ -189,8 +189,21 @@ def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent
             if _class_refused(receipt) and _fell_back(tx, row, waiting, receipt):
                 continue
             said = STATES[receipt.answer], receipt.status, receipt.sentence or None
-            if deliveries.settle(tx, row["id"], *said):
+            if deliveries.settle(tx, row["id"], *said, perhaps=receipt.perhaps):
                 rejections.taken_late(tx, node, input_set_id, destination)
+
+
+def _sent(node: Node, sender: Any, row: Any) -> Receipt:
+    """Send an object; unless the destination says that it has not stored it, it may have."""
+    try:
+        receipt: Receipt = sender.send(_parcel(node, row))
+    except Unheard:
+        raise
+    except Unavailable:
+        with node.database.write() as tx:
+            deliveries.not_taken(tx, row["id"])
+        raise
+    return receipt
 
 
 def _class_refused(receipt: Receipt) -> bool:

@@ -73,7 +73,10 @@ class Duty:
 
     def _keep(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
-            self._renew()
+            try:
+                self._renew()
+            except Exception:  # the edge of this thread: the lease runs out unless the next time goes well
+                logger.exception("the duty %s was not asked for", self._name)
 
     def _renew(self) -> None:
         asked = time.monotonic()

@@ -221,11 +221,21 @@ class Receiver:
             raise Rejected(verdict.reject, verdict.code, verdict.sentence)
         if self._paused and not (verdict.commits and caller.only_reports):
             raise Rejected((2, 3, 1), "paused", "receiving is paused; `planimeter resume receive` ends that")
-        if self._room.refuse_bytes and self._room.now() is not Room.ENOUGH and caller.would_send:
-            raise Rejected(NO_ROOM, "disk-scarce", self._room.sentence)
+        if caller.would_send:
+            self._require_room()
         self._require_quota(verdict, caller)
         offered = self._storage if verdict.may_send else self._verification
         return [*offered, *syntaxes.commitment()] if verdict.commits else offered
+
+    def _require_room(self) -> None:
+        """Nobody new who would send comes in where there is little room, or where the disk does not say how much."""
+        try:
+            enough = not self._room.refuse_bytes or self._room.now() is Room.ENOUGH
+        except OSError as error:  # of each object it would be said anew
+            sentence = f"the disk of the home folder does not say how much is free: {error.strerror}"
+            raise Rejected(NO_ROOM, "disk-scarce", sentence) from None
+        if not enough:
+            raise Rejected(NO_ROOM, "disk-scarce", self._room.sentence)
 
     def _require_quota(self, verdict: Verdict, caller: Caller) -> None:
         """A peer that has not had enough has a place among its associations from now on."""

@@ -18,7 +18,7 @@ from .outbound.target import Target
 
 
 def set_aside(tx: Any, node: Node, input_set_id: int, study_id: int) -> None:
-    """What was made of an input set counts no more; destinations that hold it and want to know are told."""
+    """What was made of an input set counts no more; destinations that may hold it and want to know are told."""
     results.set_aside(tx, input_set_id)
     for destination in rejections.holders(tx, input_set_id):
         target = node.targets.get(destination)

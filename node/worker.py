@@ -251,6 +251,8 @@ class Worker:
                 logger.warning("no heartbeat: %s", error)
             except LostLease:
                 return
+            except Exception:  # the edge of this thread: the job goes on, and the next beat may come in time
+                logger.exception("no heartbeat of job %s", claim.id)
 
 
 def _away(error: Exception) -> tuple[str, str, float] | None:

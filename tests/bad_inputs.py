@@ -278,6 +278,7 @@ CASES: dict[int, Case] = {
             "test_disk_errors": (
                 "a_call_that_fails_is_no_success_and_no_loss",
                 "a_disk_that_does_not_say_what_is_free_takes_nothing_and_ends_no_association",
+                "a_disk_that_does_not_say_what_is_free_lets_in_nobody_who_would_send",
                 "where_no_connection_can_be_accepted_the_next_one_is",
             ),
             "test_disk_full": (

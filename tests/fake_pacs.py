@@ -43,6 +43,7 @@ class FakePacs:
         statuses: what to answer to the next C-STOREs, in order, None with an A-ABORT; then Success.
         full_for: studies of which it says that it has no room for them.
         abort_next: how many of the next C-STOREs to answer with an A-ABORT.
+        mute_next: how many of the next C-STOREs it keeps, and answers with an A-ABORT.
         late_next: how many of the next C-STOREs it keeps, and answers only once `late` is set.
         refuse: SOP classes that are not accepted.
         syntaxes: that are accepted.
@@ -62,7 +63,7 @@ class FakePacs:
         self.statuses: list[int | None] = []
         self.full_for: set[str] = set()
         self.comment = ""
-        self.abort_next = self.late_next = 0
+        self.abort_next = self.late_next = self.mute_next = 0
         self.late = threading.Event()
         self.reject = False
         self.refuse: set[str] = set()
@@ -126,6 +127,9 @@ class FakePacs:
         if self.late_next:
             self.late_next -= 1
             self.late.wait(120)
+        if self.mute_next:
+            self.mute_next -= 1
+            event.assoc.abort()
         if status == 0x0000 or not self.comment:
             return status
         answer = Dataset()

@@ -118,6 +118,28 @@ def test_a_disk_that_does_not_say_what_is_free_takes_nothing_and_ends_no_associa
     assert not receiver.has_died()
 
 
+def test_a_disk_that_does_not_say_what_is_free_lets_in_nobody_who_would_send(
+    receiver: ReceiverProcess, database: Database
+) -> None:
+    def answer(*contexts: bytes) -> str:
+        with wire.connected(receiver.port) as caller:
+            caller.say(wire.request(*contexts))
+            return wire.said(caller.pdu())
+
+    def turned_away() -> str:
+        with database.read() as tx:
+            rows = [row for row in refusals.callers(tx) if row["code"] == "disk-scarce"]
+        return str(rows[0]["sentence"]) if rows else ""
+
+    with failing(receiver, "statfs", "EIO"):
+        wait_until("callers are turned away", lambda: answer() != "accept")  # it is not asked at every caller
+        assert answer() == "reject 2 3 2"
+        assert answer(wire.context(wire.ECHOING, wire.VERIFICATION, (wire.IMPLICIT,))) == "accept"
+    wait_until("they are let in again", lambda: answer() == "accept")
+    wait_until("it is counted, with its reason", lambda: "Input/output error" in turned_away(), 60)
+    assert not receiver.has_died()
+
+
 def test_where_no_connection_can_be_accepted_the_next_one_is(receiver: ReceiverProcess, database: Database) -> None:
     with failing(receiver, "accept4", "ENFILE"), wire.connected(receiver.port, 1) as caller:
         caller.say(wire.request())

@@ -9,18 +9,27 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from db import jobs
+from db import duties, jobs, processes
+from db.database import Clock, Database
 from db.job_states import Claim, JobKind
-from db.tables import attempt, job
+from db.tables import attempt, duty, job
 from models.card import Bundle
 from node import hosts
 from node.app import Node
+from node.attempt import Stages
+from node.beating import Beating
+from node.duty import Duty
 from node.errors import Failed, Unavailable
+from node.pull.watch import Watch
 from node.worker import LOOPS, Worker
 from tests.waiting import wait_until
 
@@ -93,6 +102,100 @@ def test_a_loop_outlives_what_nobody_foresaw(node: Node, caplog: pytest.LogCaptu
     ask(node)
     with working(Startled(node, "w")):
         wait_until("it has done its job all the same", lambda: what_is(node)[0] == "done")
+    assert "ZeroDivisionError: nobody foresaw this" in caplog.text
+
+
+# ------------------------------------------------------------------- who lives
+
+
+@dataclass(frozen=True)
+class Startling(Database):
+    """A database that can be asked for a lease, of which something unforeseen comes to whoever writes next."""
+
+    faults: list[Exception] = field(default_factory=list)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return False
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        if self.faults:
+            raise self.faults.pop()
+        with super().write() as tx:
+            yield tx
+
+    def startle(self) -> None:
+        self.faults.append(ZeroDivisionError("nobody foresaw this"))
+        wait_until("it has happened", lambda: not self.faults)
+
+
+def test_a_sign_of_life_outlives_what_nobody_foresaw(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    def known() -> int:
+        with node.database.read() as tx:
+            return len(processes.listing(tx))
+
+    database = Startling(node.database.engine)
+    with Beating(database, "work-1", beat_seconds=0.05) as alive:
+        database.startle()
+        with node.database.write() as tx:
+            processes.end(tx, alive.name)
+        wait_until("the process says again that it is alive", known)
+    assert "ZeroDivisionError: nobody foresaw this" in caplog.text
+
+
+def test_a_duty_outlives_what_nobody_foresaw(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    def holder() -> str:
+        with node.database.read() as tx:
+            return duties.holder(tx, "schedule")
+
+    database = Startling(node.database.engine)
+    with Duty(database, "schedule", "here"):
+        database.startle()
+        with node.database.write() as tx:
+            tx.execute(sa.update(duty).values(lease_until=0))
+        wait_until("it is prolonged again", lambda: holder() == "here")
+    assert "ZeroDivisionError: nobody foresaw this" in caplog.text
+
+
+def test_the_lease_of_a_job_outlives_what_nobody_foresaw(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    ask(node)
+    with node.database.write() as tx:
+        claim = jobs.claim(tx, [JobKind.SWEEP], "w", 0)
+    assert claim is not None
+
+    def is_leased() -> bool:
+        with node.database.read() as tx:
+            return bool(tx.execute(sa.select(job.c.lease_until > Clock())).scalar_one())
+
+    database = Startling(node.database.engine)
+    work = replace(node.work, heartbeat_seconds=0.05)
+    worker = Worker(replace(node, database=database, work=work), "w")
+    database.faults.append(ZeroDivisionError("nobody foresaw this"))
+    with worker._lease(claim, Stages()):
+        wait_until("its worker says that it works on it", is_leased)
+    assert "ZeroDivisionError: nobody foresaw this" in caplog.text
+
+
+class Hanging:
+    """An association at which nothing comes."""
+
+    def __init__(self) -> None:
+        self.dimse, self.msg_queue, self.ended = self, Queue[Any](), threading.Event()
+
+    def abort(self) -> None:
+        self.ended.set()
+
+
+def test_a_retrieval_is_watched_also_where_it_cannot_be_asked_what_came(caplog: pytest.LogCaptureFixture) -> None:
+    assoc = Hanging()
+
+    def what_came() -> object:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    with Watch(assoc, "pacs", total_seconds=0.05, look_seconds=0.01, sign=what_came) as watch:
+        wait_until("it is ended", assoc.ended.is_set)
+    assert watch.why is not None and watch.why.code == "fetch-stalled"
     assert "ZeroDivisionError: nobody foresaw this" in caplog.text
 
 

@@ -334,6 +334,17 @@ def test_destinations_may_be_told_first_and_the_notes_have_to_be_out(planted: Pl
     assert planted.left() == []
 
 
+def test_who_may_have_something_of_the_patient_is_told_as_if_it_had_it(planted: Planted) -> None:
+    """It was sent, and the destination has never said whether it took it."""
+    house = planted.house
+    with house.database.write() as tx:
+        silent = sa.update(delivery).where(delivery.c.destination == "pacs")
+        tx.execute(silent.values(state="dead", delivered=None, unanswered=1))
+        tx.execute(sa.delete(delivery).where(delivery.c.destination == "vna"))
+    assert look(planted, PATIENT).holders == {"pacs": 2}
+    assert erasing.withdraw_first(house.database, PATIENT, None, "tester", 3).startswith("2 results are withdrawn")
+
+
 def test_killed_in_the_middle_it_is_finished_by_the_next_sweep(migrated: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
@@ -363,7 +374,7 @@ def test_the_command_tells_before_and_after(migrated: Path, tmp_path: Path) -> N
     database.dispose()
     would = planimeter("erase", PATIENT, "--dry-run", "--home", home, COLUMNS="200").stdout
     assert "would be erased" in would
-    assert "pacs has 2 objects of this person" in would
+    assert "pacs was given 2 objects of this person" in would
     assert "train it again without, or roll it back" in would
     no = planimeter("erase", PATIENT, "--home", home, check=False)
     assert (no.returncode, "needs a reason" in no.stderr) == (1, True)

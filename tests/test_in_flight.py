@@ -72,6 +72,13 @@ def test_what_is_withdrawn_while_it_is_sent_is_rejected_where_it_arrives(node: N
     assert only_study(node)["state"] == "withdrawn"
 
 
+def test_what_is_withdrawn_while_it_is_sent_is_rejected_also_where_no_answer_comes(node: Node, pacs: FakePacs) -> None:
+    a_sent_study(node)
+    pacs.mute_next = 1
+    said = meanwhile(node, pacs, lambda: verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3))
+    rejects_what_arrived(pacs, said)
+
+
 def notes_row(node: Node) -> int:
     return next(int(one["id"]) for one in rows(node, result) if one["kind"] == "KOS")
 

@@ -20,7 +20,7 @@ from pydicom.uid import ImplicitVRLittleEndian, SegmentationStorage
 
 from db.arrivals import Seen
 from db.database import Database
-from db.tables import instance, label, patient, study
+from db.tables import instance, job, label, patient, study
 from node.errors import Refused
 from node.inbound.header import LONGEST_TEXT, TEXTS
 from node.inbound.inbox import Source
@@ -132,6 +132,27 @@ def test_a_harmed_file_is_made_good_by_whoever_sends_the_object_again(
     assert not caplog.text
 
 
+def of_another_program(ds: Dataset) -> Dataset:
+    """The same object, with other file meta information: of a newer version, or by another way in."""
+    ds.file_meta.ImplementationVersionName = "ANOTHER_VERSION"
+    return ds
+
+
+def test_what_is_known_of_a_file_is_known_of_the_one_that_came_back(house: House) -> None:
+    (image, other, *_) = small_series(SMALL)
+    assert [take(house, image), take(house, other)] == [Seen.NEW] * 2
+    first, second = house.rows(instance)
+    with house.database.write() as tx:  # the job that chooses has looked at one of them
+        tx.execute(sa.update(instance).where(instance.c.id == first["id"]).values(sha256="5a" * 32))
+    for row, ds in ((first, image), (second, other)):
+        house.archive.at(row["path"]).unlink()
+        assert take(house, of_another_program(ds)) is Seen.SAME
+    for row, known in zip(house.rows(instance), (True, False), strict=True):
+        data = house.archive.at(row["path"]).read_bytes()
+        assert row["size"] == len(data) > first["size"]
+        assert row["sha256"] == (hashlib.sha256(data).hexdigest() if known else None)
+
+
 def test_an_error_that_may_pass_harms_no_file(house: House) -> None:
     (image, *_) = small_series(SMALL)
     assert take(house, image) is Seen.NEW
@@ -147,6 +168,27 @@ def test_an_error_that_may_pass_harms_no_file(house: House) -> None:
 
 
 # ------------------------------------------------------------------ labels
+
+
+def an_outline() -> Dataset:
+    (outline, *_) = small_series(SMALL)
+    outline.SOPClassUID = outline.file_meta.MediaStorageSOPClassUID = SegmentationStorage
+    return outline
+
+
+def test_a_label_whose_file_came_back_is_that_label_still(house: House) -> None:
+    outline, reader = an_outline(), replace(CT, teaches=True)
+    assert take(house, outline, reader) is Seen.NEW
+    (before,) = house.rows(label)
+    with house.database.write() as tx:
+        tx.execute(sa.update(label).values(state="rejected", code="label-rejected"))
+    house.archive.at(before["source_path"]).unlink()
+    for _ in range(2):
+        assert take(house, of_another_program(outline), reader) is Seen.SAME
+        (after,) = house.rows(label)
+        assert (after["state"], after["source_sha256"]) == ("rejected", before["source_sha256"])
+        assert after["source_path"] == house.rows(instance)[0]["path"] != before["source_path"]
+    assert len(house.rows(job)) == 1
 
 
 class Watch:
@@ -167,9 +209,7 @@ class Watch:
 
 
 def test_a_label_is_read_before_the_transaction_for_which_others_wait(house: House) -> None:
-    (outline, *_) = small_series(SMALL)
-    outline.SOPClassUID = outline.file_meta.MediaStorageSOPClassUID = SegmentationStorage
-    reader = replace(CT, teaches=True)
+    outline, reader = an_outline(), replace(CT, teaches=True)
     watch = Watch(house.database)
     try:
         assert take(house, outline, reader) is Seen.NEW

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, VLWholeSlideMicroscopyImageStorage
 
+from db.database import Database
+from db.tables import input_set
 from models.card import Card, Input
 from node.errors import Refused
 from node.study.facts import Image, Series
 from node.study.series import Pick, choose
 from tests import scenes
+from tests.kept import House
 
 AXIAL = scenes.grid((1, 0, 0), (0, 1, 0), (8, 8, 12))
 
@@ -231,6 +237,25 @@ def test_phases_echoes_and_time_points_are_volumes_of_their_own(keyword: str, va
     assert len({pick.members_hash() for pick in picks}) == len(values)
     (best,) = choose(card({"modality": ["MR"]}), [both])
     assert best.channels[0][1].key
+
+
+@pytest.mark.filterwarnings("ignore:.*maximum length")
+def test_what_tells_volumes_apart_may_be_of_any_length_and_fits_the_rows(database: Database, tmp_path: Path) -> None:
+    """Text that no database can compress, in an index of both."""
+    begins = secrets.token_hex(4000)
+    both = together(*({"ConvolutionKernel": begins + end} for end in "ab"))
+    first, second = picks = choose(card({"modality": ["MR"]}, take="every"), [both])
+    assert first.slot != second.slot
+    assert {pick.slot for pick in choose(card({"modality": ["MR"]}, take="every"), [both])} == {
+        pick.slot for pick in picks
+    }
+    house = House(database, tmp_path / "home")
+    study = house.study()
+    for pick in picks:
+        made = house.input_set(study)
+        with database.write() as tx:
+            tx.execute(sa.update(input_set).where(input_set.c.id == made).values(slot=pick.slot))
+    assert {row["slot"] for row in house.rows(input_set)} == {first.slot, second.slot}
 
 
 def test_slices_of_two_echoes_are_never_one_volume_also_where_none_coincide() -> None:

@@ -19,7 +19,7 @@ from config.settings import load
 from node.configured import targets_of
 from node.errors import Unavailable
 from node.outbound import stow, stow_response
-from node.outbound.scu import Parcel, Receipt
+from node.outbound.scu import Parcel, Receipt, Unheard
 from node.outbound.statuses import Answer
 from node.outbound.stow_response import Stored
 from node.outbound.target import Target, Web
@@ -140,6 +140,7 @@ def test_a_warning_is_delivered_and_shown(server: FakeStow, files: list[Path]) -
 def test_what_a_status_without_reasons_means(status: int, answer: Answer, said: bytes) -> None:
     receipt = stow_response.receipt(target("http://x/y"), status, "", said)
     assert receipt.answer is answer
+    assert receipt.perhaps is (status in (202, 500, 501))
     if status != 200:
         assert f"HTTP {status}" in receipt.sentence
 
@@ -165,6 +166,7 @@ def test_what_is_not_about_the_object_makes_it_wait(
         with pytest.raises(Unavailable) as raised:
             ask()
         assert raised.value.code == code
+        assert isinstance(raised.value, Unheard) is (status in (502, 504))
         assert f"HTTP {status}" in raised.value.sentence
     assert len(server.asked) == 2
 
@@ -278,7 +280,7 @@ def test_a_broken_connection_is_tried_again_for_that_object(server: FakeStow, fi
 def test_a_server_that_never_answers_is_tried_again(server: FakeStow, files: list[Path]) -> None:
     server.silent = True
     (receipt,) = send(target(server.url), files[:1], 0.3)
-    assert receipt == Receipt(Answer.RETRY, None, "cloud did not answer in time", silent=True)
+    assert receipt == Receipt(Answer.RETRY, None, "cloud did not answer in time", silent=True, perhaps=True)
 
 
 def test_a_file_that_is_gone_is_that_objects_own_failure(server: FakeStow, files: list[Path]) -> None:

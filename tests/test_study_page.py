@@ -430,6 +430,20 @@ def test_flagged_results_are_released_and_unsent_ones_discarded(page: Page, hous
         work_off(house.node)
 
 
+def test_what_a_destination_may_have_is_withdrawn_and_not_discarded(house: House) -> None:
+    images = small_series()
+    take_in(house.node, images)
+    work_off(house.node, JobKind.CHOOSE, JobKind.SEGMENT)
+    with house.site.client(Role.OPERATOR) as client:
+        page = f"/studies/{images[0].StudyInstanceUID}"
+        assert "Discard this result?" in client.get(page).text
+        with house.node.database.write() as tx:
+            tx.execute(sa.text("UPDATE delivery SET unanswered = 1 WHERE state = 'waiting'"))
+        assert "Withdraw this result?" in (said := client.get(page).text)
+        assert "Discard" not in said
+    work_off(house.node)
+
+
 def test_a_withdrawal_needs_a_reason_and_a_yes(page: Page, house: House) -> None:
     images = small_series()
     take_in(house.node, images)

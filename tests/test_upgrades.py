@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from config.settings import load
-from db import processes, schema
+from db import asked_exports, labels, processes, schema, studies
 from db.database import Database, DatabaseError
 from db.job_states import JobKind
+from db.tables import asked_export, delivery, instance, job, label
 from node import schedule
 from node.app import open_node
 from node.beating import Beating
@@ -22,6 +23,7 @@ from node.operations import control
 from node.operations import upgrade as upgrading
 from tests.driving import take_in, work_off
 from tests.fake_pacs import FakePacs
+from tests.kept import House
 from tests.synthetic import small_series
 from tests.test_schema import as_of
 from tests.threshold_host import ThresholdHosts
@@ -156,3 +158,54 @@ def test_a_node_that_runs_while_its_database_is_upgraded_ends(database: Database
         wait_until("it was told to end", ended.is_set)
     with pytest.raises(DatabaseError, match="newer Planimeter"):
         schema.require(database)
+
+
+def test_what_an_older_planimeter_left_to_wait_for_ever_ends_with_its_reason(
+    database: Database, tmp_path: Path
+) -> None:
+    """The workers of their jobs had died until no attempt was left, and nobody said so of the export and the label."""
+    house = House(database, tmp_path / "home")
+    uid = house.study()
+    with database.write() as tx:
+        row = studies.find(tx, uid)
+        assert row is not None
+        dead, made, lost = (asked_exports.ask(tx, row["id"], "ada", [], results=False) for _ in range(3))
+        paths = tx.execute(sa.select(instance.c.path).order_by(instance.c.id).limit(2)).scalars().all()
+        for path, sha256 in zip(paths, ("da" * 32, "1b" * 32), strict=True):
+            labels.arrived(tx, path, sha256, "received", "CALLER", 3)
+        gone = sa.update(job).values(state="dead", reason="the worker died", ended=5.0).returning(job.c.id)
+        job_id = tx.execute(gone.where(job.c.subject == str(dead))).scalar_one()
+        reading = tx.execute(gone.where(job.c.subject == "da" * 32)).scalar_one()
+        tx.execute(sa.delete(job).where(job.c.subject == str(lost)))
+    carried_over(database, "0024")
+    upgrading.upgrade(tmp_path, database.engine.url.render_as_string(hide_password=False), backed_up=True)
+    exports = {one["id"]: one for one in house.rows(asked_export)}
+    assert exports[made]["ended"] is None
+    assert [(exports[one]["ended"] is not None, exports[one]["code"]) for one in (dead, lost)] == [
+        (True, "export-failed"),
+        (True, "export-failed"),
+    ]
+    assert exports[dead]["sentence"] == (
+        f"it could not be made: the worker died; ask for it once more, or `planimeter retry {job_id}` makes this one"
+    )
+    assert exports[lost]["sentence"] == "it could not be made; ask for it once more"
+    assert [(one["state"], one["code"], one["sentence"]) for one in house.rows(label)] == [
+        ("quarantined", "label-failed", f"the worker died; `planimeter retry {reading}` tries again"),
+        ("waiting", None, labels.JUST_CAME),
+    ]
+    control.retry(database, job_id)
+    assert {one["id"]: one["ended"] for one in house.rows(asked_export)}[dead] is None
+
+
+def test_after_an_upgrade_it_is_known_what_was_sent_and_never_answered(database: Database, tmp_path: Path) -> None:
+    house = House(database, tmp_path / "home")
+    house.done(pacs="dead")
+    refused, silent = (row["id"] for row in house.rows(delivery))
+    with database.write() as tx:
+        said = sa.update(delivery).values(attempts=3)
+        tx.execute(said.where(delivery.c.id == refused).values(status=0xC000, reason="0xC000 cannot understand"))
+        sentence = "the destination aborted or did not answer in time"
+        tx.execute(said.where(delivery.c.id == silent).values(reason=sentence))
+    carried_over(database, "0024")
+    upgrading.upgrade(tmp_path, database.engine.url.render_as_string(hide_password=False), backed_up=True)
+    assert {row["id"]: row["unanswered"] for row in house.rows(delivery)} == {refused: 0, silent: 1}

@@ -12,14 +12,19 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from db.job_states import JobKind
+from db import jobs
+from db.deliveries import begin
+from db.job_states import OPEN, JobKind
 from db.tables import delivery, result, verdict
 from node.app import Node
 from node.errors import Refused
 from node.operations import control, verdicts
 from node.operations.status import overview
-from tests.driving import only_study, take_in, work_off
+from node.outbound.target import Web
+from node.worker import Worker
+from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
+from tests.fake_stow import FakeStow
 from tests.orthanc import Orthanc
 from tests.peers_tools import dciodvfy, save
 from tests.synthetic import small_series
@@ -201,6 +206,114 @@ def test_nothing_is_rejected_where_nothing_had_come(node: Node, pacs: FakePacs) 
         tx.exec_driver_sql("UPDATE job SET run_after = 0 WHERE state = 'waiting'")
     work_off(node)
     assert not pacs.objects
+
+
+# ------------------------------------------ taken perhaps, and never answered
+
+
+def work_off_at_once(node: Node) -> None:
+    """Whatever waits for its time need not wait."""
+    with node.database.write() as tx:
+        tx.exec_driver_sql("UPDATE outage SET retry_after = 0")
+        tx.exec_driver_sql("UPDATE job SET run_after = 0 WHERE state = 'waiting'")
+    work_off(node)
+
+
+def a_mute_pacs(node: Node, pacs: FakePacs) -> str:
+    """The PACS keeps the first object and breaks off; the UID of that."""
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    pacs.mute_next = 1
+    with node.database.write() as tx:
+        claim = jobs.claim(tx, [JobKind.DELIVER], "test", 60)
+    assert claim is not None
+    Worker(node, "test").attempt(claim)
+    (uid,) = pacs.calls
+    assert states(node) == {"waiting"}
+    return uid
+
+
+def all_is_said(node: Node, pacs: FakePacs, uid: str, title: str = "113037") -> None:
+    """The PACS is told of what it may have, and of nothing else, and once."""
+    work_off_at_once(node)
+    (note,) = notes(pacs)
+    assert note.ConceptNameCodeSequence[0].CodeValue == title
+    assert named_by(note) == {uid}
+    assert not [one for one in jobs_of(node) if one["state"] in OPEN]
+
+
+def test_what_a_pacs_may_have_is_withdrawn_there_too(node: Node, pacs: FakePacs) -> None:
+    uid = a_mute_pacs(node, pacs)
+    said = verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    assert said.endswith("are withdrawn; pacs may have it, though no answer came, and is told so")
+    all_is_said(node, pacs, uid)
+    assert states(node) == {"withdrawn", "delivered"}
+
+
+def test_what_a_pacs_may_have_is_discarded_there_too(node: Node, pacs: FakePacs) -> None:
+    uid = a_mute_pacs(node, pacs)
+    said = verdicts.discard(node.database, a_result(node), "ann", "wrong")
+    assert said.endswith("are discarded; pacs may have it, though no answer came, and is told so")
+    all_is_said(node, pacs, uid)
+
+
+def test_a_pacs_is_told_that_what_it_may_have_is_replaced_where_it_wants_that(
+    node: Node, pacs: FakePacs, threshold_hosts: ThresholdHosts
+) -> None:
+    configure(node, rejection_notes=True)
+    uid = a_mute_pacs(node, pacs)
+    another_answer(threshold_hosts)
+    control.reprocess(node.database, only_study(node)["study_uid"], "me", 3)
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    all_is_said(node, pacs, uid, "113001")
+    assert pacs.objects[1] in notes(pacs), "the note goes before what is new"
+
+
+def test_what_was_sent_by_a_worker_that_died_then_is_withdrawn_there_too(node: Node, pacs: FakePacs) -> None:
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    sent = deliveries_of(node)[-1]
+    with node.database.write() as tx:  # and here it dies
+        assert begin(tx, min(row["id"] for row in rows(node, delivery)))
+    assert "pacs may have it" in verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    all_is_said(node, pacs, sent["sop_uid"])
+
+
+@pytest.mark.parametrize("status", [0xC000, 0x0110])
+def test_a_pacs_that_says_that_it_has_not_taken_it_is_told_nothing(node: Node, pacs: FakePacs, status: int) -> None:
+    take_in(node, small_series())
+    pacs.statuses = [status] * 100
+    work_off(node)
+    assert "had not been sent" in verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    work_off_at_once(node)
+    assert not pacs.objects
+
+
+def test_what_a_pacs_may_have_it_may_have_whatever_it_says_the_next_time(node: Node, pacs: FakePacs) -> None:
+    uid = a_mute_pacs(node, pacs)
+    pacs.statuses = [0xC000] * 100
+    work_off_at_once(node)
+    assert states(node) == {"dead"}
+    assert "pacs may have it" in verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    pacs.statuses = []
+    all_is_said(node, pacs, uid)
+
+
+@pytest.mark.parametrize(("status", "perhaps"), [(0, False), (503, False), (504, True), (400, False)])
+def test_what_a_web_server_has_not_answered_it_may_have(node: Node, status: int, perhaps: bool) -> None:
+    """504: a gateway does not know; 0: the server is away."""
+    with FakeStow() as server, FakeStow() as away:
+        configure(node, web=Web(server.url if status else away.url))
+        server.status = status
+        away.stop()
+        take_in(node, small_series())
+        work_off(node)
+        said = verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+        assert ("pacs may have it" in said) is perhaps
+        assert ("had not been sent" in said) is not perhaps
+        server.status = 0
+        work_off_at_once(node)
+        assert len(server.files) == perhaps
 
 
 # ------------------------------------------------------------------ replaced

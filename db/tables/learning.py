@@ -44,6 +44,7 @@ label = sa.Table(
     id_column(),
     # the SEG or RTSTRUCT as it came, kept for ever
     sa.Column("source_uid", sa.Text, nullable=False),
+    # of the file that it first came as
     sa.Column("source_sha256", sa.Text, nullable=False),
     sa.Column("source_path", sa.Text, nullable=False),
     sa.Column("came", sa.Text, nullable=False),

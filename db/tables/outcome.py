@@ -71,6 +71,8 @@ delivery = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("created", Time, nullable=False),
     sa.Column("delivered", Time),
+    # how often it was sent and no answer said whether it was taken: the destination may have it
+    sa.Column("unanswered", sa.Integer, nullable=False, server_default="0"),
     sa.Column("committed", Time),
     sa.Column("transaction_uid", sa.Text),
     # the result that this row named before the destination refused its form

@@ -127,7 +127,7 @@ class Inbox:
                         return seen
                     # it was here, or another sender was quicker; if the same, the bytes say
                     known, free, is_lost = find()
-                path = self._still_here(known, is_lost, came, partial(self.archive.keep, spooled, held))
+                path = self._still_here(known, is_lost, came, file, partial(self.archive.keep, spooled, held))
                 self._teach_again(sop_class, path, source)
                 transfer.took(study_uid, sop_class, new=False)
                 return Seen.SAME
@@ -136,11 +136,12 @@ class Inbox:
                 with suppress(OSError):  # on a read-only disk too the caller is told why; `sweep` removes it
                     spooled.unlink()
 
-    def _still_here(self, known: Any, is_lost: bool, came: Coming | None, keep: Callable[[], str]) -> str:
+    def _still_here(self, known: Any, is_lost: bool, came: Coming | None, file: Opened, keep: Callable[[], str]) -> str:
         """The path of an instance that is known; one whose file was given up, or is lost, gets this one.
 
         Args:
             came: it has its name in the store already; else `keep` gives it one.
+            file: what came.
         """
         if known["purged"] is None and not is_lost:
             if came is not None and came.arrival.path != known["path"]:  # the answer to our own commit may be lost
@@ -149,8 +150,9 @@ class Inbox:
         path = came.arrival.path if came is not None else keep()
         if path == known["path"]:
             raise OSError("what was written just now cannot be read back")
+        sha256 = hashlib.sha256(file.data).hexdigest()
         with self.database.write() as tx:
-            is_back = arrivals.came_back(tx, known, path)
+            is_back = arrivals.came_back(tx, known, path, file.size, sha256)
             quicker = None if is_back else arrivals.stored(tx, known["sop_uid"], known["digest"])
         if is_back:
             if known["purged"] is None:

@@ -265,7 +265,7 @@ def print_found(found: Found, *, erased: bool) -> None:
     console.print(f"{found.files} files; the record names the person as {found.pseudonym}")
     for destination, count in found.holders.items():
         console.print(
-            f"[yellow]{plain(destination)} has {count} objects of this person:[/] ask for them to be deleted there"
+            f"[yellow]{plain(destination)} was given {count} objects of this person:[/] have them deleted there"
         )
     for name in found.exports:
         console.print(f"[yellow]{plain(name)} has this person:[/] ask whoever has it to delete what is of the person")

@@ -5,7 +5,6 @@ The objects that were made together are decided on together: a report without it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from db import deliveries, upstreams, verdicts
@@ -40,7 +39,10 @@ def release(database: Database, name: str, who: str, attempts: int) -> str:
 
 
 def discard(database: Database, name: str, who: str, why: str, attempts: int = 3) -> str:
-    """Put results away that were not sent; what was made from them is refused, or made again."""
+    """Put results away that were not sent; what was made from them is refused, or made again.
+
+    A destination that was sent some of them and gave no answer is told not to use them.
+    """
     with database.write() as tx:
         run = _find(tx, name)
         _not_decided(run)
@@ -51,13 +53,12 @@ def discard(database: Database, name: str, who: str, why: str, attempts: int = 3
             )
         verdicts.note(tx, run, "discard", who, why)
         upstreams.changed(tx, run.named["input_set_id"], attempts)
-        taking = verdicts.may_take(tx, run)
-    said = _taking(taking) if taking else " and will not be sent"
-    return f"the results of study {run.named['study_uid']} are discarded{said}"
+        said = _tell(tx, run, attempts)
+    return f"the results of study {run.named['study_uid']} are discarded{said or ' and will not be sent'}"
 
 
 def withdraw(database: Database, name: str, who: str, why: str, attempts: int) -> str:
-    """Take results back wherever they are: every destination that has them is sent a rejection note.
+    """Take results back wherever they are: every destination that has them, or may have them, is sent a rejection note.
 
     What another network made from them is refused, and set aside; every destination that holds it is told so, where it
     wants that.
@@ -70,16 +71,19 @@ def withdraw(database: Database, name: str, who: str, why: str, attempts: int) -
         verdicts.withdraw(tx, run, why.strip())
         verdicts.note(tx, run, "withdraw", who, why.strip())
         upstreams.changed(tx, run.named["input_set_id"], attempts)
-        have, taking = verdicts.have(tx, run), verdicts.may_take(tx, run)
-        for destination in have:
-            deliveries.ask(tx, destination, run.named["input_set_id"], run.named["study_id"], attempts)
+        said = _tell(tx, run, attempts)
+    return f"the results of study {run.named['study_uid']} are withdrawn{said or '; it had not been sent anywhere'}"
+
+
+def _tell(tx: Any, run: RunOfResults, attempts: int) -> str:
+    """Have every destination that has results, or may have them, told not to use them; which ones that are."""
+    have, silent, taking = verdicts.have(tx, run), verdicts.may_have(tx, run), verdicts.may_take(tx, run)
+    for destination in (*have, *silent):
+        deliveries.ask(tx, destination, run.named["input_set_id"], run.named["study_id"], attempts)
+    perhaps = [one for one in silent if one not in taking]
     told = f"; {', '.join(have)} is told so" if have else ""
-    more = _taking(taking) if taking else "" if have else "; it had not been sent anywhere"
-    return f"the results of study {run.named['study_uid']} are withdrawn{told}{more}"
-
-
-def _taking(destinations: Iterable[str]) -> str:
-    return f"; {', '.join(destinations)} may be taking it at this moment, and is told so then"
+    told += f"; {', '.join(perhaps)} may have it, though no answer came, and is told so" if perhaps else ""
+    return told + (f"; {', '.join(taking)} may be taking it at this moment, and is told so then" if taking else "")
 
 
 def _find(tx: Any, name: str) -> RunOfResults:

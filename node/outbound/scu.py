@@ -37,12 +37,18 @@ class Receipt:
     Attributes:
         status: the C-STORE response's, or None when there was none.
         silent: nobody answered for the object.
+        perhaps: it was sent, and nothing says whether it was stored.
     """
 
     answer: Answer
     status: int | None
     sentence: str
     silent: bool = False
+    perhaps: bool = False
+
+
+class Unheard(Unavailable):
+    """The target was sent an object and does not say whether it has stored it, nor anything else for now."""
 
 
 class Sender:
@@ -68,7 +74,8 @@ class Sender:
         except (ValueError, RuntimeError, OSError) as error:
             return Receipt(Answer.RETRY, None, f"the object was not sent: {error}".split("\n")[0])
         if "Status" not in response:
-            return Receipt(Answer.RETRY, None, "the destination aborted or did not answer in time", silent=True)
+            said = "the destination aborted or did not answer in time"
+            return Receipt(Answer.RETRY, None, said, silent=True, perhaps=True)
         answer, sentence = meaning(int(response.Status))
         comment = str(response.get("ErrorComment") or "")
         return Receipt(answer, int(response.Status), ": ".join(part for part in (sentence, comment) if part))

@@ -73,6 +73,7 @@ class WebSender:
         Raises:
             Unavailable: `unreachable`, `not-authorised`, `wrong-url`, `no-credentials`: it says nothing about the
                 object; this one and all that follow were not stored.
+            Unheard: the same, and this one may have been stored.
         """
         try:
             body = _Body(parcel.file)
@@ -93,7 +94,7 @@ class WebSender:
             why = why_broken(self._target, error)
             if not body.begun or isinstance(error, requests.exceptions.SSLError):
                 raise Unavailable("unreachable", why) from None
-            return Receipt(Answer.RETRY, None, why, silent=True)
+            return Receipt(Answer.RETRY, None, why, silent=True, perhaps=True)
         except OSError as error:  # the CA file cannot be read
             raise Unavailable("unreachable", f"{self._target.name}: {error}".split("\n")[0]) from None
         return receipt(self._target, response.status_code, response.headers.get("Location", ""), answer)

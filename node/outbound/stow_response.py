@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from ..errors import Unavailable
 from ..study.facts import UNREADABLE
-from .scu import Receipt
+from .scu import Receipt, Unheard
 from .statuses import ALREADY_THERE, Answer, meaning, named
 from .target import Target
 
@@ -31,6 +31,8 @@ NOT_NOW = {
     503: ("unreachable", "is not available at the moment"),
     504: ("unreachable", "cannot be reached behind its gateway"),
 }
+#: of those, what a gateway says: what is behind it may have the object
+OF_GATEWAYS = (502, 504)
 #: what other statuses mean for the object, where the answer names no reason
 MEANINGS = {
     400: "the request cannot be understood",
@@ -63,7 +65,8 @@ def not_now(target: Target, status: int) -> Unavailable | None:
     if status not in NOT_NOW:
         return None
     code, said = NOT_NOW[status]
-    return Unavailable(code, f"{target.name} {said} (HTTP {status})")
+    kind = Unheard if status in OF_GATEWAYS else Unavailable
+    return kind(code, f"{target.name} {said} (HTTP {status})")
 
 
 def receipt(target: Target, status: int, location: str, answer: bytes) -> Receipt:
@@ -83,12 +86,14 @@ def receipt(target: Target, status: int, location: str, answer: bytes) -> Receip
         raise Unavailable("wrong-url", f"{target.name} redirects to {there} (HTTP {status}); set its url to that")
     if status not in WITH_RESPONSE:
         said = MEANINGS.get(status, "the object was not stored")
-        return Receipt(_of_http(status), None, f"HTTP {status}: {said}")
+        means = _of_http(status)
+        perhaps = means is Answer.RETRY and status >= 500  # what broke may have broken after it was stored
+        return Receipt(means, None, f"HTTP {status}: {said}", perhaps=perhaps)
     stored = read(answer)
     if stored is None:
         return _without_reasons(status)
     if not stored.failed and status == 409:
-        return Receipt(Answer.RETRY, None, "HTTP 409, and an answer that says it was stored")
+        return Receipt(Answer.RETRY, None, "HTTP 409, and an answer that says it was stored", perhaps=True)
     if not stored.failed:
         return Receipt(Answer.DELIVERED, stored.reason or 0x0000, named(stored.reason) if stored.reason else "")
     if stored.reason is None:
@@ -107,7 +112,8 @@ def _without_reasons(status: int) -> Receipt:
         return Receipt(Answer.DELIVERED, 0x0000, "")
     if status == 409:
         return Receipt(Answer.DEAD, None, f"HTTP 409: {MEANINGS[409]}")
-    return Receipt(Answer.RETRY, None, f"HTTP {status}, and no readable answer that says whether it was stored")
+    said = f"HTTP {status}, and no readable answer that says whether it was stored"
+    return Receipt(Answer.RETRY, None, said, perhaps=True)
 
 
 def _of_failure(reason: int) -> Answer:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import Failed, NodeError
+
+logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
 
@@ -74,6 +77,9 @@ class Watch:
             except NodeError as error:
                 self.end(error)
                 return
+            except Exception:  # the edge of this thread: what cannot be asked is no sign, and time goes on
+                logger.exception("%s cannot be watched as it should", self._name)
+                sign = last
             if sign != last:
                 last, heard = sign, now
             if now - heard > self._silent:

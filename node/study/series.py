@@ -13,6 +13,10 @@ from .facts import Image, Series, text
 from .rules import judge, rank
 from .stacks import Stack, frames_of, pictures, volumes
 
+#: characters of what tells a stack apart, as rows have it: values of a header have any length, and of one row an index
+#: of PostgreSQL takes 2704 bytes
+LONGEST_KEY = 400
+
 
 @dataclass(frozen=True)
 class Pick:
@@ -125,7 +129,10 @@ def _fitting(card: Card, candidates: Sequence[Series]) -> list[Pick]:
 
 
 def _slot(stack: Stack) -> str:
-    return " ".join(filter(None, (stack.series.series_uid, stack.key)))
+    key = stack.key
+    if len(key) > LONGEST_KEY:
+        key = f"{key[:LONGEST_KEY]}… {hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()[:32]}"
+    return " ".join(filter(None, (stack.series.series_uid, key)))
 
 
 def _is_same(one: Stack, other: Stack) -> bool:

@@ -190,7 +190,9 @@ def _results(made: Rows, sent: Rows) -> tuple[ResultView, ...]:
                 created=first["created"],
                 objects=tuple(_object(one, mine) for one in listed),
                 waits_for_person=tuple(sorted({one["destination"] for one in mine if one["state"] == "held"})),
-                delivered_to=tuple(sorted({one["destination"] for one in mine if one["delivered"] is not None})),
+                delivered_to=tuple(
+                    sorted({one["destination"] for one in mine if one["delivered"] is not None or one["unanswered"]})
+                ),
             )
         )
     return tuple(sorted(found, key=lambda one: -one.id))

@@ -133,6 +133,7 @@ class ResultView:
         version: of the network.
         state: ready, held, superseded, withdrawn or discarded.
         waits_for_person: destinations for which it waits to be released.
+        delivered_to: destinations that have any of it, or were sent some and gave no answer.
     """
 
     id: int
