@@ -18,6 +18,7 @@ from filelock import FileLock
 from config.settings import Settings, load
 from db import schema
 from db.database import Database, open_database, sqlite_url
+from models.loading import loading
 from node.app import Node, open_node
 from tests.fake_pacs import FakePacs
 from tests.nurseries import SHARED
@@ -91,10 +92,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.real_data)
 
 
-def pytest_collection_finish() -> None:
-    """The libraries are a million objects, which every full collection of garbage would go through again."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """The libraries and the tests are a million objects, which every collection of garbage would go through again."""
+    with loading():
+        found = yield
+        gc.collect()
+    return found
 
 
 @pytest.fixture(scope="module", autouse=True)
