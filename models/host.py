@@ -100,9 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _load(bundle: card.Bundle, device: str, known: Path | None) -> Network:
     with loading():
-        import torch
-
         from .network import Network
+    import torch
 
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
