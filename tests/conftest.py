@@ -304,11 +304,11 @@ def tls_site(node: Node, authority: Authority, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.fixture
-def start_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
+def start_node(tmp_path: Path, migrated: Path) -> Iterator[Callable[..., RunningNode]]:
     """`planimeter run` in processes of its own; stopped at the end of the test.
 
     Where the test says neither home nor configuration, a network is loaded when a study comes for it: most need one of
-    the three that are shipped, or none.
+    the three that are shipped, or none. A home that it does not say has the schema already.
     """
     started: list[RunningNode] = []
 
@@ -317,7 +317,12 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
             config = tmp_path / "running.toml"
             config.write_text("[hosts]\nat_start = false\n")
             arguments = ("--config", str(config), *arguments)
-        running = RunningNode(home or tmp_path / "running", arguments, environ, pages=pages)
+        if home is None:
+            home = tmp_path / "running"
+            home.mkdir(mode=0o700, exist_ok=True)
+            if not (home / "planimeter.db").exists():
+                shutil.copyfile(migrated, home / "planimeter.db")
+        running = RunningNode(home, arguments, environ, pages=pages)
         started.append(running)
         running.start()
         return running
