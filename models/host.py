@@ -32,6 +32,7 @@ from .causes import first_cause, is_full
 from .confine.process import Unconfined
 from .confine.rights import Demand
 from .finding_rules import Result
+from .loading import loading
 from .rungs import Rung
 from .wire import Disconnected, Receiver, SharedArray, send
 
@@ -98,9 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _load(bundle: card.Bundle, device: str, known: Path | None) -> Network:
+    with loading():
+        from .network import Network
     import torch
-
-    from .network import Network
 
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"

@@ -14,7 +14,6 @@ to say how it fares, and its standard error. It says "pid N" when it lives and "
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import random
@@ -31,6 +30,7 @@ import numpy as np
 from setproctitle import setproctitle
 
 from .confine.environment import ALONE
+from .loading import loading
 
 #: the longest order; a command line has a few hundred bytes
 MOST_BYTES = 64 * 1024
@@ -54,14 +54,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _load() -> None:
     """Everything that a host needs, whatever its bundle."""
     before = os.environ.setdefault(NVML, "1")
-    import torch  # noqa: F401
+    with loading():  # what is never looked at by the collector again stays common memory
+        import torch  # noqa: F401
 
-    from . import network  # noqa: F401
+        from . import network  # noqa: F401
 
     if before == "1":
         del os.environ[NVML]  # hosts ask as PyTorch does by itself
-    gc.collect()
-    gc.freeze()  # what is never looked at by the collector again stays common memory
 
 
 @dataclass

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from models.loading import loading
+
 from .command_line.arguments import alarms as alarm_arguments
 from .command_line.arguments import learning as learning_arguments
 from .command_line.arguments import machines as machine_arguments
@@ -35,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return EXIT_USAGE
-    return int(import_module("node.command_line.commands").call(options))
+    with loading():
+        commands = import_module("node.command_line.commands")
+    return int(commands.call(options))
 
 
 def _guard_names() -> None:

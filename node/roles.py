@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
+from models.loading import loading
 
 from . import machine
 from .admission import Limits
@@ -38,9 +39,10 @@ def receive(settings: Settings, child: Child, listener: int | None = None, tls_l
     Args:
         listener, tls_listener: descriptors of sockets that the supervisor listens with, for all of them; None: its own.
     """
-    from .inbound.door import Door
-    from .receiver import Receiver
-    from .tls.accepting import Acceptor
+    with loading():
+        from .inbound.door import Door
+        from .receiver import Receiver
+        from .tls.accepting import Acceptor
 
     node = open_node(settings)
     live = node.configuration.live()
@@ -108,7 +110,8 @@ def marks(node: Node) -> tuple[int, int]:
 
 def work(settings: Settings, child: Child, hosts: Path) -> None:
     """One worker; its model hosts belong to the supervisor that `hosts` leads to."""
-    from .worker import Worker
+    with loading():
+        from .worker import Worker
 
     node = open_node(settings, hosts)
     name = f"{machine.name()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -121,7 +124,8 @@ def work(settings: Settings, child: Child, hosts: Path) -> None:
 
 def schedule(settings: Settings, child: Child) -> None:
     """The scheduler."""
-    from . import schedule as scheduling
+    with loading():
+        from . import schedule as scheduling
 
     node = open_node(settings)
     child.ready()
@@ -136,9 +140,10 @@ def pages(settings: Settings, child: Child) -> None:
     Raises:
         OSError: it cannot listen there, or the files of the certificate cannot be used.
     """
-    from .operations import announce, sign_in
-    from .web.server import Server
-    from .web.site import site
+    with loading():
+        from .operations import announce, sign_in
+        from .web.server import Server
+        from .web.site import site
 
     node, policy = open_node(settings), _web_policy(settings)
     server = Server(site(node, policy), policy)
@@ -185,7 +190,8 @@ def supervise(
         Refused: `not-confined`.
         NotStarted: one of them could not be started.
     """
-    from .supervisor import Supervisor
+    with loading():
+        from .supervisor import Supervisor
 
     confinement.require(node.confine)
     if said := confinement.sentence(node.confine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from filelock import FileLock
 from config.settings import Settings, load
 from db import schema
 from db.database import Database, open_database, sqlite_url
+from models.loading import loading
 from node.app import Node, open_node
 from tests.fake_pacs import FakePacs
 from tests.nurseries import SHARED
@@ -91,10 +93,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.real_data)
 
 
-def pytest_collection_finish() -> None:
-    """The libraries are a million objects, which every full collection of garbage would go through again."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[object]:
+    """The libraries and the tests are a million objects, which every collection of garbage would go through again."""
+    with loading():
+        _compile(session.config)
+        found = yield
+        gc.collect()
+    return found
+
+
+def _compile(config: pytest.Config) -> None:
+    """In a fresh checkout every process of a run compiles other tests first, and finds those of the others compiled."""
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    names = sorted(file.stem for file in Path(__file__).parent.glob("test_*.py"))
+    first = len(names) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for name in (*names[first:], *names[:first]):
+        importlib.import_module(f"tests.{name}")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -287,11 +304,11 @@ def tls_site(node: Node, authority: Authority, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.fixture
-def start_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
+def start_node(tmp_path: Path, migrated: Path) -> Iterator[Callable[..., RunningNode]]:
     """`planimeter run` in processes of its own; stopped at the end of the test.
 
     Where the test says neither home nor configuration, a network is loaded when a study comes for it: most need one of
-    the three that are shipped, or none.
+    the three that are shipped, or none. A home that it does not say has the schema already.
     """
     started: list[RunningNode] = []
 
@@ -300,7 +317,12 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
             config = tmp_path / "running.toml"
             config.write_text("[hosts]\nat_start = false\n")
             arguments = ("--config", str(config), *arguments)
-        running = RunningNode(home or tmp_path / "running", arguments, environ, pages=pages)
+        if home is None:
+            home = tmp_path / "running"
+            home.mkdir(mode=0o700, exist_ok=True)
+            if not (home / "planimeter.db").exists():
+                shutil.copyfile(migrated, home / "planimeter.db")
+        running = RunningNode(home, arguments, environ, pages=pages)
         started.append(running)
         running.start()
         return running

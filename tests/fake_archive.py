@@ -8,8 +8,10 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, build_context, evt, sop_class
+from pynetdicom import build_context, evt, sop_class
 from pynetdicom.status import code_to_category
+
+from tests.prompt import PromptAE
 
 FIND = sop_class.StudyRootQueryRetrieveInformationModelFind
 MOVE = sop_class.StudyRootQueryRetrieveInformationModelMove
@@ -42,7 +44,7 @@ class FakeArchive:
     def __init__(self, objects: Sequence[Dataset] = (), ae_title: str = "ARCHIVE") -> None:
         self.ae_title = ae_title
         self.port = 0
-        self._ae: AE | None = None
+        self._ae: PromptAE | None = None
         self.reset(objects)
 
     def reset(self, objects: Sequence[Dataset]) -> None:
@@ -63,7 +65,7 @@ class FakeArchive:
         self.over = threading.Event()
 
     def __enter__(self) -> FakeArchive:
-        self._ae = AE(self.ae_title)
+        self._ae = PromptAE(self.ae_title)
         for uid in (FIND, MOVE, GET):
             self._ae.add_supported_context(uid)
         for uid in (CTImageStorage, Comprehensive3DSRStorage):

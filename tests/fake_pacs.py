@@ -21,6 +21,7 @@ from pynetdicom.sop_class import (
 )
 
 from node.inbound.kinds import LABEL_MAP_SEGMENTATION_STORAGE
+from tests.prompt import PromptAE
 from tests.waiting import wait_until
 
 __all__ = ["LABEL_MAP_SEGMENTATION_STORAGE", "FakePacs", "Request"]
@@ -79,7 +80,7 @@ class FakePacs:
         self.reported: list[int | None] = []
         self.port = 0
         self._lock = threading.Lock()
-        self._ae: AE | None = None
+        self._ae: PromptAE | None = None
 
     def __enter__(self) -> FakePacs:
         self.start()
@@ -90,7 +91,7 @@ class FakePacs:
 
     def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._ae = AE(self.ae_title)
+        self._ae = PromptAE(self.ae_title)
         handlers = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REQUESTED, self._requested),

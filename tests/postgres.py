@@ -95,6 +95,8 @@ class Postgres:
         name = f"test_{os.getpid()}_{next(self._numbers)}"
         template = sql.SQL(" TEMPLATE {}").format(sql.Identifier(str(make_url(like).database))) if like else sql.SQL("")
         with psycopg.connect(host=str(self._folder), user="planimeter", dbname="postgres", autocommit=True) as server:
+            if like and server.info.server_version >= 150_000:  # files are copied in half the time of pages
+                template += sql.SQL(" STRATEGY FILE_COPY")
             server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + template)
         return f"postgresql+psycopg://planimeter@/{name}?host={self._folder}"
 

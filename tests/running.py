@@ -141,7 +141,7 @@ class RunningNode(Saying):
         return self._database
 
     def wait_for(self, study_uid: str, state: str, seconds: float = 120) -> dict[str, Any]:
-        """Wait until a study is in a state."""
+        """Wait until a study is in a state; ten looks in a second leave the processor to the node."""
         seen: list[str] = []
 
         def there() -> dict[str, Any]:
@@ -150,6 +150,6 @@ class RunningNode(Saying):
             return study if study.get("state") == state else {}
 
         try:
-            return wait_until(f"study {study_uid[-12:]} is {state}", there, seconds)
+            return wait_until(f"study {study_uid[-12:]} is {state}", there, seconds, every=0.1)
         except AssertionError as error:
             raise AssertionError(f"{error}; it was {seen[-1]}: {self.study(study_uid)}\n{self.log[-3000:]}") from None

@@ -18,6 +18,7 @@ from node.app import Node
 from node.errors import Refused
 from node.operations import acceptance
 from tests import mini_bundle
+from tests.nurseries import SHARED
 
 TO_RAS = np.diag([-2.0, -2.0, 2.0, 1.0])
 
@@ -46,7 +47,7 @@ def test_every_case_is_scored_and_the_worst_is_first(tmp_path: Path, bundle: Bun
     pair(cases, "off by one", box(-700, 5), box(1, 4))
     pair(cases, "empty", box(0, 4), box(0, 4))
     console = Console(record=True, width=160)
-    said = acceptance.accept(bundle, cases, tmp_path / "out", "cpu", node.database, "ann", console)
+    said = acceptance.accept(bundle, cases, tmp_path / "out", "cpu", node.database, "ann", console, nursery=SHARED)
     assert said.startswith("3 cases; the report is ")
     printed = console.export_text()
     assert printed.index("off by one") < printed.index("good") < printed.index("empty")

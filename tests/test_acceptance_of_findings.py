@@ -23,6 +23,7 @@ from node.errors import Refused
 from node.operations import acceptance, rehearse
 from node.operations.acceptance_of_findings import Case, compared
 from node.study.geometry import Geometry
+from tests.nurseries import SHARED
 from tests.zoo import detectors
 
 TO_RAS = np.diag([-2.0, -2.0, 2.0, 1.0])
@@ -59,7 +60,7 @@ def test_a_detector_is_scored_by_lesions_and_by_studies(tmp_path: Path, node: No
     case(cases, "nothing", cube(), "")
     case(cases, "nothing again", cube(), "")
     console = Console(record=True, width=160)
-    said = acceptance.accept(bundle, cases, tmp_path / "out", "cpu", node.database, "ann", console)
+    said = acceptance.accept(bundle, cases, tmp_path / "out", "cpu", node.database, "ann", console, nursery=SHARED)
     assert said.startswith("5 cases; the report is ")
     printed = console.export_text()
     assert "0.667" in printed
@@ -92,7 +93,7 @@ def test_a_classifier_is_scored_by_studies_and_tried_on_noise(tmp_path: Path, no
         case(cases, name, cube((4, 4, 4), bright=100 * ord(name)), None)
     (cases / "findings.csv").write_text("case,Nodule,Lesion\na,yes,no\nb,no,no\nc,yes,0\n")
     console = Console(record=True, width=160)
-    acceptance.accept(bundle, cases, tmp_path / "out", "cpu", node.database, "ann", console)
+    acceptance.accept(bundle, cases, tmp_path / "out", "cpu", node.database, "ann", console, nursery=SHARED)
     report = (tmp_path / "out" / "acceptance.html").read_text(encoding="utf-8")
     assert "ROC: Nodule" in report
     assert "ROC: Lesion" not in report
@@ -102,7 +103,7 @@ def test_a_classifier_is_scored_by_studies_and_tried_on_noise(tmp_path: Path, no
 def test_a_detector_is_tried_on_noise(tmp_path: Path) -> None:
     bundle = card.read(detectors.bright(tmp_path, above=0.6))
     console = Console(record=True, width=200)
-    assert rehearse.check(bundle, "cpu", console) == 1
+    assert rehearse.check(bundle, "cpu", console, nursery=SHARED) == 1
     printed = console.export_text()
     assert "boxes in noise reach the card's threshold" in printed
     assert "boxes in zeros" not in printed

@@ -366,7 +366,7 @@ def test_a_worker_that_is_killed_between_both_leaves_the_second_to_another(
     }
     another = start_worker(file, threshold_hosts)
     try:
-        wait_until("the study is done", lambda: only_study(node)["state"] == "done", 300)
+        wait_until("the study is done", lambda: only_study(node)["state"] == "done", 300, every=0.1)
     finally:
         another.terminate()
         another.wait(60)

@@ -55,6 +55,7 @@ from node.study import volume
 from node.study.decode import Decoders
 from tests import runs
 from tests.doors import door
+from tests.prompt import PromptAE
 from tests.synthetic import as_files, small_series
 from tests.test_uncertainty_map import with_map
 
@@ -210,7 +211,7 @@ def listening() -> Iterator[tuple[Target, Pairs]]:
         for context in event.assoc.requestor.primitive.presentation_context_definition_list:
             heard.update((str(context.abstract_syntax), str(syntax)) for syntax in context.transfer_syntax)
 
-    ae = AE("PACS")
+    ae = PromptAE("PACS")
     for context in (*AllStoragePresentationContexts, build_context(Verification)):
         ae.add_supported_context(context.abstract_syntax)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_REQUESTED, requested)])

@@ -204,7 +204,7 @@ def test_a_worker_killed_at_any_step_of_a_job_leaves_every_result_to_arrive_once
         assert once.exists()
         second = start_worker(file, threshold_hosts)
         try:
-            wait_until("the study is done", lambda: only_study(node)["state"] == "done")
+            wait_until("the study is done", lambda: only_study(node)["state"] == "done", every=0.1)
         finally:
             second.terminate()
             assert second.wait(60) in (0, -signal.SIGTERM), "the latter before it was up"
@@ -247,7 +247,7 @@ def test_with_the_default_lease_a_dead_workers_job_is_claimed_again_within_fifte
     try:
         wait_until("the job is claimed again", lambda: threshold_hosts.asked > 0)
         assert time.monotonic() - died < 15
-        wait_until("the study is done", lambda: only_study(node)["state"] == "done")
+        wait_until("the study is done", lambda: only_study(node)["state"] == "done", every=0.1)
     finally:
         second.terminate()
         second.wait(60)
@@ -296,7 +296,7 @@ def test_a_worker_that_was_frozen_cannot_spoil_what_another_did_meanwhile(
     freeze(frozen.pid, node.archive.home / "planimeter.db")
     second = start_worker(file, threshold_hosts)
     try:
-        wait_until("the other one did it", lambda: only_study(node)["state"] == "done")
+        wait_until("the other one did it", lambda: only_study(node)["state"] == "done", every=0.1)
         go_on.set()
         os.kill(frozen.pid, signal.SIGCONT)
         frozen.terminate()
@@ -321,7 +321,7 @@ def test_what_one_loop_of_a_worker_made_another_does_not_wait_for(
     thread = threading.Thread(target=worker.run, args=(10,))
     thread.start()
     try:
-        wait_until("the results are sent", lambda: only_study(node)["state"] == "done")
+        wait_until("the results are sent", lambda: only_study(node)["state"] == "done", every=0.1)
     finally:
         worker.stopping.set()
         thread.join(30)

@@ -21,6 +21,7 @@ from node.operations import catalogue, installing, rehearse, show_network
 from node.operations.codes import suggest
 from tests import mini_bundle
 from tests.driving import jobs_of, only_study, take_in, work_off
+from tests.nurseries import SHARED
 from tests.synthetic import small_series
 
 METADATA = {
@@ -295,7 +296,7 @@ def test_multi_channel_inputs_are_asked_for_one_by_one(tmp_path: Path) -> None:
 
 def printed_check(bundle: Path) -> tuple[int, str]:
     console = Console(record=True, width=200)
-    code = rehearse.check(card.read(bundle), "cpu", console)
+    code = rehearse.check(card.read(bundle), "cpu", console, nursery=SHARED)
     return code, console.export_text()
 
 

@@ -37,6 +37,7 @@ from ..confine import locks
 from ..confine.environment import live_in
 from ..confine.process import Unconfined, confine
 from ..confine.rights import Demand, Rights
+from ..loading import loading
 from .run import DONE, SCRATCH, Diverged, Run, Stopped, Untrainable, read
 
 EXIT_UNTRAINABLE = 3
@@ -119,7 +120,8 @@ def _train(run: Run, folder: Path, leave: _Leave) -> None:
     if bundle.card_sha256 != run.card_sha256:
         raise Untrainable(f"{run.bundle}: the card has changed")
     card.verify(bundle)
-    from .whole import train
+    with loading():
+        from .whole import train
 
     train(run, folder, bundle, leave, leave.begin)
 

@@ -36,6 +36,7 @@ from ..learning.report.blocks import DOUBT, Block, Callout, Cell, Column, Headin
 from ..learning.report.document import document
 from ..learning.report.page import page
 from ..learning.report.words import METRICS, NONE
+from ..nursery import Nursery
 from . import acceptance_of_findings
 from .terminal import new_table, output, plain
 
@@ -53,12 +54,14 @@ def accept(
     who: str,
     console: Console | None = None,
     confine: Demand = Demand.BEST,
+    nursery: Nursery | None = None,
 ) -> str:
     """Run it on all cases, and write acceptance.html and .pdf; a sentence.
 
     Args:
         folder: with the cases.
         to: for the report; made where it is not there.
+        nursery: that forks the model host, where somebody has one.
 
     Raises:
         Refused: `no-cases`; `bad-case`; `case-failed`: the network did not do one.
@@ -66,10 +69,10 @@ def accept(
     """
     console = console or output()
     if bundle.card.result is not Result.SEGMENTS:
-        return acceptance_of_findings.accept(bundle, folder, to, device, database, who, console, confine)
+        return acceptance_of_findings.accept(bundle, folder, to, device, database, who, console, confine, nursery)
     cases = found(bundle, folder)
     with tempfile.TemporaryDirectory(prefix="planimeter-") as private:
-        hosts = Hosts(Path(private), device, confine=confine)
+        hosts = Hosts(Path(private), device, confine=confine, nursery=nursery)
         try:
             with Progress(console=console, transient=not console.is_terminal) as bar:
                 todo = bar.track(cases.items(), description=f"trying {bundle.card.name}")

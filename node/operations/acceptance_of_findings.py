@@ -34,6 +34,7 @@ from ..learning import durable
 from ..learning.report.document import document
 from ..learning.report.page import page
 from ..measurements.findings import findings
+from ..nursery import Nursery
 from ..study.geometry import Geometry
 from . import report_of_findings
 from .terminal import new_table, plain
@@ -86,11 +87,13 @@ def accept(
     who: str,
     console: Console,
     confine: Demand,
+    nursery: Nursery | None,
 ) -> str:
     """Run it on all cases, and write acceptance.html and .pdf; a sentence.
 
     Args:
         to: for the report; made where it is not there.
+        nursery: that forks the model host, where somebody has one.
 
     Raises:
         Refused: `no-cases`; `bad-case`; `case-failed`: the network did not do one.
@@ -98,7 +101,7 @@ def accept(
     """
     cases = list(_cases(bundle, folder))
     with tempfile.TemporaryDirectory(prefix="planimeter-") as private:
-        hosts = Hosts(Path(private), device, confine=confine)
+        hosts = Hosts(Path(private), device, confine=confine, nursery=nursery)
         try:
             with Progress(console=console, transient=not console.is_terminal) as bar:
                 found = [_run(hosts, bundle, one) for one in bar.track(cases, description=f"trying {bundle.card.name}")]

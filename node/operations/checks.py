@@ -192,7 +192,9 @@ def _networks(home: Path, routes: Mapping[str, Sequence[str]], targets: Sequence
 
 def _device(device: str) -> Iterator[Finding]:
     program = (
-        "import torch\n"
+        "from models.loading import loading\n"
+        "with loading():\n"
+        "    import torch\n"
         "names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]\n"
         "print('; '.join(names))"
     )

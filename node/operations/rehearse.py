@@ -35,6 +35,7 @@ from models.wire import SharedArray
 from ..errors import NodeError, Refused
 from ..hosts import Hosts
 from ..learning import sides
+from ..nursery import Nursery
 from .terminal import new_table, output, plain
 
 SHAPE = (40, 96, 88)
@@ -67,8 +68,17 @@ class Trial:
     deviation: str = ""
 
 
-def check(bundle: Bundle, device: str, console: Console | None = None, confine: Demand = Demand.BEST) -> int:
+def check(
+    bundle: Bundle,
+    device: str,
+    console: Console | None = None,
+    confine: Demand = Demand.BEST,
+    nursery: Nursery | None = None,
+) -> int:
     """Run a network on all of them in a model host of its own, and print what came of it; 1 where anything deviates.
+
+    Args:
+        nursery: that forks the model host, where somebody has one.
 
     Raises:
         Refused: `bad-bundle`: a golden case cannot be read.
@@ -80,7 +90,7 @@ def check(bundle: Bundle, device: str, console: Console | None = None, confine: 
     except CardError as error:
         raise Refused("bad-bundle", str(error)) from None
     with tempfile.TemporaryDirectory(prefix="planimeter-") as folder:
-        hosts = Hosts(Path(folder), device, confine=confine)
+        hosts = Hosts(Path(folder), device, confine=confine, nursery=nursery)
         try:
             trials = _trials(hosts, bundle, asked, console)
         finally:
