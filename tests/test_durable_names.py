@@ -30,6 +30,19 @@ for number, shelf in enumerate(sys.argv[2:]):
     spooled.unlink(missing_ok=True)
 """
 
+#: prints the names that a process gives before it forks, its child, and it afterwards
+FORK = """
+import os, sys
+from pathlib import Path
+from node.study.archive import Archive
+archive = Archive(Path(sys.argv[1]))
+print(archive.new_spool_file().name, flush=True)
+child = os.fork()
+print(archive.new_spool_file().name, flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+
 
 def published(home: Path, *shelves: str, fails: int | None = None) -> tuple[list[str], list[list[str]]]:
     """What became of each file; and the folders that were synchronized at the start, and for each, below that of home.
@@ -96,3 +109,15 @@ def test_folders_of_other_days_are_forgotten_and_those_that_went_are_made_again(
         assert (home / "store" / A / "again.dcm").exists()
         if not number:
             shutil.rmtree(home / "store" / "2026-01-01")
+
+
+def test_a_process_that_was_forked_gives_other_names(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", FORK, str(home)],
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = done.stdout.split()
+    assert len(names) == len(set(names)) == 3

@@ -16,7 +16,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from node.errors import Refused
 from node.inbound.association.data_set import file_meta
 from node.inbound.header import KEYWORDS, WANTED, announced, text
-from node.inbound.whole import UNDEFINED, read_header
+from node.inbound.whole import UNDEFINED, elements_of, plain_elements_of, read_header
 from tests import wire
 from tests.fuzz import words
 from tests.fuzz.target import Reader, Target
@@ -27,6 +27,10 @@ SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
 def check(read: Reader, data: bytes) -> bool:
     """The first byte says in which transfer syntax the others are."""
     syntax, data = SYNTAXES[data[0] % len(SYNTAXES) if data else 0], data[1:]
+    beginnings = {len(data) * eighths // 8 for eighths in range(9)}
+    assert len({walked(data, length, syntax) for length in beginnings} - {None}) <= 1, (
+        "a beginning tells something else"
+    )
     try:
         header: Dataset = read(memoryview(data), 0, syntax, WANTED)
     except Refused as refusal:
@@ -41,6 +45,18 @@ def check(read: Reader, data: bytes) -> bool:
     for keyword in KEYWORDS:
         assert text(header, keyword) == text(theirs, keyword), f"pydicom reads another {keyword}"
     return True
+
+
+def walked(data: bytes, length: int, syntax: UID) -> str | None:
+    """What the beginning of an object says of it, or all of it: its elements, or why it is refused; None where the
+    beginning does not tell."""
+    try:
+        found = plain_elements_of(memoryview(data)[:length], len(data), 0, syntax, WANTED)
+        if found is None and length == len(data):
+            found = elements_of(memoryview(data), 0, syntax, WANTED)
+    except Refused as refusal:
+        return refusal.sentence
+    return None if found is None else str(found)
 
 
 def by_pydicom(data: bytes, syntax: UID) -> Dataset:
