@@ -21,9 +21,8 @@ from pydicom.dataset import Dataset
 
 from models.card import Input
 from node.errors import Refused
-from node.inbound.header import WANTED, check_uids, data_set_start
+from node.inbound.header import WANTED, check_uids, data_set_start, read_header
 from node.inbound.kinds import Kind, kind_of
-from node.inbound.whole import read_header
 from node.objects import results
 from node.objects.run import Run
 from node.operations.submit import submitted_meta

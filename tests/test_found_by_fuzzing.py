@@ -20,9 +20,8 @@ from node.inbound.association.data_set import file_meta
 from node.inbound.association.pdu import Violation
 from node.inbound.association.request import parse
 from node.inbound.files import take_file
-from node.inbound.header import WANTED
+from node.inbound.header import WANTED, read_header
 from node.inbound.inbox import Inbox
-from node.inbound.whole import read_header
 from node.outbound import commitment
 from node.outbound.statuses import Answer
 from node.outbound.stow_response import receipt

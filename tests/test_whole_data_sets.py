@@ -19,8 +19,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.errors import Refused
-from node.inbound.header import WANTED, data_set_start
-from node.inbound.whole import MAX_DEPTH, MAX_ITEMS, STEP, elements_of, plain_elements_of, read_header
+from node.inbound.header import WANTED, data_set_start, read_header
+from node.inbound.whole import MAX_DEPTH, MAX_ITEMS, STEP, elements_of, plain_elements_of
 from tests.synthetic import small_series
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import xxhash
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
 from ..errors import Refused
 from ..uids import UID_PATTERN
 from .opened import Opened, mapped
-from .whole import decoded, elements_of, plain_elements_of, read_header
+from .whole import elements_of, plain_elements_of
 
 #: elements that say how many images a series, or its acquisition, has
 ANNOUNCING = ("NumberOfSeriesRelatedInstances", "ImagesInAcquisition")
@@ -72,7 +74,7 @@ def header_of(file: Opened, start: int, transfer_syntax: UID) -> Header:
     """Walk a whole data set and decode what rows have of it. Images of a series differ in one element of these.
 
     Args:
-        start, transfer_syntax: as of `whole.read_header`.
+        start, transfer_syntax: as of `whole.elements_of`.
 
     Raises:
         Refused: `truncated` or `malformed`.
@@ -145,3 +147,31 @@ def check_uids(header: Header | Dataset, command: tuple[str, str] | None) -> Non
             raise Refused("uid-illegal", f"the object's {keyword} is not a UID")
     if command is not None and command != (header.get("SOPClassUID"), header.get("SOPInstanceUID")):
         raise Refused("uid-mismatch", "the object's SOP class or instance UID is not that of the C-STORE request")
+
+
+def decoded(elements: Iterable[bytes], transfer_syntax: UID, *, implicit: bool) -> Dataset:
+    """Elements of `elements_of`, each with its value.
+
+    Raises:
+        Refused: `malformed`.
+    """
+    try:
+        ds = read_dataset(
+            BytesIO(b"".join(elements)), is_implicit_VR=implicit, is_little_endian=transfer_syntax.is_little_endian
+        )
+        ds.decode()
+        for element in ds.iterall():  # every value now, where a broken one is caught
+            _ = element.value
+    except Exception as error:
+        raise Refused("malformed", f"an element of the object cannot be read ({type(error).__name__})") from error
+    return ds
+
+
+def read_header(data: memoryview, start: int, transfer_syntax: UID, wanted: Mapping[int, int]) -> Dataset:
+    """Walk a whole data set and decode some of its elements: `elements_of`, then `decoded`.
+
+    Raises:
+        Refused: `truncated` or `malformed`.
+    """
+    elements, implicit = elements_of(data, start, transfer_syntax, wanted)
+    return decoded(elements, transfer_syntax, implicit=implicit)

@@ -6,13 +6,10 @@ nowhere, and hands out the few elements that the receiver needs. (PS3.5 7.1 to 7
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from struct import Struct
 
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
 from ..errors import Refused
@@ -297,31 +294,3 @@ def plain_elements_of(
     implicit = not walk.explicit
     walk.pass_plain()
     return (walk.spans, implicit) if walk.at == size else None
-
-
-def decoded(elements: Iterable[bytes], transfer_syntax: UID, *, implicit: bool) -> Dataset:
-    """Elements of `elements_of`, each with its value.
-
-    Raises:
-        Refused: `malformed`.
-    """
-    try:
-        ds = read_dataset(
-            BytesIO(b"".join(elements)), is_implicit_VR=implicit, is_little_endian=transfer_syntax.is_little_endian
-        )
-        ds.decode()
-        for element in ds.iterall():  # every value now, where a broken one is caught
-            _ = element.value
-    except Exception as error:
-        raise Refused("malformed", f"an element of the object cannot be read ({type(error).__name__})") from error
-    return ds
-
-
-def read_header(data: memoryview, start: int, transfer_syntax: UID, wanted: Mapping[int, int]) -> Dataset:
-    """Walk a whole data set and decode some of its elements: `elements_of`, then `decoded`.
-
-    Raises:
-        Refused: `truncated` or `malformed`.
-    """
-    elements, implicit = elements_of(data, start, transfer_syntax, wanted)
-    return decoded(elements, transfer_syntax, implicit=implicit)

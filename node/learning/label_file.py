@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 from ..errors import Refused
-from ..inbound import whole
+from ..inbound.header import read_header
 from ..inbound.kinds import LABEL_MAP_SEGMENTATION_STORAGE
 from ..objects import values
 from ..objects.characters import charset, texts
@@ -85,7 +85,7 @@ def opened(file: Path) -> LabelFile:
                 raise Refused("label-encoding", "the object is deflated: its few bytes may be gigabytes")
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
                 size = len(data)
-                whole.read_header(data, begins, known, {})
+                read_header(data, begins, known, {})
             stream.seek(0)
             header = dcmread(stream, stop_before_pixels=True)
             pixels_at = stream.tell()

@@ -31,10 +31,9 @@ from pynetdicom.dsutils import encode
 from db.database import Database, open_database, sqlite_url
 from db.job_states import OPEN, JobKind
 from db.tables import delivery, dispatch, input_set, instance, job, result, study
-from node.inbound.header import WANTED, data_set_start
+from node.inbound.header import WANTED, data_set_start, read_header
 from node.inbound.inbox import Inbox
 from node.inbound.opened import mapped
-from node.inbound.whole import read_header
 from node.operations.status import overview
 from node.operations.sweep import sweep_home
 from node.study.archive import SUFFIX, Archive

@@ -15,8 +15,8 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from node.errors import Refused
 from node.inbound.association.data_set import file_meta
-from node.inbound.header import KEYWORDS, WANTED, announced, text
-from node.inbound.whole import UNDEFINED, elements_of, plain_elements_of, read_header
+from node.inbound.header import KEYWORDS, WANTED, announced, read_header, text
+from node.inbound.whole import UNDEFINED, elements_of, plain_elements_of
 from tests import wire
 from tests.fuzz import words
 from tests.fuzz.target import Reader, Target

@@ -18,10 +18,9 @@ from pydicom.uid import UID
 from node.errors import Refused
 from node.inbound.association.data_set import file_meta
 from node.inbound.files import spool_file
-from node.inbound.header import WANTED, data_set_start, looked_at, text
+from node.inbound.header import WANTED, data_set_start, looked_at, read_header, text
 from node.inbound.opened import mapped
 from node.inbound.syntaxes import ACCEPTED
-from node.inbound.whole import read_header
 from tests.fuzz import words
 from tests.fuzz.target import Reader, Target
 from tests.fuzz.targets import elements
