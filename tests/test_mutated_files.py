@@ -38,6 +38,7 @@ from node.errors import Refused
 from node.inbound.filing import Coming, Filing
 from node.inbound.header import data_set_start
 from node.inbound.inbox import Inbox
+from node.inbound.opened import Opened
 from node.inbound.whole import LONG_VR, SHORT_VR, _is_explicit, _Walk
 from node.objects import results
 from node.operations.submit import take_file
@@ -463,7 +464,7 @@ class Door(Inbox):
         self._filing = listing = Listing(archive, database)
         self.taken = listing.taken
 
-    def _known(self, sop_uid: str, digest: str, syntax: UID, data: memoryview) -> tuple[Any, str, bool]:  # noqa: ARG002
+    def _known(self, sop_uid: str, digest: str, syntax: UID, file: Opened, start: int) -> tuple[Any, str, bool]:  # noqa: ARG002
         return None, digest, False
 
 
