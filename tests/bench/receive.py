@@ -20,6 +20,7 @@ import argparse
 import os
 import secrets
 import shutil
+import platform
 import statistics
 import subprocess
 import sys
@@ -102,9 +103,8 @@ def main() -> None:
                     found[name].turns.setdefault(associations, []).append(took)
             done += 1
     network = f"packets of {options.within} bytes" if options.within else "loopback"
-    console.print(
-        f"{count} CT slices of 0.5 MB, {done} turns, {network}, {os.cpu_count()} cores, load before {load:.1f}\n"
-    )
+    machine = f"{os.cpu_count()} cores, load before {load:.1f}, Python {platform.python_version()}"
+    console.print(f"{count} CT slices of 0.5 MB, {done} turns, {network}, {machine}\n")
     _show(console, found, kinds)
 
 
