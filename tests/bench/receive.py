@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import secrets
 import shutil
-import platform
 import statistics
 import subprocess
 import sys
