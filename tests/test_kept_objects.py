@@ -147,9 +147,9 @@ def test_what_is_known_of_a_file_is_known_of_the_one_that_came_back(house: House
     for row, ds in ((first, image), (second, other)):
         house.archive.at(row["path"]).unlink()
         assert take(house, of_another_program(ds)) is Seen.SAME
-    for row, known in zip(house.rows(instance), (True, False), strict=True):
+    for row, before, known in zip(house.rows(instance), (first, second), (True, False), strict=True):
         data = house.archive.at(row["path"]).read_bytes()
-        assert row["size"] == len(data) > first["size"]
+        assert row["size"] == len(data) > before["size"]
         assert row["sha256"] == (hashlib.sha256(data).hexdigest() if known else None)
 
 
