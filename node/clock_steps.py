@@ -50,6 +50,11 @@ class ClockSteps:
             self.disturb()
         return step
 
+    def not_followed(self, step_seconds: float) -> None:
+        """What `look` said was of no use: it says so again."""
+        if self._ahead is not None:
+            self._ahead -= step_seconds
+
     def disturb(self) -> None:
         """A lease that seems to have run out now may be that of one who lives: the database could not be asked."""
         self._disturbed = self._steady()

@@ -133,6 +133,7 @@ def _keep_settling(node: Node, stopping: threading.Event, duty: Duty, steps: Clo
 
 def follow(node: Node, duty: Duty, steps: ClockSteps) -> None:
     """Where the database's clock was set, have what waits wait no longer and no shorter for it."""
+    step = 0.0
     try:
         step = steps.look(partial(of_database, node.database))
         if step and duty.held:
@@ -140,6 +141,7 @@ def follow(node: Node, duty: Duty, steps: ClockSteps) -> None:
                 clock_steps.follow(tx, step)
             logger.warning("the database's clock was set by %+.0f s; what waits was moved along", step)
     except DatabaseUnreachable as error:
+        steps.not_followed(step)
         logger.warning("%s", error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,32 @@ def claimed(node: Node) -> Any:
 def left(node: Node, column: sa.Column[float]) -> float:
     with node.database.read() as tx:
         return float(tx.execute(sa.select(column - Clock())).scalar_one())
+
+
+@contextlib.contextmanager
+def only_read(node: Node) -> Iterator[None]:
+    """The database answers questions and takes nothing, as a standby does."""
+
+    def settle_in(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA query_only = ON")
+
+    node.database.engine.dispose()
+    sa.event.listen(node.database.engine, "connect", settle_in)
+    yield
+    sa.event.remove(node.database.engine, "connect", settle_in)
+    node.database.engine.dispose()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_step_that_could_not_be_followed_is_followed_later(node: Node, set_by: list[float], hours: int) -> None:
+    follower = Follower(node)
+    take_in(node, small_series())
+    set_by[0] = hours * HOUR
+    with only_read(node):
+        follower.look()
+    assert abs(left(node, study.c.last_image) + hours * HOUR) < 60
+    follower.look()
+    assert -60 < left(node, study.c.last_image) <= 0
 
 
 @pytest.mark.parametrize("hours", [1, -1])

@@ -336,6 +336,14 @@ def test_a_full_disk_ends_a_retrieval_without_harm(here: Here, archive: FakeArch
         here.fetch(dimse(archive, "get"), UID, limits=more_than_there_is)
 
 
+def test_a_disk_that_is_gone_begins_no_retrieval(here: Here, archive: FakeArchive) -> None:
+    here.archive.home.rename(away := here.archive.home.with_name("away"))
+    with pytest.raises(Unavailable, match="does not say how much is free: No such file"):
+        here.fetch(dimse(archive, "get"), UID)
+    away.rename(here.archive.home)
+    assert archive.retrievals == 0
+
+
 def test_what_cannot_be_kept_is_not_answered_with_success(here: Here, archive: FakeArchive) -> None:
     (here.archive.home / "store").rmdir()
     (here.archive.home / "store").write_text("no folder")  # whatever is to be kept cannot be

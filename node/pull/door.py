@@ -42,9 +42,13 @@ class Door:
 
     def must_have_room(self) -> None:
         """Raises:
-        Unavailable: `disk-reserve`.
+        Unavailable: `disk-reserve`: there is too little, or the disk does not say how much.
         """
-        free = self._inbox.archive.free_bytes()
+        try:
+            free = self._inbox.archive.free_bytes()
+        except OSError as error:
+            sentence = f"the disk of the home folder does not say how much is free: {error.strerror}"
+            raise Unavailable("disk-reserve", sentence) from None
         if free < self._reserve:
             raise Unavailable(
                 "disk-reserve", f"{free / 1e9:.1f} GB are free, the reserve is {self._reserve / 1e9:.1f} GB"
