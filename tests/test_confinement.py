@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from models.confine.kernel import Kernel
 from models.confine.process import Part, lacks, sentence
 from models.confine.rights import Demand
 from models.incoming import reading
-from models.wire import Disconnected, Receiver
+from models.wire import Disconnected, Receiver, SharedArray, send
 from node.app import open_node
 from node.errors import Failed, Refused
 from node.hosts import KNOWN, Hosts
@@ -457,6 +458,81 @@ def test_what_is_no_message_ends_the_line_and_not_the_worker(line: bytes) -> Non
             return
         with pytest.raises(Disconnected):
             Receiver(ours).receive()
+
+
+def opened() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextlib.contextmanager
+def answering(address: Path, *answers: tuple[dict[str, object], int]) -> Iterator[None]:
+    """In the place of a host: to whoever asks, these messages, each with so many descriptors."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError), open(os.devnull, "rb") as nothing:  # noqa: PTH123
+                    connection.recv(65536)
+                    for said, many in answers:
+                        line = json.dumps({"arrays": []} | said).encode() + b"\n"
+                        socket.send_fds(connection, [line], [nothing.fileno()] * many)
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.recv(1)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_bundle_cannot_fill_its_worker_with_descriptors(tmp_path: Path) -> None:
+    """They are closed again, and an endless stream of them ends the line: a worker may have 1024, and serves others."""
+    host, started = tmp_path / "host", ({"say": "started"}, 0)
+    before = opened()
+    with answering(host, ({"say": "environment", "environment": {}}, 10)):
+        client.environment(host)
+    assert opened() == before
+    host.unlink()
+    with answering(host, started, ({"say": "failed", "sentence": "it is done"}, 10)), pytest.raises(client.HostFailed):
+        client.segment(host, [], np.eye(4), limit_seconds=60)
+    assert opened() == before
+    host.unlink()
+    most: list[int] = []
+    stream = [({"say": "progress", "done": 1, "of": 2}, 10)] * 40
+    with answering(host, started, *stream), pytest.raises(client.HostGone):
+        client.segment(host, [], np.eye(4), limit_seconds=60, on_progress=lambda *_: most.append(opened()))
+    assert opened() == before
+    assert max(most) < before + 100
+
+
+def test_arrays_that_nobody_asked_for_are_closed(tmp_path: Path) -> None:
+    before = opened()
+    ours, theirs = socket.socketpair()
+    one = SharedArray.make((8,), np.uint8)
+    with ours, theirs:
+        for _ in range(40):
+            send(theirs, {"say": "room"}, (one,))
+            Receiver(ours).hear()
+    one.close()
+    assert opened() == before
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"held": "all"}, {"free": 1.5}, {"peak": None}, {"busy": 1}, {"on": 7}], ids=lambda one: str(one)
+)
+def test_what_a_bundle_says_of_its_memory_is_an_answer_or_none(said: dict[str, object], tmp_path: Path) -> None:
+    """The supervisor counts with it, for all networks of the machine."""
+    right = {"say": "room", "on": "cpu", "device": "CPU", "busy": False, "held": 1, "peak": 2, "free": 3}
+    with answering(tmp_path / "right", (right, 0)):
+        assert client.room(tmp_path / "right") == right
+    with answering(tmp_path / "host", (right | said if said else {}, 0)):
+        assert client.room(tmp_path / "host") is None
+        assert not client.end(tmp_path / "host")
 
 
 # ------------------------------------------------------------------ kernels that cannot
