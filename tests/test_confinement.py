@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -32,7 +33,7 @@ from models.confine.kernel import Kernel
 from models.confine.process import Part, lacks, sentence
 from models.confine.rights import Demand
 from models.incoming import reading
-from models.wire import Disconnected, Receiver, SharedArray, send
+from models.wire import Disconnected, Receiver, SharedArray
 from node.app import open_node
 from node.errors import Failed, Refused
 from node.hosts import KNOWN, Hosts
@@ -461,6 +462,7 @@ def test_what_is_no_message_ends_the_line_and_not_the_worker(line: bytes) -> Non
 
 
 def opened() -> int:
+    gc.collect()
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
@@ -472,15 +474,16 @@ def answering(address: Path, *answers: tuple[dict[str, object], int]) -> Iterato
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                with connection, contextlib.suppress(OSError), open(os.devnull, "rb") as nothing:  # noqa: PTH123
+                with connection, contextlib.suppress(OSError):
                     connection.recv(65536)
                     for said, many in answers:
                         line = json.dumps({"arrays": []} | said).encode() + b"\n"
-                        socket.send_fds(connection, [line], [nothing.fileno()] * many)
+                        socket.send_fds(connection, [line], [memory.descriptor] * many)
                     connection.shutdown(socket.SHUT_WR)
                     connection.recv(1)
 
-    with socket.socket(socket.AF_UNIX) as listener:
+    memory = SharedArray.make((8,), np.uint8)
+    with contextlib.closing(memory), socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address))
         listener.listen()
         thread = threading.Thread(target=serve, daemon=True)
@@ -511,14 +514,15 @@ def test_a_bundle_cannot_fill_its_worker_with_descriptors(tmp_path: Path) -> Non
 
 
 def test_arrays_that_nobody_asked_for_are_closed(tmp_path: Path) -> None:
-    before = opened()
-    ours, theirs = socket.socketpair()
-    one = SharedArray.make((8,), np.uint8)
-    with ours, theirs:
-        for _ in range(40):
-            send(theirs, {"say": "room"}, (one,))
-            Receiver(ours).hear()
-    one.close()
+    host, before = tmp_path / "host", opened()
+    eight = {"arrays": [{"shape": [8], "dtype": "|u1"}] * 4}
+    with answering(host, ({"say": "environment", "environment": {}} | eight, 4)):
+        client.environment(host)
+    assert opened() == before
+    host.unlink()
+    failed = {"say": "failed", "sentence": "it is done"}
+    with answering(host, ({"say": "started"} | eight, 4), (failed, 0)), pytest.raises(client.HostFailed):
+        client.segment(host, [], np.eye(4), limit_seconds=60)
     assert opened() == before
 
 
