@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -223,6 +224,27 @@ os.makedirs(home + "/deep/within")
 for number in range(40):
     open(home + f"/deep/within/{number}", "wb").write(bytes(1 << 20))
 """
+
+
+def test_what_a_training_says_of_itself_is_read_as_a_strangers(tmp_path: Path) -> None:
+    """The pages and the worker read it: no line stops them, and no hole in a file takes their memory."""
+    right = {"epoch": 1, "epochs": 3, "iteration": 9, "loss": 0.5, "dice": None, "seconds": 1.0}
+    wrong = [b"7", b"[1]", b"\xff\xfe", b"[" * 100_000]
+    wrong += [
+        json.dumps(right | one).encode() for one in ({"epoch": "x"}, {"epochs": None}, {"loss": "a"}, {"dice": 1e300})
+    ]
+    wrong += [b'{"epoch": NaN}', b'{"epoch": 2, "loss": 1' + b"0" * 400 + b"}", b'{"epoch": 2, "lo']
+    lines = [wrong[0], json.dumps(right).encode(), *wrong[1:]]
+    (tmp_path / trainer.PROGRESS).write_bytes(b"\n".join(lines))
+    assert trainer.progress(tmp_path) == [right]
+    os.truncate(tmp_path / trainer.PROGRESS, 64 << 30)
+    assert trainer.progress(tmp_path) == [right]
+    (tmp_path / trainer.LOG).touch()
+    for said in (b"[]", b"7", b'{"loss": \xff', b"[" * 100_000):
+        (tmp_path / "done.json").write_bytes(said)
+        os.truncate(tmp_path / "done.json", 64 << 30)
+        with pytest.raises(Failed, match="training-failed"):
+            trainer._outcome(tmp_path, trainer.DONE, "")
 
 
 @pytest.mark.parametrize("then", ["threading.Event().wait(120)", "os._exit(0)"], ids=["goes on", "has ended"])
