@@ -645,6 +645,11 @@ def changed_by_descriptor(change):
     with (given / "weights.pt").open("rb") as stream:
         change(stream.fileno())
 
+def hides():
+    PR_SET_DUMPABLE = 4
+    if library.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "denied")
+
 def lives():
     try:
         victim.stdin.write(b"x")
@@ -665,6 +670,7 @@ attempts = {
     "lease": lambda: changed_by_descriptor(lambda it: fcntl.fcntl(it, fcntl.F_SETLEASE, fcntl.F_RDLCK)),
     "pair of datagrams": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM),
     "raw pair": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_RAW),
+    "hides what it has open": lambda: hides(),
     "truncate": lambda: os.truncate(given / "weights.pt", 0),
     "empties what it reads": lambda: opened(os.O_RDONLY | os.O_TRUNC),
     "empties what it neither reads nor writes": lambda: opened(NEITHER | os.O_TRUNC),
