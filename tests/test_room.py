@@ -98,6 +98,43 @@ def test_a_full_disk_ends_who_wrote_and_nobody_else(small_disk: Path) -> None:
     assert Room(reserve_bytes=9 * MB).exceeded((folder,)) == ""
 
 
+HIDES = """
+import mmap, os, sys
+at = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.write(at, bytes(int(sys.argv[2])))
+os.fsync(at)
+mapped = mmap.mmap(at, 4096)  # it holds a descriptor of its own
+os.unlink(sys.argv[1])
+for one in os.listdir("/proc/self/fd"):
+    try:
+        if "(deleted)" in os.readlink(f"/proc/self/fd/{one}"): os.close(int(one))
+    except OSError: pass
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_full_disk_ends_also_who_hides_what_it_wrote(tmp_path: Path) -> None:
+    """A file that is mapped, and has neither name nor descriptor any more, takes its room until the process ends."""
+    try:
+        with mounted(tmp_path / "disk", 110 * MB, on_disk=True) as disk:
+            own, room = disk / "own", Room(reserve_bytes=1 << 60)
+            own.mkdir()
+            command = [sys.executable, "-c", HIDES, str(own / "taken away"), str(70 * MB)]
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                assert held((own,), process.pid).bytes < MB, "nothing of it is to be seen"
+                leave(disk, 5 * MB)
+                assert "and the disk has only 0.0 GB left" in room.exceeded((own,), process.pid)
+                with subprocess.Popen(["sleep", "600"]) as other:
+                    assert room.exceeded((own,), other.pid) == "", "it wrote nothing"
+                    other.kill()
+                process.communicate()
+    except NoMount as reason:
+        pytest.skip(f"of disks alone, where one can be mounted: {reason}")
+
+
 def deep(folder: Path, levels: int) -> None:
     """As a hostile program does it: no path leads to the end."""
     folder.mkdir()
