@@ -130,10 +130,10 @@ def segment(
             wanted["exchange"] = None if exchange is None else [list(pair) for pair in exchange]
             send(connection, {"do": "segment"} | wanted, tuple(channels))
             while True:
-                connection.settimeout(max(0.01, deadline - time.monotonic()))
-                message, arrays = _next(receiver)
+                message, arrays = _next(receiver, deadline)
                 if message["say"] == "started":
-                    started, deadline = True, time.monotonic() + limit_seconds
+                    # it begins once, however often it says so
+                    started, deadline = True, deadline if started else time.monotonic() + limit_seconds
                     on_started(message.get("idle_seconds", 0.0))
                 elif message["say"] == "progress":
                     on_progress(int(message["done"]), int(message["of"]))
@@ -177,8 +177,8 @@ def environment(address: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in message["environment"].items()}
 
 
-def _next(receiver: Receiver) -> tuple[dict[str, Any], list[SharedArray]]:
-    message, arrays = receiver.receive()
+def _next(receiver: Receiver, until: float) -> tuple[dict[str, Any], list[SharedArray]]:
+    message, arrays = receiver.receive(until)
     for one in arrays:
         one.close()  # the array keeps the memory as long as somebody reads it
     return message, arrays
@@ -236,7 +236,7 @@ def _asked(address: Path, message: dict[str, Any]) -> dict[str, Any] | None:
             connection.settimeout(ANSWER_SECONDS)
             connection.connect(str(address))
             send(connection, message)
-            return receiver.hear()
+            return receiver.hear(time.monotonic() + ANSWER_SECONDS)
     except (OSError, Disconnected):
         return None
 

@@ -13,6 +13,7 @@ import mmap
 import os
 import socket
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,22 +113,26 @@ class Receiver:
         self._buffer = b""
         self._descriptors: list[int] = []
 
-    def receive(self) -> tuple[dict[str, Any], list[SharedArray]]:
+    def receive(self, until: float | None = None) -> tuple[dict[str, Any], list[SharedArray]]:
         """The next message; its `files` are the numbers of descriptors that belong to whoever receives it.
+
+        Args:
+            until: when all of it has to be there, by `time.monotonic`, however it comes; None: each part of it has the
+                socket's time-out.
 
         Raises:
             Disconnected: the other side closed, or sent something else.
-            TimeoutError: the socket's time-out passed.
+            TimeoutError: it was not there in time.
         """
         try:
-            return self._received()
+            return self._received(until)
         except Disconnected:
             self.close()
             raise
 
-    def hear(self) -> dict[str, Any]:
-        """The next message, for whoever wants its words alone; raises as `receive`."""
-        message, arrays = self.receive()
+    def hear(self, until: float | None = None) -> dict[str, Any]:
+        """The next message, for whoever wants its words alone; as `receive`."""
+        message, arrays = self.receive(until)
         for one in arrays:
             one.close()
         return message
@@ -138,8 +143,9 @@ class Receiver:
         for one in unasked:
             os.close(one)
 
-    def _received(self) -> tuple[dict[str, Any], list[SharedArray]]:
+    def _received(self, until: float | None) -> tuple[dict[str, Any], list[SharedArray]]:
         while b"\n" not in self._buffer:
+            self._wait_until(until)
             try:
                 data, descriptors, _flags, _address = socket.recv_fds(self._connection, 65536, AT_ONCE)
             except TimeoutError:
@@ -152,6 +158,7 @@ class Receiver:
             if len(self._descriptors) > 2 * AT_ONCE:  # of this message, and of the one that has come with its end
                 raise Disconnected("more descriptors came than a message has")
             self._buffer += data
+        self._wait_until(until)
         line, self._buffer = self._buffer.split(b"\n", 1)
         try:
             message = json.loads(line)
@@ -166,3 +173,10 @@ class Receiver:
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise Disconnected(f"not a message: {error}") from None
         return message, arrays
+
+    def _wait_until(self, until: float | None) -> None:
+        """Who sends a little now and then, or without end, would else be waited for without end."""
+        if until is not None:
+            if (left := until - time.monotonic()) <= 0:
+                raise TimeoutError
+            self._connection.settimeout(left)

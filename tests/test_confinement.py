@@ -526,6 +526,38 @@ def test_arrays_that_nobody_asked_for_are_closed(tmp_path: Path) -> None:
     assert opened() == before
 
 
+#: in the place of a host: it is never done, and is never silent
+NEVER_DONE = """
+import json, socket, sys, threading
+def line(**said): return json.dumps({"arrays": []} | said).encode() + b"\\n"
+with socket.socket(socket.AF_UNIX) as listener:
+    listener.bind(sys.argv[1])
+    listener.listen()
+    print(flush=True)
+    connection, _ = listener.accept()
+    connection.recv(65536)
+    connection.sendall(line(say="started"))
+    while sys.argv[2] == "in drops":
+        connection.sendall(b" ")
+        threading.Event().wait(0.05)
+    while True:
+        connection.sendall(line(say="progress", done=1, of=2) if sys.argv[2] == "gets on" else line(say="started"))
+"""
+
+
+@pytest.mark.parametrize("how", ["in drops", "gets on", "starts again"])
+def test_a_bundle_that_never_comes_to_its_end_is_ended_in_time(how: str, tmp_path: Path) -> None:
+    """Its worker has other studies, and other networks."""
+    host = tmp_path / "host"
+    command = [sys.executable, "-c", NEVER_DONE, str(host), how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(client.HostGone, match="did not finish within 1 s and was stopped"):
+            client.segment(host, [], np.eye(4), limit_seconds=1)
+        assert process.wait(30) == -signal.SIGKILL
+
+
 @pytest.mark.parametrize(
     "said", [{}, {"held": "all"}, {"free": 1.5}, {"peak": None}, {"busy": 1}, {"on": 7}], ids=lambda one: str(one)
 )

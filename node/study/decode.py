@@ -97,7 +97,7 @@ class _Child:
         child = cls(process, ours, Receiver(ours))
         try:
             ours.settimeout(START_SECONDS)
-            child.receiver.hear()
+            child.receiver.hear(time.monotonic() + START_SECONDS)
         except (Disconnected, TimeoutError) as error:
             child.stop()
             raise Failed("decoder-not-started", f"the decoder process did not start: {error}") from None
@@ -115,7 +115,7 @@ class _Child:
         with piece.file.open("rb") as stream:
             send(self.connection, request, (piece.into,), (stream.fileno(),))
         reach("decoding")
-        answer = self.receiver.hear()
+        answer = self.receiver.hear(time.monotonic() + seconds)
         return "" if answer.get("say") == "done" else str(answer.get("sentence"))[:LONGEST_SENTENCE]
 
     def ended(self) -> str:
