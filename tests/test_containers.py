@@ -121,6 +121,14 @@ def test_compose_lets_orthanc_in_and_nobody_who_comes_through_a_published_port()
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
 
 
+def test_a_database_is_ready_when_others_can_reach_it_and_not_while_it_is_made() -> None:
+    """The image makes a database with a server that listens on its socket alone, and is ended again."""
+    asked = compose()["services"]["database"]["healthcheck"]["test"][1:]
+    (container,) = pods()["database"]["containers"]
+    for command in (asked, container["readinessProbe"]["exec"]["command"]):
+        assert command[:3] == ["pg_isready", "-h", "127.0.0.1"]
+
+
 def test_a_node_of_compose_that_is_made_anew_is_the_same_machine() -> None:
     assert compose()["services"]["node"]["hostname"] == "planimeter"
 
