@@ -337,6 +337,23 @@ def test_broken_files_leave_those_before_in_use_and_are_counted_once(
     )
 
 
+def test_a_new_key_is_in_use_once_others_may_read_it_no_more(tls_site: TlsSite) -> None:
+    """As the sentence says to mend it: `chmod 600` changes neither the time of a file nor its size."""
+    acceptor = Acceptor(Accepting(pair=tls_site.files, trust=Trust(tls_site.authority.pem)))
+    tls_site.install(tls_site.authority.issue("new"))
+    tls_site.files.key.chmod(0o644)
+    with pytest.raises(Refused, match="chmod 600"):
+        acceptor.renew()
+    assert not acceptor.renew(), "it is said once"
+    tls_site.files.key.chmod(0o600)
+    assert acceptor.renew()
+    assert not acceptor.renew()
+    tls_site.files.key.chmod(0o644)
+    os.utime(tls_site.files.key, ns=(1, 1))
+    with pytest.raises(Refused, match="chmod 600"):
+        acceptor.renew()
+
+
 def test_a_certificate_that_is_revoked_while_the_node_runs_is_refused_from_then_on(
     tls_site: TlsSite, tmp_path: Path
 ) -> None:
