@@ -1,7 +1,7 @@
 # Planimeter in a container. The home folder (images, results, SQLite) is a volume; the configuration is mounted:
 #
 #   docker build -t planimeter .
-#   docker run --read-only --tmpfs /tmp -p 11112:11112 -v planimeter:/var/lib/planimeter \
+#   docker run --read-only --tmpfs /tmp --stop-timeout 60 -p 11112:11112 -v planimeter:/var/lib/planimeter \
 #       -v ./planimeter.toml:/etc/planimeter.toml:ro planimeter
 #
 # Without a [[peer]] that may send, a node listens on 127.0.0.1 only, and so to nobody outside the container.
@@ -30,8 +30,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --system --gid 10001 planimeter \
-    && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/planimeter --create-home planimeter \
-    && chmod 700 /var/lib/planimeter
+    && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/planimeter --no-create-home planimeter \
+    && install --directory --mode 700 --owner planimeter --group planimeter /var/lib/planimeter
 COPY --from=build /opt/planimeter /opt/planimeter
 # NVIDIA_*: what the NVIDIA container toolkit brings in where the container is given a GPU
 ENV PATH=/opt/planimeter/bin:$PATH \

@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from .wire import Disconnected, Receiver, SharedArray, send
 
 #: what a host is asked beside its work it answers at once, unless it is stuck, or the machine has too much to do
 ANSWER_SECONDS = 10.0
+#: of what a host says that it holds, what others count with
+ROOM = {"on": str, "device": str, "busy": bool, "held": int, "peak": int, "free": int}
 
 
 class HostGone(Exception):
@@ -114,24 +117,23 @@ def segment(
     """
     deadline = time.monotonic() + limit_seconds
     started = False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, closing(Receiver(connection)) as receiver:
         connection.settimeout(10)
         try:
             connection.connect(str(address))
         except OSError as error:
             raise HostBusy(f"the model host does not answer: {error.strerror or error}") from None
         pid = _peer(connection)
-        receiver = Receiver(connection)
         try:
             wanted = {"affine": affine.tolist(), "limit": limit_seconds, "probabilities": probabilities}
             wanted["may_climb"] = may_climb
             wanted["exchange"] = None if exchange is None else [list(pair) for pair in exchange]
             send(connection, {"do": "segment"} | wanted, tuple(channels))
             while True:
-                connection.settimeout(max(0.01, deadline - time.monotonic()))
-                message, arrays = receiver.receive()
+                message, arrays = _next(receiver, deadline)
                 if message["say"] == "started":
-                    started, deadline = True, time.monotonic() + limit_seconds
+                    # it begins once, however often it says so
+                    started, deadline = True, deadline if started else time.monotonic() + limit_seconds
                     on_started(message.get("idle_seconds", 0.0))
                 elif message["say"] == "progress":
                     on_progress(int(message["done"]), int(message["of"]))
@@ -175,9 +177,14 @@ def environment(address: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in message["environment"].items()}
 
 
-def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
+def _next(receiver: Receiver, until: float) -> tuple[dict[str, Any], list[SharedArray]]:
+    message, arrays = receiver.receive(until)
     for one in arrays:
         one.close()  # the array keeps the memory as long as somebody reads it
+    return message, arrays
+
+
+def _answer(message: dict[str, Any], arrays: list[SharedArray]) -> Answer:
     if message["say"] == "refused":
         raise HostRefused(message["code"], message["sentence"])
     if message["say"] == "failed":
@@ -209,26 +216,29 @@ def _means(message: dict[str, Any], name: str) -> dict[int, float]:
 
 
 def room(address: Path) -> dict[str, Any] | None:
-    """What a host holds: the fields of `memory.Room`, where it runs (`on`), whether it is `busy`; None: no answer."""
-    return _asked(address, {"do": "room"})
+    """What a host holds: the fields of `memory.Room`, where it runs (`on`), whether it is `busy`; None: no answer.
+
+    A bundle may answer in the place of its host: what could not be used as an answer is none.
+    """
+    said = _asked(address, {"do": "room"})
+    return said if said is not None and all(type(said.get(name)) is kind for name, kind in ROOM.items()) else None
 
 
 def end(address: Path, *, soon: bool = False) -> bool:
     """Ask a host to end; whether it does so now. One at work does not, or, if it is to be soon, after this request."""
     answer = _asked(address, {"do": "end", "soon": soon})
-    return answer is not None and answer["say"] == "ended"
+    return answer is not None and answer.get("say") == "ended"
 
 
 def _asked(address: Path, message: dict[str, Any]) -> dict[str, Any] | None:
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, closing(Receiver(connection)) as receiver:
             connection.settimeout(ANSWER_SECONDS)
             connection.connect(str(address))
             send(connection, message)
-            answer, _ = Receiver(connection).receive()
+            return receiver.hear(time.monotonic() + ANSWER_SECONDS)
     except (OSError, Disconnected):
         return None
-    return answer
 
 
 def _peer(connection: socket.socket) -> int:

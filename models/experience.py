@@ -23,6 +23,8 @@ from .rungs import Rung
 logger = logging.getLogger(__name__)
 
 WEEK_SECONDS = 7 * 24 * 3600.0
+#: of a file, many times what all devices and sizes take; it is the host's to write, and the supervisor's to read
+MOST_BYTES = 1 << 20
 #: with so much more free memory than there was, what did not fit may fit
 MORE = 1.25
 
@@ -122,14 +124,16 @@ def _write(file: Path, everything: dict[str, Any]) -> None:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Everything that a file says, by device; empty where it is not there, or broken."""
+    """Everything that a file says, by device; empty where it is not there, or broken, or far too long."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            said = stream.read(MOST_BYTES + 1)
+        found = json.loads(said) if len(said) <= MOST_BYTES else {}
         for device in found.values():
             for size, note in device.get("sizes", {}).items():
                 int(size), Rung(note["rung"]), float(note["free"]), float(note["when"]), str(note["runtime"])
             int(device.get("peak", 0))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
     return dict(found)
 

@@ -13,6 +13,7 @@ import mmap
 import os
 import socket
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 MAX_HEADER = 1 << 20
+#: descriptors that are taken at a time, and so the most of a message
+AT_ONCE = 16
 #: nobody who has the descriptor can make the memory smaller or larger, or take these seals off
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL if hasattr(fcntl, "F_SEAL_SHRINK") else 0
 
@@ -110,16 +113,41 @@ class Receiver:
         self._buffer = b""
         self._descriptors: list[int] = []
 
-    def receive(self) -> tuple[dict[str, Any], list[SharedArray]]:
+    def receive(self, until: float | None = None) -> tuple[dict[str, Any], list[SharedArray]]:
         """The next message; its `files` are the numbers of descriptors that belong to whoever receives it.
+
+        Args:
+            until: when all of it has to be there, by `time.monotonic`, however it comes; None: each part of it has the
+                socket's time-out.
 
         Raises:
             Disconnected: the other side closed, or sent something else.
-            TimeoutError: the socket's time-out passed.
+            TimeoutError: it was not there in time.
         """
+        try:
+            return self._received(until)
+        except Disconnected:
+            self.close()
+            raise
+
+    def hear(self, until: float | None = None) -> dict[str, Any]:
+        """The next message, for whoever wants its words alone; as `receive`."""
+        message, arrays = self.receive(until)
+        for one in arrays:
+            one.close()
+        return message
+
+    def close(self) -> None:
+        """Close what came and belongs to no message: a stranger's process may send as many descriptors as it likes."""
+        unasked, self._descriptors = self._descriptors, []
+        for one in unasked:
+            os.close(one)
+
+    def _received(self, until: float | None) -> tuple[dict[str, Any], list[SharedArray]]:
         while b"\n" not in self._buffer:
+            self._wait_until(until)
             try:
-                data, descriptors, _flags, _address = socket.recv_fds(self._connection, 65536, 16)
+                data, descriptors, _flags, _address = socket.recv_fds(self._connection, 65536, AT_ONCE)
             except TimeoutError:
                 raise
             except OSError as error:
@@ -127,18 +155,28 @@ class Receiver:
             self._descriptors += descriptors
             if not data or len(self._buffer) + len(data) > MAX_HEADER:
                 raise Disconnected("closed" if not data else "the message is too long")
+            if len(self._descriptors) > 2 * AT_ONCE:  # of this message, and of the one that has come with its end
+                raise Disconnected("more descriptors came than a message has")
             self._buffer += data
+        self._wait_until(until)
         line, self._buffer = self._buffer.split(b"\n", 1)
         try:
             message = json.loads(line)
             specs = message.pop("arrays")
-            taken, self._descriptors = self._descriptors[: len(specs)], self._descriptors[len(specs) :]
             arrays = [
                 SharedArray.received(descriptor, tuple(spec["shape"]), spec["dtype"])
-                for descriptor, spec in zip(taken, specs, strict=True)
+                for descriptor, spec in zip(self._descriptors[: len(specs)], specs, strict=True)
             ]
+            self._descriptors = self._descriptors[len(specs) :]
             if count := int(message.pop("files", 0)) if self._takes_files else 0:
                 message["files"], self._descriptors = self._descriptors[:count], self._descriptors[count:]
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise Disconnected(f"not a message: {error}") from None
         return message, arrays
+
+    def _wait_until(self, until: float | None) -> None:
+        """Who sends a little now and then, or without end, would else be waited for without end."""
+        if until is not None:
+            if (left := until - time.monotonic()) <= 0:
+                raise TimeoutError
+            self._connection.settimeout(left)

@@ -257,7 +257,7 @@ class Hosts:
     def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(Disconnected, TimeoutError):
             connection.settimeout(10)
-            message, _ = Receiver(connection).receive()
+            message = Receiver(connection).hear()
             try:
                 answer: dict[str, Any] = {"address": str(self.address(message["folder"], message["card"]))}
             except NodeError as error:
@@ -278,7 +278,7 @@ def ask(hosts: Path, bundle: Bundle) -> Path:
             connection.settimeout(START_SECONDS + 10)
             connection.connect(str(hosts))
             send(connection, {"folder": str(bundle.folder), "card": bundle.card_sha256})
-            answer, _ = Receiver(connection).receive()
+            answer = Receiver(connection).hear()
     except (OSError, Disconnected) as error:
         raise Unavailable("no-supervisor", f"nobody starts model hosts here: {error}") from None
     if "address" not in answer and answer.get("wait"):

@@ -14,8 +14,11 @@ class NoMount(Exception):
 
 
 @contextlib.contextmanager
-def mounted(folder: Path, size: int, *, inodes: int = 200_000) -> Iterator[Path]:
+def mounted(folder: Path, size: int, *, inodes: int = 200_000, on_disk: bool = False) -> Iterator[Path]:
     """A file system of so many bytes on a new folder.
+
+    Args:
+        on_disk: in a file beside it, and not in memory: the kernel counts what processes write there.
 
     Raises:
         NoMount: with the reason.
@@ -23,6 +26,15 @@ def mounted(folder: Path, size: int, *, inodes: int = 200_000) -> Iterator[Path]
     folder.mkdir(parents=True)
     options = f"size={size},mode=0755,nr_inodes={inodes}"
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if on_disk:
+        image = folder.with_name(f"{folder.name}.image")
+        with image.open("wb") as stream:
+            stream.truncate(size)
+        try:
+            subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise NoMount(f"no file system can be made: {error}") from None
+        mount = ["mount", "-o", "loop", str(image), str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NoMount(f"no file system of its own can be mounted: {done.stderr.strip()}; run this as root")

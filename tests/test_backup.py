@@ -26,9 +26,11 @@ from node.operations import backup as writing
 from node.operations import restore as reading
 from node.operations.at_rest import UNFINISHED, undisturbed
 from node.operations.backup_format import ABOUT, FORMAT, ROWS, SUMS
+from tests.conftest import lacking
 from tests.kept import House
 from tests.postgres import Postgres
 from tests.running import PLANIMETER, planimeter
+from tests.small_disk import NoMount, mounted
 from tests.synthetic import small_series
 
 
@@ -319,6 +321,31 @@ def test_a_node_does_not_start_where_a_restore_was_killed_at_its_last_step(tmp_p
     (tmp_path / UNFINISHED).touch()
     with pytest.raises(Refused, match="restore-unfinished"):
         open_node(load(None, {"node": {"home": tmp_path}}))
+
+
+@pytest.mark.parametrize("rows", ["SQLite", "PostgreSQL"])
+def test_a_volume_is_restored_into_where_it_is_mounted(good: Path, tmp_path: Path, rows: str, request: Any) -> None:
+    """In a container the home folder is a file system of its own, and what is beside it cannot be written."""
+    url = request.getfixturevalue("postgres").new_database() if rows == "PostgreSQL" else ""
+    above = tmp_path / "var"
+    volume = above / "planimeter"
+    try:
+        with mounted(volume, 64 << 20):
+            (volume / "lost+found").mkdir()
+            (volume / ".planimeter.restoring").mkdir()  # of one that was killed
+            (volume / ".planimeter.restoring" / "half").touch()
+            reading.restore(good, volume, url)
+            assert list(above.iterdir()) == [volume], "nothing was made beside it"
+            assert not (volume / UNFINISHED).exists()
+            assert not (volume / ".planimeter.restoring").exists()
+            assert (volume / "learning" / "key").read_bytes() == b"k" * 32
+            database = open_database(url or sqlite_url(volume / "planimeter.db"))
+            House(database, volume).study()
+            database.dispose()
+            with pytest.raises(Refused, match="home-not-empty"):
+                reading.restore(good, volume, url)
+    except NoMount as why:
+        lacking("a file system of its own", str(why))
 
 
 def test_the_commands_say_what_they_did(good: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,7 @@ from models.confine.kernel import Kernel
 from models.confine.process import Part, lacks, sentence
 from models.confine.rights import Demand
 from models.incoming import reading
-from models.wire import Disconnected, Receiver
+from models.wire import Disconnected, Receiver, SharedArray
 from node.app import open_node
 from node.errors import Failed, Refused
 from node.hosts import KNOWN, Hosts
@@ -459,6 +461,116 @@ def test_what_is_no_message_ends_the_line_and_not_the_worker(line: bytes) -> Non
             Receiver(ours).receive()
 
 
+def opened() -> int:
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextlib.contextmanager
+def answering(address: Path, *answers: tuple[dict[str, object], int]) -> Iterator[None]:
+    """In the place of a host: to whoever asks, these messages, each with so many descriptors."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(65536)
+                    for said, many in answers:
+                        line = json.dumps({"arrays": []} | said).encode() + b"\n"
+                        socket.send_fds(connection, [line], [memory.descriptor] * many)
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.recv(1)
+
+    memory = SharedArray.make((8,), np.uint8)
+    with contextlib.closing(memory), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_bundle_cannot_fill_its_worker_with_descriptors(tmp_path: Path) -> None:
+    """They are closed again, and an endless stream of them ends the line: a worker may have 1024, and serves others."""
+    host, started = tmp_path / "host", ({"say": "started"}, 0)
+    before = opened()
+    with answering(host, ({"say": "environment", "environment": {}}, 10)):
+        client.environment(host)
+    assert opened() == before
+    host.unlink()
+    with answering(host, started, ({"say": "failed", "sentence": "it is done"}, 10)), pytest.raises(client.HostFailed):
+        client.segment(host, [], np.eye(4), limit_seconds=60)
+    assert opened() == before
+    host.unlink()
+    most: list[int] = []
+    stream = [({"say": "progress", "done": 1, "of": 2}, 10)] * 40
+    with answering(host, started, *stream), pytest.raises(client.HostGone):
+        client.segment(host, [], np.eye(4), limit_seconds=60, on_progress=lambda *_: most.append(opened()))
+    assert opened() == before
+    assert max(most) < before + 100
+
+
+def test_arrays_that_nobody_asked_for_are_closed(tmp_path: Path) -> None:
+    host, before = tmp_path / "host", opened()
+    eight = {"arrays": [{"shape": [8], "dtype": "|u1"}] * 4}
+    with answering(host, ({"say": "environment", "environment": {}} | eight, 4)):
+        client.environment(host)
+    assert opened() == before
+    host.unlink()
+    failed = {"say": "failed", "sentence": "it is done"}
+    with answering(host, ({"say": "started"} | eight, 4), (failed, 0)), pytest.raises(client.HostFailed):
+        client.segment(host, [], np.eye(4), limit_seconds=60)
+    assert opened() == before
+
+
+#: in the place of a host: it is never done, and is never silent
+NEVER_DONE = """
+import json, socket, sys, threading
+def line(**said): return json.dumps({"arrays": []} | said).encode() + b"\\n"
+with socket.socket(socket.AF_UNIX) as listener:
+    listener.bind(sys.argv[1])
+    listener.listen()
+    print(flush=True)
+    connection, _ = listener.accept()
+    connection.recv(65536)
+    connection.sendall(line(say="started"))
+    while sys.argv[2] == "in drops":
+        connection.sendall(b" ")
+        threading.Event().wait(0.05)
+    while True:
+        connection.sendall(line(say="progress", done=1, of=2) if sys.argv[2] == "gets on" else line(say="started"))
+"""
+
+
+@pytest.mark.parametrize("how", ["in drops", "gets on", "starts again"])
+def test_a_bundle_that_never_comes_to_its_end_is_ended_in_time(how: str, tmp_path: Path) -> None:
+    """Its worker has other studies, and other networks."""
+    host = tmp_path / "host"
+    command = [sys.executable, "-c", NEVER_DONE, str(host), how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(client.HostGone, match="did not finish within 1 s and was stopped"):
+            client.segment(host, [], np.eye(4), limit_seconds=1)
+        assert process.wait(30) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"held": "all"}, {"free": 1.5}, {"peak": None}, {"busy": 1}, {"on": 7}], ids=lambda one: str(one)
+)
+def test_what_a_bundle_says_of_its_memory_is_an_answer_or_none(said: dict[str, object], tmp_path: Path) -> None:
+    """The supervisor counts with it, for all networks of the machine."""
+    right = {"say": "room", "on": "cpu", "device": "CPU", "busy": False, "held": 1, "peak": 2, "free": 3}
+    with answering(tmp_path / "right", (right, 0)):
+        assert client.room(tmp_path / "right") == right
+    with answering(tmp_path / "host", (right | said if said else {}, 0)):
+        assert client.room(tmp_path / "host") is None
+        assert not client.end(tmp_path / "host")
+
+
 # ------------------------------------------------------------------ kernels that cannot
 
 DEGRADED = """
@@ -565,6 +677,11 @@ def changed_by_descriptor(change):
     with (given / "weights.pt").open("rb") as stream:
         change(stream.fileno())
 
+def hides():
+    PR_SET_DUMPABLE = 4
+    if library.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "denied")
+
 def lives():
     try:
         victim.stdin.write(b"x")
@@ -585,6 +702,7 @@ attempts = {
     "lease": lambda: changed_by_descriptor(lambda it: fcntl.fcntl(it, fcntl.F_SETLEASE, fcntl.F_RDLCK)),
     "pair of datagrams": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM),
     "raw pair": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_RAW),
+    "hides what it has open": lambda: hides(),
     "truncate": lambda: os.truncate(given / "weights.pt", 0),
     "empties what it reads": lambda: opened(os.O_RDONLY | os.O_TRUNC),
     "empties what it neither reads nor writes": lambda: opened(NEITHER | os.O_TRUNC),

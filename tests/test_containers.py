@@ -121,8 +121,33 @@ def test_compose_lets_orthanc_in_and_nobody_who_comes_through_a_published_port()
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
 
 
+def test_a_database_is_ready_when_others_can_reach_it_and_not_while_it_is_made() -> None:
+    """The image makes a database with a server that listens on its socket alone, and is ended again."""
+    asked = compose()["services"]["database"]["healthcheck"]["test"][1:]
+    (container,) = pods()["database"]["containers"]
+    for command in (asked, container["readinessProbe"]["exec"]["command"]):
+        assert command[:3] == ["pg_isready", "-h", "127.0.0.1"]
+
+
 def test_a_node_of_compose_that_is_made_anew_is_the_same_machine() -> None:
     assert compose()["services"]["node"]["hostname"] == "planimeter"
+
+
+def test_nobody_else_on_the_machine_can_read_what_is_secret(tmp_path: Path) -> None:
+    """Also where the folder was there before, with the hospital's certificate in it and another key."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    secrets.chmod(0o755)
+    for name in ("cert.pem", "key.pem", "dicom-key.pem"):
+        (secrets / name).write_text("of the hospital")
+        (secrets / name).chmod(0o600)
+    shutil.copy(CONTAINERS / "prepare.sh", tmp_path)
+    subprocess.run(["sh", str(tmp_path / "prepare.sh")], check=True, capture_output=True)
+    modes = {one.name: one.stat().st_mode & 0o777 for one in (secrets, *secrets.iterdir())}
+    assert modes.pop("secrets") == 0o700
+    assert modes.pop("dicom-key.pem") == 0o600
+    assert modes == dict.fromkeys(("database-password", "cert.pem", "key.pem"), 0o644), "another user number reads them"
+    assert (secrets / "key.pem").read_text() == "of the hospital"
 
 
 def rendered(folder: Path) -> list[dict[str, Any]]:
@@ -197,6 +222,8 @@ def test_pods_have_the_image_s_user_and_the_files_that_their_configuration_names
         (container,) = pod["containers"]
         mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
         assert {str(settings.home), "/etc/planimeter.toml", "/tmp", "/run/secrets/planimeter"} == mounted, name
+        (secret,) = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "secrets"]
+        assert secret["defaultMode"] == 0o440, "the files are root's: a key that others can read is `key-readable`"
         (scratch,) = [volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "scratch"]
         most = int(scratch["sizeLimit"].removesuffix("Gi")) << 30
         assert most > (room.MOST_BYTES if name == "work" else 0), "a host is ended before its pod is"
@@ -340,6 +367,7 @@ def test_the_steps_of_the_dockerfile_leave_an_image_that_runs(built: image.Image
     assert built.run(*built.entrypoint, "--version").stdout.startswith("planimeter ")
     home = built.folder / "var" / "lib" / "planimeter"
     assert (home.stat().st_uid, home.stat().st_mode & 0o777) == (10001, 0o700)
+    assert list(home.iterdir()) == [], "a backup is restored into an empty one"
     assert 'home = "/var/lib/planimeter"' in (built.folder / "etc" / "planimeter.toml").read_text()
     code = next((built.folder / "opt").glob("planimeter/lib/python3*/site-packages"))
     assert {"node", "db", "models", "config"} <= {one.name for one in code.iterdir()}

@@ -475,6 +475,20 @@ def test_the_class_of_a_device_is_mapped_as_the_table_says() -> None:
 # ------------------------------------------------------------------ the keys
 
 
+def test_a_uid_that_somebody_made_below_the_root_of_the_standard_is_no_word_of_the_standard() -> None:
+    """Some systems append to that of the SOP class; what PS3.6 lists stays as it is."""
+    uids = {
+        f"{level}InstanceUID": f"{CTImageStorage}.20240229.{n}" for n, level in enumerate(("Study", "Series", "SOP"))
+    }
+    talairach = "1.2.840.10008.1.4.1.1"
+    made, out, _ = through(base(**uids, FrameOfReferenceUID=talairach, SOPClassesInStudy=[CTImageStorage]))
+    for keyword, uid in uids.items():
+        assert made[keyword].value.startswith("2.25."), keyword
+        assert uid.encode() not in out
+    assert (made.FrameOfReferenceUID, made.SOPClassUID) == (talairach, CTImageStorage)
+    assert made.get("SOPClassesInStudy", CTImageStorage) == CTImageStorage
+
+
 def test_a_uid_becomes_the_same_uid_everywhere_with_one_key_and_another_with_another() -> None:
     old = generate_uid()
     assert KEYS.uid(old) == KEYS.uid(old) != Keys(b"x" * 32).uid(old)

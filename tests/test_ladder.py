@@ -272,6 +272,17 @@ def test_a_broken_memory_is_none(tmp_path: Path, text: str) -> None:
     assert experience.last_peak(file) == 77
 
 
+def test_a_memory_that_is_far_too_long_is_none(tmp_path: Path) -> None:
+    """A network may write it, and the supervisor reads it for all of them; a hole of some gigabytes costs no disk."""
+    file = tmp_path / "network.json"
+    experience.note_peak(file, Room("a GPU", "", 8 << 30, 0, 0, 77))
+    with file.open("a") as stream:
+        stream.write(" " * (1 << 20))
+    assert experience.last_peak(file) is None
+    os.truncate(file, 64 << 30)
+    assert experience.last_peak(file) is None
+
+
 # ------------------------------------------------------------------ real memory
 
 CLASSES = 60

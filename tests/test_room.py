@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -95,6 +96,43 @@ def test_a_full_disk_ends_who_wrote_and_nobody_else(small_disk: Path) -> None:
     assert room.exceeded((folder,), before=held((folder,))) == "", "it held that when it began"
     assert Room().exceeded((folder,)) == ""
     assert Room(reserve_bytes=9 * MB).exceeded((folder,)) == ""
+
+
+HIDES = """
+import mmap, os, sys
+at = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.write(at, bytes(int(sys.argv[2])))
+os.fsync(at)
+mapped = mmap.mmap(at, 4096)  # it holds a descriptor of its own
+os.unlink(sys.argv[1])
+for one in os.listdir("/proc/self/fd"):
+    try:
+        if "(deleted)" in os.readlink(f"/proc/self/fd/{one}"): os.close(int(one))
+    except OSError: pass
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_full_disk_ends_also_who_hides_what_it_wrote(tmp_path: Path) -> None:
+    """A file that is mapped, and has neither name nor descriptor any more, takes its room until the process ends."""
+    try:
+        with mounted(tmp_path / "disk", 110 * MB, on_disk=True) as disk:
+            own, room = disk / "own", Room(reserve_bytes=1 << 60)
+            own.mkdir()
+            command = [sys.executable, "-c", HIDES, str(own / "taken away"), str(70 * MB)]
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                assert held((own,), process.pid).bytes < MB, "nothing of it is to be seen"
+                leave(disk, 5 * MB)
+                assert "and the disk has only 0.0 GB left" in room.exceeded((own,), process.pid)
+                with subprocess.Popen(["sleep", "600"]) as other:
+                    assert room.exceeded((own,), other.pid) == "", "it wrote nothing"
+                    other.kill()
+                process.communicate()
+    except NoMount as reason:
+        pytest.skip(f"of disks alone, where one can be mounted: {reason}")
 
 
 def deep(folder: Path, levels: int) -> None:
@@ -223,6 +261,27 @@ os.makedirs(home + "/deep/within")
 for number in range(40):
     open(home + f"/deep/within/{number}", "wb").write(bytes(1 << 20))
 """
+
+
+def test_what_a_training_says_of_itself_is_read_as_a_strangers(tmp_path: Path) -> None:
+    """The pages and the worker read it: no line stops them, and no hole in a file takes their memory."""
+    right = {"epoch": 1, "epochs": 3, "iteration": 9, "loss": 0.5, "dice": None, "seconds": 1.0}
+    wrong = [b"7", b"[1]", b"\xff\xfe", b"[" * 100_000]
+    wrong += [
+        json.dumps(right | one).encode() for one in ({"epoch": "x"}, {"epochs": None}, {"loss": "a"}, {"dice": 1e300})
+    ]
+    wrong += [b'{"epoch": NaN}', b'{"epoch": 2, "loss": 1' + b"0" * 400 + b"}", b'{"epoch": 2, "lo']
+    lines = [wrong[0], json.dumps(right).encode(), *wrong[1:]]
+    (tmp_path / trainer.PROGRESS).write_bytes(b"\n".join(lines))
+    assert trainer.progress(tmp_path) == [right]
+    os.truncate(tmp_path / trainer.PROGRESS, 64 << 30)
+    assert trainer.progress(tmp_path) == [right]
+    (tmp_path / trainer.LOG).touch()
+    for said in (b"[]", b"7", b'{"loss": \xff', b"[" * 100_000):
+        (tmp_path / "done.json").write_bytes(said)
+        os.truncate(tmp_path / "done.json", 64 << 30)
+        with pytest.raises(Failed, match="training-failed"):
+            trainer._outcome(tmp_path, trainer.DONE, "")
 
 
 @pytest.mark.parametrize("then", ["threading.Event().wait(120)", "os._exit(0)"], ids=["goes on", "has ended"])

@@ -458,6 +458,8 @@ def test_a_proxy_says_who_called_and_nobody_else_is_answered(fresh: Site) -> Non
     with serving(fresh.node, proxies=(here,), hosts=hosts) as behind, Client(behind.url) as client:
         client.headers.update({"host": "planimeter.example", "origin": "https://planimeter.example"})
         assert client.get("/sign-in", headers={"x-forwarded-proto": "http"}).status_code == 403
+        two = [("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")]
+        assert client.get("/sign-in", headers=two).status_code == 403, "the browser's line is not the proxy's"
         client.headers.update({"x-forwarded-for": "6.6.6.6, 10.1.2.3", "x-forwarded-proto": "https"})
         page = client.get("/sign-in")
         cookie = page.headers["set-cookie"]
@@ -470,7 +472,11 @@ def test_a_proxy_says_who_called_and_nobody_else_is_answered(fresh: Site) -> Non
         form = {"csrf": token, "name": "ada", "password": PASSWORD}
         assert client.post("/sign-in", data=form, headers=held | {"origin": behind.url}).status_code == 403
         assert client.post("/sign-in", data=form, headers=held).status_code == 303
-    assert said(database, "sign-in")[-1] == ("ada", "pages", {"from": "10.1.2.3"})
+        # a proxy that adds a line of its own behind what the browser has said
+        lines = [("x-forwarded-for", "127.0.0.1"), ("x-forwarded-for", "10.1.2.4")]
+        del client.headers["x-forwarded-for"]
+        client.post("/sign-in", data=form, headers=[*held.items(), *lines])
+    assert said(database, "sign-in")[-2:] == [("ada", "pages", {"from": one}) for one in ("10.1.2.3", "10.1.2.4")]
 
 
 def test_pages_over_tls(fresh: Site, tmp_path: Path) -> None:

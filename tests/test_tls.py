@@ -19,7 +19,7 @@ import pytest
 from node.errors import Refused
 from node.tls import accepting
 from node.tls.accepting import Accepting, Acceptor
-from node.tls.files import Pair, Trust
+from node.tls.files import Pair, Trust, stamp
 from node.tls.profile import Profile
 from tests.certificates import Authority, Issued, connected, self_signed
 from tests.conftest import find_program
@@ -337,6 +337,23 @@ def test_broken_files_leave_those_before_in_use_and_are_counted_once(
     )
 
 
+def test_a_new_key_is_in_use_once_others_may_read_it_no_more(tls_site: TlsSite) -> None:
+    """As the sentence says to mend it: `chmod 600` changes neither the time of a file nor its size."""
+    acceptor = Acceptor(Accepting(pair=tls_site.files, trust=Trust(tls_site.authority.pem)))
+    tls_site.install(tls_site.authority.issue("new"))
+    tls_site.files.key.chmod(0o644)
+    with pytest.raises(Refused, match="chmod 600"):
+        acceptor.renew()
+    assert not acceptor.renew(), "it is said once"
+    tls_site.files.key.chmod(0o600)
+    assert acceptor.renew()
+    assert not acceptor.renew()
+    tls_site.files.key.chmod(0o644)
+    os.utime(tls_site.files.key, ns=(1, 1))
+    with pytest.raises(Refused, match="chmod 600"):
+        acceptor.renew()
+
+
 def test_a_certificate_that_is_revoked_while_the_node_runs_is_refused_from_then_on(
     tls_site: TlsSite, tmp_path: Path
 ) -> None:
@@ -351,6 +368,22 @@ def test_a_certificate_that_is_revoked_while_the_node_runs_is_refused_from_then_
 
 
 # --------------------------------------------------------------------------- files
+
+
+def test_where_nobody_may_look_is_no_reason_to_do_nothing_else(authority: Authority, tmp_path: Path) -> None:
+    """A receiver asks every second, before who may call, what is paused, and how full the disk is.
+
+    Of root no folder is closed; a name that is too long is answered in the same way.
+    """
+    node, nowhere = authority.issue("node"), tmp_path / ("x" * 300)
+    assert stamp((nowhere,)) == ((str(nowhere), 0, 0, 0),)
+    for how in (
+        Accepting(pair=Pair(node.certificate, node.key), trust=Trust(nowhere)),
+        Accepting(pair=Pair(nowhere, node.key), trust=Trust(authority.pem)),
+        Accepting(pair=Pair(node.certificate, nowhere), trust=Trust(authority.pem)),
+    ):
+        with pytest.raises(Refused, match="tls-files"):
+            Acceptor(how)
 
 
 def test_files_that_cannot_be_used_are_refused_with_what_is_wrong(authority: Authority, tmp_path: Path) -> None:

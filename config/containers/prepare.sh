@@ -7,6 +7,7 @@ set -eu
 umask 077
 secrets="$(dirname "$0")/secrets"
 mkdir -p "$secrets"
+chmod 700 "$secrets" # also where somebody has made it, to put the hospital's certificate there
 [ -f "$secrets/database-password" ] || openssl rand -hex 24 | tr -d '\n' >"$secrets/database-password"
 if [ ! -f "$secrets/cert.pem" ]; then
     names=""
@@ -15,5 +16,5 @@ if [ ! -f "$secrets/cert.pem" ]; then
         -addext "subjectAltName=${names#,}" -keyout "$secrets/key.pem" -out "$secrets/cert.pem" 2>/dev/null
 fi
 # the folder is this user's alone; in the container another user number reads these files, which are mounted one by one
-chmod 644 "$secrets"/*
+chmod 644 "$secrets/database-password" "$secrets/cert.pem" "$secrets/key.pem"
 echo "secrets are in $secrets"

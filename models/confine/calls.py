@@ -146,6 +146,7 @@ LOOKED_AT: dict[str, tuple[int, int | None]] = {
     "rt_tgsigqueueinfo": (297, 240),
     "prlimit64": (302, 261),
     "sched_setaffinity": (203, 122),
+    "prctl": (157, 167),
     "ioctl": (16, 29),
     "fcntl": (72, 25),}
 #: before Landlock knew of cutting files off (version 3)

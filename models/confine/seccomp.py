@@ -31,8 +31,12 @@ REQUESTS = (0x5412, 0x541C, 0x8901, 0x8902)
 #: commands of fcntl that have the kernel send signals to somebody, and any signal (F_SETOWN, F_SETSIG, F_SETOWN_EX), or
 #: that keep others from opening a file (F_SETLEASE)
 COMMANDS = (8, 10, 15, 1024)
+#: options of prctl by which nobody of the same user sees any more what a process has open (PR_SET_DUMPABLE)
+OPTIONS = (4,)
 #: open(2): the access mode, with which 3 is neither reading nor writing and Landlock looks at nothing
 O_ACCMODE, O_RDONLY, O_NEITHER, O_TRUNC = 3, 0, 3, 0o1000
+#: call -> which of its arguments says what is wanted, and what is forbidden of that
+WORDS = {"ioctl": (1, REQUESTS), "fcntl": (1, COMMANDS), "prctl": (0, OPTIONS)}
 #: the version of Landlock's interface that can forbid to cut files off
 KNOWS_TRUNCATE = 3
 
@@ -104,10 +108,11 @@ def _looked_at(name: str, own_pid: int, *, sockets: bool) -> Iterator[Step]:
     elif name == "socketpair":  # pairs that can reach nobody else: also SOCK_RAW would be one of datagrams
         yield from (_argument(0), (EQUAL, 1, 0, AF_UNIX), _no(), _argument(1), (AND, 0, 0, KIND_OF_SOCKET))
         yield from ((EQUAL, 2, 0, SOCK_STREAM), (EQUAL, 1, 0, SOCK_SEQPACKET), _no(), _yes())
-    elif name in ("ioctl", "fcntl"):
-        yield _argument(1)
-        for command in REQUESTS if name == "ioctl" else COMMANDS:
-            yield from ((EQUAL, 0, 1, command), _no())
+    elif name in WORDS:
+        place, forbidden = WORDS[name]
+        yield _argument(place)
+        for word in forbidden:
+            yield from ((EQUAL, 0, 1, word), _no())
         yield _yes()
     elif name in ("prlimit64", "sched_setaffinity"):  # 0 is the process, or the thread, itself
         yield from (_argument(0), (EQUAL, 2, 0, 0), (EQUAL, 1, 0, own_pid), _no(), _yes())

@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from ..learning.buckets import is_nobody
 from ..objects.characters import UNREADABLE_ELEMENT, vr_of
 from .dates import spellings
-from .keys import OF_KINDS, WELL_KNOWN
+from .keys import OF_KINDS, is_well_known
 from .options import Option
 from .table import Action, action
 from .text import ordinary
@@ -122,7 +122,7 @@ class Identifiers:
         if Option.RETAIN_UIDS in options or what is Action.KEEP:
             return
         if what is Action.UID or not element.keyword.endswith(OF_KINDS):
-            self.uids.update(one for one in _texts(element.value) if not one.startswith(WELL_KNOWN))
+            self.uids.update(one for one in _texts(element.value) if not is_well_known(one))
 
     def _element(self, keyword: str, vr: str, value: Any, options: Collection[Option]) -> None:
         values = _texts(value)

@@ -7,15 +7,24 @@ import hmac
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom.config import IGNORE
+from pydicom.uid import UID
+
 from ..errors import Refused
 
 KEY_BYTES = 32
-#: of the Standard's own UIDs: SOP classes, transfer syntaxes, well-known instances and frames of reference
-WELL_KNOWN = "1.2.840.10008."
 #: UIDs of these keywords name a kind of thing, never a thing
 OF_KINDS = ("ClassUID", "TransferSyntaxUID", "CodingSchemeUID", "MappingResourceUID", "ContextUID", "ClassUIDs")
 #: patients are moved back by one day to this many
 MOST_DAYS = 3650
+
+
+def is_well_known(uid: str) -> bool:
+    """Whether the Standard gives it a meaning (PS3.6 Annex A): a SOP class, a frame of reference that all know ...
+
+    Its root alone says nothing: there are systems that make UIDs of their own objects below it.
+    """
+    return bool(UID(uid, validation_mode=IGNORE).type)
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Keys:
 
     def uid(self, uid: str) -> str:
         """A UID below 2.25 (PS3.5 B.2) in place of one; a UID of the Standard stays."""
-        if uid.startswith(WELL_KNOWN):
+        if is_well_known(uid):
             return uid
         number = int.from_bytes(self._hash("uid", uid)[:16])
         number = number & ~(0xF << 76) | 8 << 76  # version 8 of RFC 9562: as the maker likes

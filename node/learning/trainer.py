@@ -38,6 +38,10 @@ LOOK_SECONDS = 0.5
 ORDER, LOG, PROGRESS = "run.json", "log.txt", "progress.jsonl"
 #: of the log and the progress of a training that wrote too much
 TAIL_BYTES = 64 << 10
+#: of what a training says of itself: ten thousand epochs, and a step in each second of some days
+MOST_BYTES = 32 << 20
+#: what is counted of its lines, what is drawn of them where it is there, and how large that may be
+COUNTED, DRAWN, LARGEST = ("epoch", "epochs"), ("loss", "dice"), 1e12
 #: what a training needs to tell MLflow, where the site has one
 TRACKED = ("MLFLOW_*",)
 
@@ -230,8 +234,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _outcome(folder: Path, code: int, why: str) -> dict[str, Any]:
     finished = folder / "done.json"
     if code == DONE and finished.is_file():
-        found: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
-        return found
+        try:
+            return dict(json.loads(_own(finished)))
+        except (ValueError, TypeError, RecursionError):
+            raise Failed("training-failed", "what the training says at its end cannot be read") from None
     said = _last_line(folder / LOG)
     if why or code in (DONE, MADE_WAY):  # under torchrun, leaving is 0 too
         raise Unavailable("made-way", why or "the training was asked to stop, and goes on later")
@@ -250,10 +256,26 @@ def _last_line(file: Path) -> str:
 
 
 def progress(folder: Path) -> list[dict[str, Any]]:
-    """What it has said so far, epoch by epoch; a line that is being written is left out."""
+    """What it has said so far, epoch by epoch; a line that is being written, or is none of ours, is left out."""
     found = []
     with contextlib.suppress(FileNotFoundError):
-        for line in (folder / PROGRESS).read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
+        for line in _own(folder / PROGRESS).splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                said = json.loads(line)
+                if isinstance(said, dict) and _is_ours(said):
+                    found.append(said)
     return found
+
+
+def _own(file: Path) -> str:
+    """What stands in a file of the training's own, who may have written there whatever and however much it likes."""
+    with file.open("rb") as stream:
+        return stream.read(MOST_BYTES).decode("utf-8", "replace")
+
+
+def _is_ours(said: dict[str, Any]) -> bool:
+    """Whether others can count and draw what a line says."""
+    drawn = [said[name] for name in DRAWN if said.get(name) is not None]
+    return all(type(said.get(name, 0)) is int for name in COUNTED) and all(
+        type(one) in (int, float) and abs(one) < LARGEST for one in drawn
+    )

@@ -50,5 +50,7 @@ def require_finished(home: Path) -> None:
     """
     if (home / UNFINISHED).exists():
         raise Refused(
-            "restore-unfinished", f"a restore was killed before it was done: remove {home}, and restore it again"
+            "restore-unfinished",
+            f"a restore was killed before it was done: remove {home}, or empty it where it is a volume, and restore it "
+            "again",
         )

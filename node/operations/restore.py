@@ -1,7 +1,9 @@
 """A backup made into a home folder again: verified to the last byte before anything is touched, whole or not at all.
 
-It is unpacked beside the home folder and given its name at the end. With PostgreSQL the rows are written in one
-transaction that is committed right after that; a node does not start on a home folder where this did not happen.
+It is unpacked beside the home folder and given its name at the end; or, where that is a file system of its own, as a
+container's volume is, or nobody may write beside it, within it, and moved up. With PostgreSQL the rows are written in
+one transaction that is committed right after that. A node does not start on a home folder where not all of this has
+happened.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from .backup_format import ABOUT, CONFIG, FILES, ROWS, SUMS, About, hashed, open
 
 DATABASE_FILE = "planimeter.db"
 RESTORED_CONFIG = "restored-planimeter.toml"
+#: what may lie in an empty file system
+OF_THE_SYSTEM = "lost+found"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,30 +84,33 @@ def restore(file: Path, home: Path, database_url: str) -> Restored:
     """Restore a backup.
 
     Args:
-        home: a folder that is empty or not there.
+        home: a folder that is empty or not there, or where an empty file system is mounted.
         database_url: of an empty PostgreSQL database; empty: SQLite in the home folder.
 
     Raises:
         Refused: `home-not-empty`, `no-room`, `backup-damaged`, `backup-newer`.
         DatabaseError: the database is not empty, or cannot be used.
     """
-    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+    within = home.is_dir() and (home.is_mount() or not os.access(home.parent, os.W_OK))
+    beside = (home if within else home.parent) / f".{home.name}.restoring"
+    given = {OF_THE_SYSTEM, beside.name} if within else set()
+    if home.exists() and (not home.is_dir() or {one.name for one in home.iterdir()} - given):
         raise Refused("home-not-empty", f"{home} is not empty: name a folder that is, or that is not there")
     target = open_database(database_url) if database_url else None
     try:
         if target is not None:
             copies.require_empty(target)
         about, sums = verify(file)
-        home.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(home.parent).free < about.bytes:
-            raise Refused("no-room", f"{about.bytes / 1e9:.1f} GB are needed at {home.parent}")
-        beside = home.with_name(f".{home.name}.restoring")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(beside.parent).free < about.bytes:
+            raise Refused("no-room", f"{about.bytes / 1e9:.1f} GB are needed at {beside.parent}")
         shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
         try:
             _unpack(file, sums, beside)
             older = about.schema != schema.newest()
             if target is None:
                 _appear(beside, home)
+                (home / UNFINISHED).unlink(missing_ok=True)
             else:
                 _into(target, beside, home)
         finally:
@@ -144,8 +151,16 @@ def _place(name: str) -> str | None:
 
 
 def _appear(beside: Path, home: Path) -> None:
-    beside.rename(home)  # over an empty folder, or where none is
-    sync_folder(home.parent)
+    if beside.parent != home:
+        beside.rename(home)  # over an empty folder, or where none is
+        sync_folder(home.parent)
+        return
+    (home / UNFINISHED).touch(mode=0o600)  # it does not appear at once: until it is whole no node starts on it
+    sync_folder(home)
+    for one in beside.iterdir():
+        one.replace(home / one.name)
+    beside.rmdir()
+    sync_folder(home)
 
 
 def _into(target: Database, beside: Path, home: Path) -> None:

@@ -97,7 +97,7 @@ class _Child:
         child = cls(process, ours, Receiver(ours))
         try:
             ours.settimeout(START_SECONDS)
-            child.receiver.receive()
+            child.receiver.hear(time.monotonic() + START_SECONDS)
         except (Disconnected, TimeoutError) as error:
             child.stop()
             raise Failed("decoder-not-started", f"the decoder process did not start: {error}") from None
@@ -115,7 +115,7 @@ class _Child:
         with piece.file.open("rb") as stream:
             send(self.connection, request, (piece.into,), (stream.fileno(),))
         reach("decoding")
-        answer, _ = self.receiver.receive()
+        answer = self.receiver.hear(time.monotonic() + seconds)
         return "" if answer.get("say") == "done" else str(answer.get("sentence"))[:LONGEST_SENTENCE]
 
     def ended(self) -> str:
@@ -127,6 +127,7 @@ class _Child:
         return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
     def stop(self) -> None:
+        self.receiver.close()
         self.connection.close()
         self.process.kill()
         self.process.wait()

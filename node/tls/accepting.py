@@ -63,11 +63,13 @@ class Acceptor:
     def __init__(self, how: Accepting) -> None:
         self._how = how
         self._lock = threading.Lock()
-        self._stamp = self._now()
+        self._stamp = self._unusable = self._now()
         self._context = context(how)
 
     def renew(self) -> bool:
         """Take changed files for the handshakes that come; whether there were any. Connections that are there stay.
+
+        Files that cannot be used are tried again each time: others may read them no more, or there is a descriptor now.
 
         Raises:
             Refused: as `context`, once for each change: what was in use stays in use.
@@ -75,9 +77,16 @@ class Acceptor:
         with self._lock:
             now = self._now()
             if now == self._stamp:
+                self._unusable = now
                 return False
+            try:
+                self._context = context(self._how)
+            except Refused:
+                if now == self._unusable:
+                    return False
+                self._unusable = now
+                raise
             self._stamp = now
-            self._context = context(self._how)
             return True
 
     def secure(self, connection: socket.socket) -> ssl.SSLSocket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import stat
@@ -108,13 +109,10 @@ def _stamp(file: Path) -> tuple[str, int, int, int]:
 
 
 def _certificates(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    try:
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-    except OSError:  # it is told when it is loaded
-        found = [path]
+    found = [path]
+    with contextlib.suppress(OSError):  # also where nobody may look: it is told when it is loaded
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     yield from found
 
 

@@ -99,10 +99,10 @@ class Guard:
         if self._policy.proxies is not None:
             if not self._policy.is_proxy(scope["client"][0] if scope["client"] else ""):
                 return 403, "These pages are reached through the proxy alone."
-            if headers.get("x-forwarded-proto", "https").split(",")[-1].strip() != "https":
+            if (_said_by_proxy(headers, "x-forwarded-proto") or "https") != "https":
                 return 403, "The proxy was asked without TLS."
-            if came_from := headers.get("x-forwarded-for"):
-                scope["client"] = (came_from.split(",")[-1].strip()[:LONGEST_ADDRESS], 0)
+            if came_from := _said_by_proxy(headers, "x-forwarded-for"):
+                scope["client"] = (came_from[:LONGEST_ADDRESS], 0)
         if len(headers.getlist("host")) != 1 or not self._policy.knows(headers["host"]):
             return 421, "This node is not known by that name; `hosts` in [web] of its configuration lists its names."
         if scope["method"] not in SAFE and not _ours(headers, f"{scope['scheme']}://{headers['host']}"):
@@ -183,6 +183,11 @@ def _followed_a_link(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     asked = (scope["method"], headers.get("sec-fetch-site"), headers.get("sec-fetch-mode"))
     return asked == ("GET", "cross-site", "navigate") and "cookie" not in headers
+
+
+def _said_by_proxy(headers: Headers, name: str) -> str:
+    """What the proxy itself has said: the last word; in the last line, where it adds one to what the browser said."""
+    return ",".join(headers.getlist(name)).split(",")[-1].strip()
 
 
 def _ours(headers: Headers, origin: str) -> bool:
