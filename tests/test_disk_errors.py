@@ -4,10 +4,12 @@ never a loss, and the next object is taken. The errors are real, made by strace 
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ import sqlalchemy as sa
 from db import refusals
 from db.database import Database, open_database, sqlite_url
 from db.tables import instance
+from node.inbound.association.data_set import Spooled, file_meta
 from tests import wire
 from tests.conftest import find_program
 from tests.doors import new_uid
@@ -35,7 +38,10 @@ FAULTS = {
     "a broken disk, when data are made safe": ("fsync,fdatasync", "EIO"),
     "a full quota, when data are made safe": ("fsync,fdatasync", "EDQUOT"),
     "a read-only file system, at the name": ("rename,renameat,renameat2", "EROFS"),
+    "a broken disk, when data begin to go there": ("fadvise64", "EIO"),
+    "a broken disk, when the beginning of an object is read": ("pread64", "EIO"),
     "no room for a name": ("rename,renameat,renameat2", "ENOSPC"),
+    "a broken disk, when files are closed": ("close", "EIO"),
     "a broken disk under the database": ("pwrite64", "EIO"),
     "a full quota under the database": ("pwrite64", "EDQUOT"),
 }
@@ -97,6 +103,21 @@ def test_a_call_that_fails_is_no_success_and_no_loss(receiver: ReceiverProcess, 
     assert stored(database, receiver, uid) and stored(database, receiver, other)
     assert list((receiver.home / "spool").iterdir()) == []
     assert not receiver.has_died()
+
+
+def test_a_file_that_the_system_does_not_close_is_closed_once(tmp_path: Path) -> None:
+    """The number of it may be another association's file by then."""
+    spooled = Spooled(tmp_path / "spooled", file_meta("1.2", "1.2.3", wire.EXPLICIT), wire.EXPLICIT, lambda _: None)
+    number = spooled.descriptor
+    os.close(number)  # so the system has an error for whoever closes it again
+    spooled.discard()
+    other = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(other, number)
+    spooled.discard()
+    assert os.fstat(number).st_rdev == os.fstat(other).st_rdev
+    for descriptor in {number, other}:
+        os.close(descriptor)
+    assert not spooled.path.exists()
 
 
 @pytest.mark.parametrize("error", ["EIO", "ESTALE"])
