@@ -5,6 +5,7 @@ never a loss, and the next object is taken. The errors are real, made by strace 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -176,3 +177,25 @@ def test_where_no_connection_can_be_accepted_the_next_one_is(receiver: ReceiverP
             return {row["code"] for row in refusals.callers(tx)}
 
     wait_until("what failed is counted", lambda: "not-stored" in counted(), 60)
+
+
+def test_a_thread_that_finds_no_memory_keeps_nobody_out(receiver: ReceiverProcess, database: Database) -> None:
+    """It ends before it says that it runs."""
+    threads = Path(f"/proc/{receiver.pid}/task")
+    with wire.associated(receiver.port) as caller:
+        together = len(list(threads.iterdir()))
+        caller.say(wire.RELEASE)
+        assert wire.said(caller.pdu()) == "released"
+    wait_until("its thread has ended", lambda: len(list(threads.iterdir())) < together)  # the next one gets its stack
+    resource.prlimit(receiver.pid, resource.RLIMIT_AS, (1, resource.RLIM_INFINITY))
+    try:
+        with wire.connected(receiver.port, 60) as caller:
+            caller.say(wire.request())
+            assert not caller.pdu(), "it is closed"
+    finally:
+        resource.prlimit(receiver.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with wire.associated(receiver.port) as caller:
+        caller.say(wire.store(uid := new_uid()))
+        assert caller.status() == 0
+    assert stored(database, receiver, uid)
+    assert not receiver.has_died()
