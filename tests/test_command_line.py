@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -140,6 +141,17 @@ def test_what_cannot_be_taken_in_is_said_and_the_rest_is(used: Path, study: tupl
     assert "notes.txt: this is no DICOM file" in said
     assert "0003.dcm: the object is cut short" in said
     assert "there is no such file or folder" in refused("submit", "--home", used, folder / "nowhere")
+
+
+@pytest.mark.parametrize("command", [["submit"], ["labels", "add"]], ids=" ".join)
+def test_a_disk_whose_file_names_are_of_another_alphabet_is_taken_in(
+    used: Path, study: tuple[Path, str], command: list[str]
+) -> None:
+    folder, _ = study
+    Path(os.fsdecode(bytes(folder) + b"/M\xfcller.txt")).write_text("the patient moved")
+    said = refused(*command, "--home", used, folder)
+    assert "8 " in said and "; 1 refused" in said
+    assert "M?ller.txt: this is no DICOM file" in said
 
 
 def test_the_home_is_for_its_owner_alone(home: Path, study: tuple[Path, str]) -> None:

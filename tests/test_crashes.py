@@ -20,11 +20,13 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 from pynetdicom import AE
 
 from config.settings import load
+from db.arrivals import Seen
 from db.job_states import JobKind
 from db.journal import driver
 from db.tables import attempt, instance, job
 from node import failpoints, schedule
 from node.app import Node, open_node
+from node.inbound.inbox import Inbox
 from node.operations.status import overview
 from node.operations.sweep import sweep_home
 from node.worker import Worker
@@ -143,6 +145,30 @@ def test_what_lost_its_row_with_an_old_backup_is_taken_in_again(node: Node) -> N
     stored = {file.relative_to(node.archive.home).as_posix() for file in (node.archive.home / "store").rglob("*.dcm")}
     assert stored == set(rows.values())
     assert not list(node.archive.spool.iterdir())
+
+
+class Overtaken(Inbox):
+    """Whoever had named the files, and stood still for an hour, goes on just now: they get their rows."""
+
+    def __init__(self, node: Node, rows: list[dict[str, Any]]) -> None:
+        super().__init__(node.archive, node.database)
+        self.rows = rows
+
+    def take(self, *given: Any, **more: Any) -> Seen:
+        with self.database.write() as tx:
+            tx.execute(sa.insert(instance), self.rows)
+        return super().take(*given, **more)
+
+
+def test_the_sweep_leaves_a_file_that_gets_its_row_meanwhile(node: Node) -> None:
+    take_in(node, small_series()[:1])
+    with node.database.write() as tx:
+        rows = [dict(row) for row in tx.execute(sa.select(instance)).mappings()]
+        tx.execute(sa.delete(instance))
+    sweep_home(node.archive, node.database, Overtaken(node, rows), settled_seconds=-1)
+    with node.database.read() as tx:
+        (row,) = tx.execute(sa.select(instance)).all()
+    assert node.archive.at(row.path).exists()
 
 
 def test_the_sweep_leaves_alone_what_somebody_may_be_busy_with(node: Node) -> None:

@@ -4,10 +4,13 @@ never a loss, and the next object is taken. The errors are real, made by strace 
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ import sqlalchemy as sa
 from db import refusals
 from db.database import Database, open_database, sqlite_url
 from db.tables import instance
+from node.inbound.association.data_set import Spooled, file_meta
 from tests import wire
 from tests.conftest import find_program
 from tests.doors import new_uid
@@ -35,7 +39,10 @@ FAULTS = {
     "a broken disk, when data are made safe": ("fsync,fdatasync", "EIO"),
     "a full quota, when data are made safe": ("fsync,fdatasync", "EDQUOT"),
     "a read-only file system, at the name": ("rename,renameat,renameat2", "EROFS"),
+    "a broken disk, when data begin to go there": ("fadvise64", "EIO"),
+    "a broken disk, when the beginning of an object is read": ("pread64", "EIO"),
     "no room for a name": ("rename,renameat,renameat2", "ENOSPC"),
+    "a broken disk, when files are closed": ("close", "EIO"),
     "a broken disk under the database": ("pwrite64", "EIO"),
     "a full quota under the database": ("pwrite64", "EDQUOT"),
 }
@@ -99,6 +106,21 @@ def test_a_call_that_fails_is_no_success_and_no_loss(receiver: ReceiverProcess, 
     assert not receiver.has_died()
 
 
+def test_a_file_that_the_system_does_not_close_is_closed_once(tmp_path: Path) -> None:
+    """The number of it may be another association's file by then."""
+    spooled = Spooled(tmp_path / "spooled", file_meta("1.2", "1.2.3", wire.EXPLICIT), wire.EXPLICIT, lambda _: None)
+    number = spooled.descriptor
+    os.close(number)  # so the system has an error for whoever closes it again
+    spooled.discard()
+    other = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(other, number)
+    spooled.discard()
+    assert os.fstat(number).st_rdev == os.fstat(other).st_rdev
+    for descriptor in {number, other}:
+        os.close(descriptor)
+    assert not spooled.path.exists()
+
+
 @pytest.mark.parametrize("error", ["EIO", "ESTALE"])
 def test_a_disk_that_does_not_say_what_is_free_takes_nothing_and_ends_no_association(
     receiver: ReceiverProcess, error: str
@@ -155,3 +177,25 @@ def test_where_no_connection_can_be_accepted_the_next_one_is(receiver: ReceiverP
             return {row["code"] for row in refusals.callers(tx)}
 
     wait_until("what failed is counted", lambda: "not-stored" in counted(), 60)
+
+
+def test_a_thread_that_finds_no_memory_keeps_nobody_out(receiver: ReceiverProcess, database: Database) -> None:
+    """It ends before it says that it runs."""
+    threads = Path(f"/proc/{receiver.pid}/task")
+    with wire.associated(receiver.port) as caller:
+        together = len(list(threads.iterdir()))
+        caller.say(wire.RELEASE)
+        assert wire.said(caller.pdu()) == "released"
+    wait_until("its thread has ended", lambda: len(list(threads.iterdir())) < together)  # the next one gets its stack
+    resource.prlimit(receiver.pid, resource.RLIMIT_AS, (1, resource.RLIM_INFINITY))
+    try:
+        with wire.connected(receiver.port, 60) as caller:
+            caller.say(wire.request())
+            assert not caller.pdu(), "it is closed"
+    finally:
+        resource.prlimit(receiver.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with wire.associated(receiver.port) as caller:
+        caller.say(wire.store(uid := new_uid()))
+        assert caller.status() == 0
+    assert stored(database, receiver, uid)
+    assert not receiver.has_died()

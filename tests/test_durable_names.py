@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from node.study import archive as naming
 from node.study.archive import Archive
 from tests.conftest import find_program
 
@@ -121,3 +122,12 @@ def test_a_process_that_was_forked_gives_other_names(home: Path) -> None:
     )
     names = done.stdout.split()
     assert len(names) == len(set(names)) == 3
+
+
+def test_a_process_that_is_set_back_to_a_snapshot_gives_other_names(home: Path) -> None:
+    """What it gave a name since then may be there still, on another machine's disk."""
+    state, given = naming._RANDOM.getstate(), list[str]()
+    for _ in range(2):
+        naming._RANDOM.setstate(state)
+        given += [Archive(home).new_path("store", "aa") for _ in range(3)]
+    assert len(set(given)) == 6

@@ -81,6 +81,59 @@ def test_a_batch_that_comes_to_nothing_is_taken_apart() -> None:
     assert [one.result() for number, one in enumerate(done) if number != 3] == [n for n in range(200) if n != 3]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("failing", [1, 2], ids=["one leads, others wait", "the last lead"])
+def test_where_there_is_no_memory_for_a_moment_nobody_waits_for_ever(failing: int) -> None:
+    """Each allocation of whoever leads fails once: from the end of the batch that is made, until it has answered."""
+    testing: Any = pytest.importorskip("_testcapi")
+    for which in range(25):
+        batches, go_on = list[int](), threading.Event()
+
+        def batch(numbers: Sequence[int], made: Any = batches, go_on: Any = go_on, which: int = which) -> Any:
+            made.append(len(numbers))
+            assert go_on.wait(60)
+            if len(made) == failing:
+                testing.set_nomemory(which, which + 1)
+            return numbers
+
+        together: Together[int, int] = Together(batch, lambda number: number)
+
+        def come(number: int, together: Any = together) -> None:
+            try:
+                together.do(number)
+            finally:
+                testing.remove_mem_hooks()
+
+        threads = [threading.Thread(target=come, args=(number,), daemon=True) for number in range(3)]
+        threads[0].start()
+        wait_until("one leads", lambda made=batches: made)
+        for thread in threads[1:]:
+            thread.start()
+        wait_until("the others wait", lambda here=together: len(here._waiting) == 2)
+        go_on.set()
+        for thread in threads:
+            thread.join(20)
+        assert not any(thread.is_alive() for thread in threads), f"allocation {which}"
+        assert not together._busy
+        assert together.do(7) == 7
+
+
+def test_who_finds_no_memory_to_begin_keeps_nobody_out() -> None:
+    testing: Any = pytest.importorskip("_testcapi")
+    met = set[type[Exception]]()
+    for which in range(40):
+        together: Together[int, int] = Together(list, lambda number: number)
+        try:
+            testing.set_nomemory(which, which + 1)
+            together.do(1)
+        except (MemoryError, RuntimeError) as error:  # the latter: no lock can be had
+            met.add(type(error))
+        finally:
+            testing.remove_mem_hooks()
+        assert not together._busy and not together._waiting, f"allocation {which}"
+    assert MemoryError in met
+
+
 # ---------------------------------------------------------------- instances
 
 

@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import BasicTextSRStorage, ImplicitVRLittleEndian, SegmentationStorage
 
-from db.arrivals import Seen
+from db.arrivals import Kind, Seen
 from db.database import Database
 from db.tables import instance, job, label, patient, study
 from node.errors import Refused
@@ -82,6 +82,37 @@ def test_a_text_that_no_index_takes_is_refused_and_not_blamed_on_the_database(
     assert not list(house.archive.spool.iterdir())
     assert take(house, other) is Seen.NEW
     assert len(house.rows(instance)) == 1
+
+
+# ------------------------------------------------- of which equipment it says
+
+
+def with_device(vr: str, value: Any) -> Dataset:
+    item = Dataset()
+    item.add_new("DeviceUID", vr, value)
+    return item
+
+
+#: how ContributingEquipmentSequence is encoded, and its value
+EQUIPMENT: dict[str, tuple[str, Any]] = {
+    "a text": ("LO", "somebody"),
+    "a number": ("US", 7),
+    "bytes": ("OB", b"somebody"),
+    "a device with NUL": ("SQ", [with_device("LO", "1.2\0.3")]),
+    "a device that is a number": ("SQ", [with_device("US", 7)]),
+    "two devices in one": ("SQ", [with_device("UI", ["1.2", "1.3"])]),
+    "a sequence of devices": ("SQ", [with_device("SQ", [Dataset()])]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize("said", EQUIPMENT)
+def test_what_says_strangely_who_made_it_is_not_ours_and_is_kept(house: House, said: str) -> None:
+    (report, *_) = small_series(SMALL)
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
+    report.add_new("ContributingEquipmentSequence", *EQUIPMENT[said])
+    assert take(house, report) is Seen.NEW
+    assert [row["kind"] for row in house.rows(instance)] == [Kind.OTHER]
 
 
 # ------------------------------------------------------------- harmed files

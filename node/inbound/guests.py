@@ -124,6 +124,16 @@ class Guests:
                 self._forget(guest)
             self._changed.notify_all()
 
+    def give_up(self, guest: Guest) -> None:
+        """Nobody serves a connection: it has no place any more. Should somebody serve it yet, it is over for them."""
+        with self._changed:
+            if not guest.gave_way:
+                guest.gave_way = True
+                self._forget(guest)
+                guest.cut()
+            self._leaving.discard(guest)
+            self._changed.notify_all()
+
     @property
     def is_full(self) -> bool:
         """Whether no more associations can be had."""

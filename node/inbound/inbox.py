@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from db import arrivals, labels, refusals, results
@@ -24,6 +25,7 @@ from db.database import Database
 from ..audit.transfer import Transfer, unheard
 from ..errors import Refused
 from ..study.archive import Archive
+from ..uids import UID_PATTERN
 from .filing import Coming, Filing
 from .header import Header, announced, check_texts, check_uids, data_set_start, digest_of, header_of, text
 from .kinds import LABELS, kind_of
@@ -219,12 +221,10 @@ class Inbox:
         return Coming(spooled, arrival, also if has_more else None, is_usual=transfer.lately_new)
 
     def _is_ours(self, header: Header) -> bool:
-        devices = [
-            str(uid)
-            for item in header.get("ContributingEquipmentSequence") or []
-            for uid in (item.get("DeviceUID"),)
-            if uid and not isinstance(uid, (list, tuple))
-        ]
+        said = header.get("ContributingEquipmentSequence")
+        items = said if isinstance(said, Sequence) else []  # whoever sends it says what it is
+        named = [item.get("DeviceUID") for item in items]
+        devices = [str(uid) for uid in named if isinstance(uid, str) and UID_PATTERN.fullmatch(uid)]
         with self.database.read() as tx:
             return results.is_ours(tx, header["SOPInstanceUID"], devices)
 

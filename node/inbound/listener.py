@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import Refused
 from .association.connection import shut
@@ -28,6 +29,8 @@ ELSEWHERE_SECONDS = 0.5
 TURN_SECONDS, LONGEST_TURN_SECONDS = 0.0005, 0.004
 #: after an accept that failed, so that one that fails again and again takes no processor
 TROUBLE_SECONDS = 0.01
+#: until the thread of a connection runs
+BEGIN_SECONDS = 5.0
 #: of this process or this machine: they pass
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -139,12 +142,19 @@ class Listener:
             self._ledger.count(guest.address, "", "too-many-connections", sentence)
             connected.close()
             return
-        try:
-            threading.Thread(target=self._keep, args=(port, guest, connected), name="caller", daemon=True).start()
-        except RuntimeError:  # no thread can be had
-            self._ledger.count(guest.address, "", "too-many-connections", "this machine has no thread for it")
-            self._guests.leave(guest)
+        if not self._begins(port, guest, connected):
+            self._guests.give_up(guest)
             connected.close()
+            self._ledger.count(guest.address, "", "too-many-connections", "this machine has no thread for it")
+
+    def _begins(self, port: Port, guest: Guest, connected: socket.socket) -> bool:
+        """Give a connection a thread of its own; whether that runs."""
+        try:
+            caller = _Caller(target=self._keep, args=(port, guest, connected), name="caller", daemon=True)
+            caller.start()
+        except (RuntimeError, MemoryError):  # no thread can be had, or no memory to ask for one
+            return False
+        return caller.runs
 
     def _turn_away_for_want_of_descriptors(self, port: Port) -> None:
         """Give up the descriptor that was kept for this, accept with it, and close: callers would wait otherwise."""
@@ -189,6 +199,30 @@ class Listener:
                 return secured
         self._ledger.count(guest.address, "", *(GAVE_WAY if guest.gave_way else (code, sentence)))
         raise _Unsecured
+
+
+class _Caller(threading.Thread):
+    """One that may find no memory for its first step: it never says that it runs, and whoever starts it would wait for
+    that for ever.
+
+    Attributes:
+        runs: whether it began; known when `start` returns.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._started = _Begun()  # what `Thread.start` waits for
+
+    @property
+    def runs(self) -> bool:
+        return self._started.is_set()
+
+
+class _Begun(threading.Event):
+    """Is not awaited for ever."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(BEGIN_SECONDS if timeout is None else timeout)
 
 
 class _Unsecured(Exception):

@@ -59,13 +59,18 @@ class Together(Generic[Item, Outcome]):
             self._busy = True
         if not mine.leads:
             mine.told.acquire()
-        if mine.leads:
-            self._lead()
+        while mine.leads:
+            try:
+                self._lead(mine)
+            except MemoryError:  # others wait for this one: where it could not begin, it tries again
+                continue
         return mine.outcomes[0] if mine.outcomes else self._alone(item)
 
-    def _lead(self) -> None:
+    def _lead(self, mine: _Place[Item, Outcome]) -> None:
+        """Whoever leads must let go, or nobody goes on: here nothing but `batch` is called that may find no memory."""
         with self._lock:
             batch, self._waiting = self._waiting, []
+        mine.leads = False
         try:
             for one, outcome in zip(batch, self._batch([one.item for one in batch]), strict=True):
                 one.outcomes.append(outcome)
@@ -74,15 +79,21 @@ class Together(Generic[Item, Outcome]):
             for one in batch:
                 one.outcomes.clear()
         finally:
-            self._pass_on()
-            for one in batch:
+            passed_on = False  # to the first of those who came meanwhile, before anybody looks at these results
+            while not passed_on:
+                try:
+                    with self._lock:
+                        if self._waiting:
+                            self._waiting[0].leads = True
+                            self._waiting[0].told.release()
+                        else:
+                            self._busy = False
+                    passed_on = True
+                except MemoryError:
+                    continue
+            while batch:
+                try:
+                    one = batch.pop(0)
+                except MemoryError:
+                    continue
                 one.told.release()
-
-    def _pass_on(self) -> None:
-        """Let the first of those who came meanwhile lead, before the results of this batch are looked at."""
-        with self._lock:
-            if self._waiting:
-                self._waiting[0].leads = True
-                self._waiting[0].told.release()
-            else:
-                self._busy = False

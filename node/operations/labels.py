@@ -26,7 +26,7 @@ from ..inbound.inbox import LOCAL, Inbox, Source
 from ..inbound.kinds import LABELS
 from ..learning import people
 from ..networks import Networks
-from .submit import files_below, take_file
+from .submit import files_below, shown, take_file
 from .terminal import SHOWN, new_table, output, plain, print_older
 
 STYLES = {"ready": "green", "accepted": "cyan", "waiting": "yellow", "quarantined": "bold red", "rejected": "dim"}
@@ -236,13 +236,13 @@ def add(inbox: Inbox, paths: Sequence[Path], transfer: Transfer | None = None) -
                 counts[f"{what} {take_file(inbox, file, ADDED, transfer)}"] += 1
             except Refused as refusal:
                 refused.append((file, refusal))
-                inbox.refuse(ADDED, file.name, refusal)
+                inbox.refuse(ADDED, shown(file.name), refusal)
                 transfer.failed += 1
     transfer.end()
     said = ", ".join(f"{count} {seen}" for seen, count in sorted(counts.items())) or "nothing taken in"
     sys.stdout.write(f"{said}; {len(refused)} refused; `planimeter labels list` shows what becomes of the outlines\n")
     for file, why in refused[:SHOWN]:
-        sys.stdout.write(f"  {file}: {why.sentence}\n")
+        sys.stdout.write(f"  {shown(file)}: {why.sentence}\n")
     return 0 if counts and not refused else 1
 
 

@@ -15,7 +15,7 @@ from ..errors import Refused
 from ..inbound.files import SUBMITTED, submitted_meta, take_file
 from ..inbound.inbox import Inbox
 
-__all__ = ["files_below", "submit", "submitted_meta", "take_file"]
+__all__ = ["files_below", "shown", "submit", "submitted_meta", "take_file"]
 
 
 def submit(inbox: Inbox, path: Path, transfer: Transfer | None = None) -> int:
@@ -36,13 +36,13 @@ def submit(inbox: Inbox, path: Path, transfer: Transfer | None = None) -> int:
                 counts[take_file(inbox, file, transfer=transfer)] += 1
             except Refused as refusal:
                 refused.append((file, refusal))
-                inbox.refuse(SUBMITTED, file.name, refusal)
+                inbox.refuse(SUBMITTED, shown(file.name), refusal)
                 transfer.failed += 1
     transfer.end()
     said = ", ".join(f"{count} {seen}" for seen, count in sorted(counts.items())) or "nothing taken in"
     sys.stdout.write(f"{said}; {len(refused)} refused\n")
     for file, why in refused[:20]:
-        sys.stdout.write(f"  {file}: {why.sentence}\n")
+        sys.stdout.write(f"  {shown(file)}: {why.sentence}\n")
     if len(refused) > 20:
         sys.stdout.write(f"  and {len(refused) - 20} more\n")
     return 0 if counts and not refused else 1
@@ -54,3 +54,9 @@ def files_below(path: Path) -> Iterator[Path]:
         yield path
     else:
         yield from sorted(file for file in path.rglob("*") if file.is_file() and file.name != "DICOMDIR")
+
+
+def shown(file: Path | str) -> str:
+    """A file's name as text: on the disks of others it may be of another alphabet, which neither a database nor a
+    terminal takes, or hostile."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(file))

@@ -120,5 +120,8 @@ def _sweep_file(archive: Archive, database: Database, inbox: Inbox, kind: str, f
     except Refused as refusal:
         logger.warning("a file of the store cannot be taken in: %s", refusal.code)
         return
+    with database.read() as tx:
+        if arrivals.has_path(tx, path):  # whoever had named it stood still for all that time, and came first
+            return
     archive.discard(path)
     logger.info("took in an instance that had lost its row")

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -211,8 +212,12 @@ class Archive:
 
 
 def _new_name() -> str:
-    """128 random bits, in hexadecimal digits."""
-    return f"{_RANDOM.getrandbits(128):032x}"
+    """128 random bits, in hexadecimal digits.
+
+    A machine that is set back to a snapshot has the same ones before it again, and what it stored since may lie on
+    another machine's disk, under their names: the time, which takes no call of the system, tells them apart.
+    """
+    return f"{_RANDOM.getrandbits(128) ^ time.time_ns():032x}"
 
 
 def sync_folder(folder: Path) -> None:

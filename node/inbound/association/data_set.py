@@ -140,10 +140,15 @@ class Spooled:
             self.error = error
 
     def close(self) -> None:
-        """Give the descriptor back; the file stays, for whoever has its path."""
+        """Give the descriptor back; the file stays, for whoever has its path.
+
+        What the disk says at the end of it is no news: what had to be safe was synchronized. The number is given up
+        even so, and may be another association's file by now: it is closed once.
+        """
         if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     @property
     def descriptor(self) -> int:
