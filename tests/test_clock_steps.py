@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -281,3 +282,22 @@ def test_what_is_due_by_the_clock_is_due_when_that_was_set_back(node: Node, monk
         finally:
             stopping.set()
             thread.join()
+
+
+def test_a_clock_that_is_set_by_years_is_not_counted_through(node: Node) -> None:
+    """A machine that began in 1970 hears what time it is: all that was missed is passed over in one step.
+
+    Else nothing settles until ten million times a year are counted, for each thing that is due every three seconds.
+    """
+    with Duty(node.database, "schedule", "here") as duty:
+        scheduler = schedule._scheduler(node, duty, schedule.watch_of(node), ClockSteps())
+        try:
+            due = scheduler.get_jobs()
+            now = datetime.now(UTC) + timedelta(days=20_000)
+            behind = [one for one in due if one.trigger.get_next_fire_time(one.next_run_time, now) <= now]
+            soon = [one for one in due if one.trigger.get_next_fire_time(None, now) > now + timedelta(hours=1)]
+        finally:
+            scheduler.shutdown()
+    assert len(due) > 5
+    assert not behind
+    assert not soon
