@@ -131,7 +131,9 @@ def follow(node: Node, duty: Duty, steps: ClockSteps) -> None:
     step = 0.0
     try:
         step = steps.look(partial(of_database, node.database))
-        if step and duty.held:
+        if step and not duty.held and duty.was_ours:  # it could not be prolonged; perhaps it is taken up again
+            steps.not_followed(step)
+        elif step and duty.held:
             with node.database.write() as tx:
                 clock_steps.follow(tx, step)
             logger.warning("the database's clock was set by %+.0f s; what waits was moved along", step)
