@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -18,19 +19,23 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import duties, jobs, processes
+from config.settings import load
+from db import duties, jobs, lost_jobs, processes
 from db.database import Clock, Database
 from db.job_states import Claim, JobKind
 from db.tables import attempt, duty, job
 from models.card import Bundle
 from node import hosts
-from node.app import Node
+from node.admission import Limits
+from node.app import Node, open_node
 from node.attempt import Stages
 from node.beating import Beating
 from node.duty import Duty
 from node.errors import Failed, Unavailable
 from node.pull.watch import Watch
-from node.worker import LOOPS, Worker
+from node.supervisor import Supervisor, _Process
+from node.worker import EXIT_HUNG, LOOPS, Worker
+from tests.soak.forked import PROCESSES
 from tests.waiting import wait_until
 
 
@@ -175,6 +180,33 @@ def test_the_lease_of_a_job_outlives_what_nobody_foresaw(node: Node, caplog: pyt
     with worker._lease(claim, Stages()):
         wait_until("its worker says that it works on it", is_leased)
     assert "ZeroDivisionError: nobody foresaw this" in caplog.text
+
+
+def work_on_what_was_lost(url: str, home: Path) -> None:
+    """In a process of its own: a step that hangs, and its job goes to somebody else meanwhile."""
+    node = open_node(load(None, {"node": {"home": home}, "database": {"url": url}, "receive": {"reserve_gb": 0}}))
+    worker = Worker(replace(node, work=replace(node.work, heartbeat_seconds=0.05)), "w")
+    ask(node)
+    with node.database.write() as tx:
+        claim = jobs.claim(tx, [JobKind.SWEEP], "w", 0)
+        lost_jobs.rescue(tx, worker="w")
+    assert claim is not None
+    looked, stages, done = threading.Event(), Stages(), threading.Event()
+    sa.event.listen(node.database.engine, "before_cursor_execute", lambda *_: looked.set())
+    with worker._lease(claim, stages):
+        looked.wait(60)
+        stages.moved = float("-inf")
+        done.wait(15)
+    os._exit(0)
+
+
+def test_a_worker_ends_also_where_a_step_hangs_whose_job_it_has_lost(database: Database, tmp_path: Path) -> None:
+    """Else its loop is never free again, and who sends, sends nothing any more."""
+    url = database.engine.url.render_as_string(hide_password=False)
+    process = PROCESSES.Process(target=work_on_what_was_lost, args=(url, tmp_path / "home"))
+    process.start()
+    process.join(120)
+    assert process.exitcode == EXIT_HUNG
 
 
 class Hanging:
