@@ -295,3 +295,31 @@ def test_a_supervisor_without_a_descriptor_left_answers_again_when_it_has_one() 
         finally:
             process.stdin.close()
             process.wait(30)
+
+
+# ------------------------------------------------------------------- the supervisor
+
+
+def test_a_process_that_cannot_be_started_again_yet_is_started_later(node: Node, tmp_path: Path) -> None:
+    """A machine may have no process, memory or descriptor left for a moment; the others work on."""
+    program = tmp_path / "program"
+    died = subprocess.Popen([sys.executable, "-c", ""])
+    died.wait()
+    supervisor = Supervisor(node, {}, "cpu", Limits())
+    line, other = socket.socketpair()
+    other.close()
+    supervisor._processes["web"] = _Process("web", [str(program)], died, line, 0.0)
+
+    def is_started() -> bool:
+        supervisor._look_after()
+        return supervisor._processes["web"].popen is not died
+
+    assert not is_started()
+    supervisor._processes["web"].again_at = 0.0
+    assert not is_started(), "there is no such program"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o700)
+    try:
+        wait_until("it is started", is_started)
+    finally:
+        supervisor._end_all()
