@@ -18,6 +18,7 @@ NO_ROOM = "no-room"
 
 def unreachable(tx: Connection, destination: str, reason: str, retry_seconds: float) -> None:
     """A destination does not answer: nobody tries it again for so long."""
+    destinations.note_error(tx, destination, reason)  # first, as in `reachable`: each would wait for the other's row
     tx.execute(
         insert(tx, outage)
         .values(
@@ -32,7 +33,6 @@ def unreachable(tx: Connection, destination: str, reason: str, retry_seconds: fl
             set_=dict(retry_after=Clock() + retry_seconds, failures=outage.c.failures + 1, reason=reason),
         )
     )
-    destinations.note_error(tx, destination, reason)
     job_orders.put_off(tx, JobKind.DELIVER, f"{destination}/", retry_seconds)
 
 
