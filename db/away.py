@@ -66,6 +66,11 @@ def wait_seconds(tx: Connection, destination: str) -> tuple[float, str]:
     return (max(0.0, row.seconds), row.reason) if row else (0.0, "")
 
 
+def forget(tx: Connection, destination: str) -> None:
+    """A destination is none any more: nobody will ever reach it."""
+    tx.execute(sa.delete(outage).where(outage.c.destination == destination))
+
+
 def listing(tx: Connection) -> Sequence[RowMapping]:
     """The destinations that do not answer."""
     return tx.execute(sa.select(outage).order_by(outage.c.since)).mappings().all()
