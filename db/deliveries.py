@@ -190,8 +190,10 @@ def may_be_there() -> sa.ColumnElement[bool]:
 
 
 def outdate(tx: Connection, input_set_id: int, destination: str) -> None:
-    """What waits of an input set is not sent any more: newer images took its place."""
-    _mark_waiting(tx, input_set_id, destination, state="superseded", reason="newer images came before it was sent")
+    """The results that wait of an input set are not sent any more: newer images took its place. A rejection note is
+    about what is there already, and goes."""
+    reason = "newer images came before it was sent"
+    _mark_waiting(tx, input_set_id, destination, result.c.kind != results.REJECTION, state="superseded", reason=reason)
 
 
 def outcome(tx: Connection, input_set_id: int, destination: str) -> tuple[list[str], list[str]]:
@@ -213,8 +215,10 @@ def outcome(tx: Connection, input_set_id: int, destination: str) -> tuple[list[s
     )
 
 
-def _mark_waiting(tx: Connection, input_set_id: int, destination: str, **values: str) -> None:
-    mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id)
+def _mark_waiting(
+    tx: Connection, input_set_id: int, destination: str, *which: sa.ColumnElement[bool], **values: str
+) -> None:
+    mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id, *which)
     tx.execute(
         sa.update(delivery)
         .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "waiting")

@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from config.settings import load
-from db import asked_exports, labels, processes, schema, studies
+from db import asked_exports, deliveries, jobs, labels, processes, schema, studies
 from db.database import Database, DatabaseError
 from db.job_states import JobKind
-from db.tables import asked_export, delivery, instance, job, label
+from db.tables import asked_export, delivery, instance, job, label, result
 from node import schedule
 from node.app import open_node
 from node.beating import Beating
@@ -220,3 +220,22 @@ def test_after_an_upgrade_it_is_known_what_was_sent_and_never_answered(database:
     upgrading.upgrade(tmp_path, database.engine.url.render_as_string(hide_password=False), backed_up=True)
     unanswered = {row["id"]: row["unanswered"] for row in house.rows(delivery)}
     assert [unanswered[one] for one in (*tried, never)] == [*(perhaps for _, _, perhaps in said), 0]
+
+
+def test_after_an_upgrade_the_rejection_notes_go_that_were_written_and_never_sent(
+    database: Database, tmp_path: Path
+) -> None:
+    house = House(database, tmp_path / "home")
+    uid = house.done(pacs="delivered")
+    older = house.rows(result)[0]["input_set_id"]
+    note = house.result(older, "KOS", "113037", pacs="superseded", vna="delivered")
+    for destination in ("pacs", "vna"):
+        about = dict(subject=deliveries.subject(destination, older), input_set_id=older)
+        house.job(uid, JobKind.DELIVER, "done", **about)
+    carried_over(database, "0024")
+    upgrading.upgrade(tmp_path, database.engine.url.render_as_string(hide_password=False), backed_up=True)
+    with database.write() as tx:
+        claim = jobs.claim(tx, [JobKind.DELIVER], "w", 60)
+        assert claim is not None and claim.subject == f"pacs/{older}"
+        assert [row["result_id"] for row in deliveries.waiting(tx, older, "pacs")] == [note]
+        assert jobs.claim(tx, [JobKind.DELIVER], "w", 60) is None
