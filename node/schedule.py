@@ -64,7 +64,8 @@ def run(node: Node, stopping: threading.Event, process: str = "schedule") -> Non
 
 
 def _run(node: Node, stopping: threading.Event, duty: Duty) -> None:
-    watch, steps, since = watch_of(node), ClockSteps(), ClockSteps()
+    watch, steps = watch_of(node), ClockSteps()
+    since = ClockSteps(heartbeat_seconds=node.work.heartbeat_seconds)
     telling = _tell_the_collector(node, stopping)
     while not stopping.is_set():
         scheduler = _scheduler(node, duty, watch, since)

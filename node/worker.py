@@ -72,9 +72,12 @@ class Worker:
     process: str = ""
     _held: dict[int, Claim] = field(default_factory=dict)
     _news: dict[str, threading.Event] = field(default_factory=lambda: {one: threading.Event() for one in LOOPS})
-    _steps: ClockSteps = field(default_factory=ClockSteps)
+    _steps: ClockSteps = field(init=False)
     _rescuing: threading.Lock = field(default_factory=threading.Lock)
     _rescued: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._steps = ClockSteps(heartbeat_seconds=self.node.work.heartbeat_seconds)
 
     def run(self, grace_seconds: float) -> None:
         """Work until `stopping` is set; a job that is not done after the grace is given back, no attempt used up."""

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from node import schedule
 from node.app import Node
 from node.clock_steps import SETTLED_SECONDS, ClockSteps
 from node.duty import Duty
-from node.worker import LOOPS
+from node.worker import LOOPS, Worker
 from tests.driving import take_in
 from tests.synthetic import small_series
 
@@ -159,6 +160,29 @@ def test_a_live_worker_keeps_its_job_and_a_dead_one_loses_it(node: Node, set_by:
     assert rescued() == "running"
     later(20)
     assert rescued() == "waiting"
+
+
+def test_a_worker_that_beats_seldom_has_its_time_to_be_heard(node: Node, set_by: list[float]) -> None:
+    with node.database.write() as tx:
+        jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
+    claimed(node)
+    seldom = replace(node, work=replace(node.work, heartbeat_seconds=SETTLED_SECONDS))
+    worker, steady = Worker(seldom, "gpu:2:b"), [0.0]
+    worker._steps._steady = lambda: steady[0]
+
+    def looks() -> str:
+        worker._rescued = float("-inf")
+        worker._rescue()
+        with node.database.read() as tx:
+            return str(tx.execute(sa.select(job.c.state)).scalar_one())
+
+    assert looks() == "running"
+    set_by[0] += HOUR
+    assert looks() == "running"
+    for seconds, then in ((1.5 * SETTLED_SECONDS, "running"), (SETTLED_SECONDS, "waiting")):
+        steady[0] += seconds
+        set_by[0] += seconds
+        assert looks() == then
 
 
 def test_a_lease_of_before_does_not_last_an_hour(node: Node, set_by: list[float]) -> None:
