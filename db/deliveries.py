@@ -34,7 +34,8 @@ def queue(
     """Write the delivery rows that are not there yet; where any waits, ask for one `deliver` job per destination.
 
     What was not sent any more, because something newer had taken its place, is to be sent after all. What a destination
-    has refused in this form before, and was sent in another one, is not sent to it again.
+    has refused in this form before, and was sent in another one, is not sent to it again. What does not stand any more
+    is not sent.
 
     Nothing of a trial is sent anywhere.
 
@@ -44,8 +45,9 @@ def queue(
     if trials.is_one(tx, study_id):
         return  # nothing of it is sent, whoever asks
     state, reason = ("held", held_because) if held_because else ("waiting", None)
+    stand = results.standing(tx, result_ids)
     for destination in destinations:
-        for result_id in result_ids:
+        for result_id in (one for one in result_ids if one in stand):
             if _fell_back(tx, result_id, destination):
                 continue
             tx.execute(
