@@ -18,6 +18,7 @@ NO_ROOM = "no-room"
 
 def unreachable(tx: Connection, destination: str, reason: str, retry_seconds: float) -> None:
     """A destination does not answer: nobody tries it again for so long."""
+    destinations.note_error(tx, destination, reason)  # first, as in `reachable`: each would wait for the other's row
     tx.execute(
         insert(tx, outage)
         .values(
@@ -32,7 +33,6 @@ def unreachable(tx: Connection, destination: str, reason: str, retry_seconds: fl
             set_=dict(retry_after=Clock() + retry_seconds, failures=outage.c.failures + 1, reason=reason),
         )
     )
-    destinations.note_error(tx, destination, reason)
     job_orders.put_off(tx, JobKind.DELIVER, f"{destination}/", retry_seconds)
 
 
@@ -64,6 +64,11 @@ def wait_seconds(tx: Connection, destination: str) -> tuple[float, str]:
         )
     ).one_or_none()
     return (max(0.0, row.seconds), row.reason) if row else (0.0, "")
+
+
+def forget(tx: Connection, destination: str) -> None:
+    """A destination is none any more: nobody will ever reach it."""
+    tx.execute(sa.delete(outage).where(outage.c.destination == destination))
 
 
 def listing(tx: Connection) -> Sequence[RowMapping]:

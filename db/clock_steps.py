@@ -7,7 +7,8 @@ from sqlalchemy.engine import Connection
 
 from . import not_done
 from .database import Clock, clock
-from .tables import alarm_message, duty, job, outage, series, study
+from .job_states import JobKind
+from .tables import alarm_message, commitment, delivery, duty, job, outage, prior_fetch, series, study
 
 #: machines that share a database differ by less, and what is written down takes less
 MOST_AHEAD_SECONDS = 3.0
@@ -23,7 +24,7 @@ def follow(tx: Connection, step_seconds: float) -> None:
     now = clock(tx)
     if step_seconds > 0:
         before = now - step_seconds / 2
-        _move(tx, study, study.c.last_image, step_seconds, study.c.state == "open", study.c.last_image < before)
+        _move(tx, study, study.c.last_image, step_seconds, _not_chosen_from(), study.c.last_image < before)
         _move(tx, series, series.c.last_image, step_seconds, _arriving(), series.c.last_image < before)
         return
     _move(tx, job, job.c.run_after, step_seconds, not_done.WAITING, job.c.run_after > now)
@@ -34,6 +35,16 @@ def follow(tx: Connection, step_seconds: float) -> None:
     late = now - step_seconds / 2
     _move(tx, job, job.c.lease_until, step_seconds, not_done.RUNNING, job.c.lease_until > late)
     _move(tx, duty, duty.c.lease_until, step_seconds, duty.c.lease_until > late)
+    of_asked = commitment.c.state == "asked"
+    _move(tx, commitment, commitment.c.deadline, step_seconds, of_asked, commitment.c.deadline > late)
+    # what was, was before now, and in the order in which it was
+    _no_later(tx, study, study.c.last_image, now, _not_chosen_from())
+    for of_pacs in (study.c.pacs_asked, study.c.pacs_since):
+        _no_later(tx, study, of_pacs, now, study.c.state == "open")
+    _no_later(tx, prior_fetch, prior_fetch.c.asked, now)
+    _no_later(tx, job, job.c.first_claimed, now, not_done.OPEN)
+    _no_later(tx, delivery, delivery.c.delivered, now)
+    _no_later(tx, commitment, commitment.c.asked, now)
 
 
 def is_ahead(tx: Connection) -> bool:
@@ -47,8 +58,14 @@ def is_ahead(tx: Connection) -> bool:
 def catch_up(tx: Connection) -> None:
     """What came by a clock that was set back since came now: who had begun to write it down may end after `follow`."""
     now = clock(tx)
-    tx.execute(sa.update(study).where(study.c.state == "open", study.c.last_image > now).values(last_image=now))
-    tx.execute(sa.update(series).where(_arriving(), series.c.last_image > now).values(last_image=now))
+    _no_later(tx, study, study.c.last_image, now, study.c.state == "open")
+    _no_later(tx, series, series.c.last_image, now, _arriving())
+
+
+def _not_chosen_from() -> sa.ColumnElement[bool]:
+    """Of a study: it arrives, or waits for a series that belongs to it."""
+    waits = sa.select(job.c.study_id).where(not_done.KIND == str(JobKind.CHOOSE), not_done.WAITING)
+    return sa.or_(study.c.state == "open", study.c.id.in_(waits))
 
 
 def _arriving() -> sa.ColumnElement[bool]:
@@ -63,3 +80,13 @@ def _move(
     *which: sa.ColumnElement[bool] | sa.TextClause,
 ) -> None:
     tx.execute(sa.update(table).where(*which).values({column.name: column + seconds}))
+
+
+def _no_later(
+    tx: Connection,
+    table: sa.Table,
+    column: sa.Column[float],
+    now: float,
+    *which: sa.ColumnElement[bool] | sa.TextClause,
+) -> None:
+    tx.execute(sa.update(table).where(column > now, *which).values({column.name: now}))

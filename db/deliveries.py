@@ -34,7 +34,8 @@ def queue(
     """Write the delivery rows that are not there yet; where any waits, ask for one `deliver` job per destination.
 
     What was not sent any more, because something newer had taken its place, is to be sent after all. What a destination
-    has refused in this form before, and was sent in another one, is not sent to it again.
+    has refused in this form before, and was sent in another one, is not sent to it again. What does not stand any more
+    is not sent.
 
     Nothing of a trial is sent anywhere.
 
@@ -44,8 +45,9 @@ def queue(
     if trials.is_one(tx, study_id):
         return  # nothing of it is sent, whoever asks
     state, reason = ("held", held_because) if held_because else ("waiting", None)
+    stand = results.standing(tx, result_ids)
     for destination in destinations:
-        for result_id in result_ids:
+        for result_id in (one for one in result_ids if one in stand):
             if _fell_back(tx, result_id, destination):
                 continue
             tx.execute(
@@ -190,8 +192,10 @@ def may_be_there() -> sa.ColumnElement[bool]:
 
 
 def outdate(tx: Connection, input_set_id: int, destination: str) -> None:
-    """What waits of an input set is not sent any more: newer images took its place."""
-    _mark_waiting(tx, input_set_id, destination, state="superseded", reason="newer images came before it was sent")
+    """The results that wait of an input set are not sent any more: newer images took its place. A rejection note is
+    about what is there already, and goes."""
+    reason = "newer images came before it was sent"
+    _mark_waiting(tx, input_set_id, destination, result.c.kind != results.REJECTION, state="superseded", reason=reason)
 
 
 def outcome(tx: Connection, input_set_id: int, destination: str) -> tuple[list[str], list[str]]:
@@ -213,8 +217,10 @@ def outcome(tx: Connection, input_set_id: int, destination: str) -> tuple[list[s
     )
 
 
-def _mark_waiting(tx: Connection, input_set_id: int, destination: str, **values: str) -> None:
-    mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id)
+def _mark_waiting(
+    tx: Connection, input_set_id: int, destination: str, *which: sa.ColumnElement[bool], **values: str
+) -> None:
+    mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id, *which)
     tx.execute(
         sa.update(delivery)
         .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "waiting")

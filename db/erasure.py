@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import data_sets, deliveries, labels, shadows
+from . import data_sets, deliveries, labels, not_done, rejections, shadows
 from .job_states import JobKind
 from .tables import (
     asked_export,
@@ -225,25 +225,32 @@ def leave_data_sets(tx: Connection, label_ids: Collection[int], pseudonyms: Coll
 
 
 def holders(tx: Connection, found: Rows) -> dict[str, int]:
-    """Destination -> objects that it was given, answered or not, and that no rejection note took back."""
+    """Destination -> objects that it was given, answered or not, and that no rejection note took back which it took."""
     given: defaultdict[str, int] = defaultdict(int)
+    note = delivery.alias("note")
+    took_it = sa.and_(note.c.result_id == delivery.c.rejected_by, note.c.destination == delivery.c.destination)
+    told = sa.exists().where(took_it, note.c.delivered.is_not(None))
     for some in _parts(found.get("delivery", ())):
-        sent = sa.and_(deliveries.may_be_there(), delivery.c.rejected_by.is_(None))
         of = sa.select(delivery.c.destination, sa.func.count()).join(result, result.c.id == delivery.c.result_id)
-        rows = of.where(delivery.c.id.in_(some), sent, result.c.kind != "KOS").group_by(delivery.c.destination)
-        for destination, count in tx.execute(rows):
+        sent = of.where(delivery.c.id.in_(some), deliveries.may_be_there(), ~told, result.c.kind != "KOS")
+        for destination, count in tx.execute(sent.group_by(delivery.c.destination)):
             given[destination] += int(count)
     return dict(given)
 
 
 def unsent(tx: Connection, found: Rows) -> int:
-    """Rejection notes of these results that still wait to be sent."""
-    count = 0
+    """Rejection notes of these results that still wait to be sent, and jobs that have one to write first."""
+    count, to_write = 0, set[str]()
+    subject = delivery.c.destination.concat("/").concat(sa.cast(result.c.input_set_id, sa.Text))
     for some in _parts(found.get("delivery", ())):
         waits = sa.select(sa.func.count()).select_from(delivery).join(result, result.c.id == delivery.c.result_id)
         told = sa.and_(result.c.kind == "KOS", delivery.c.state == "waiting")
         count += int(tx.execute(waits.where(delivery.c.id.in_(some), told)).scalar_one())
-    return count
+        its_job = sa.and_(job.c.kind == str(JobKind.DELIVER), job.c.subject == subject)
+        lacks = sa.select(subject).join(result, result.c.id == delivery.c.result_id).join(job, its_job)
+        untold = lacks.where(delivery.c.id.in_(some), not_done.OPEN, rejections.untold(None, replaced=False))
+        to_write |= set(tx.execute(untold).scalars())
+    return count + len(to_write)
 
 
 def runs_of_results(tx: Connection, found: Rows) -> list[int]:

@@ -24,7 +24,7 @@ def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) 
         tx.execute(
             sa.select(result, delivery.c.id.label("delivery_id"))
             .join(delivery, delivery.c.result_id == result.c.id)
-            .where(_wrong(destination, replaced=replaced))
+            .where(untold(destination, replaced=replaced))
             .where(result.c.input_set_id.in_(input_sets.line(input_set_id)))
             .order_by(result.c.id)
         )
@@ -33,7 +33,8 @@ def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) 
     )
 
 
-def _wrong(destination: str | None, *, replaced: bool) -> sa.ColumnElement[bool]:
+def untold(destination: str | None, *, replaced: bool) -> sa.ColumnElement[bool]:
+    """Of a delivery and its result: a destination, or any, may have it, should not use it, and was not told so."""
     states = ["withdrawn", "discarded"] + (["superseded"] if replaced else [])
     sent = sa.and_(deliveries.may_be_there(), delivery.c.rejected_by.is_(None), result.c.kind != REJECTION)
     here = delivery.c.destination == destination if destination is not None else sa.true()
@@ -45,7 +46,7 @@ def holders(tx: Connection, input_set_id: int) -> list[str]:
     rows = tx.execute(
         sa.select(delivery.c.destination)
         .join(result, result.c.id == delivery.c.result_id)
-        .where(_wrong(None, replaced=True), result.c.input_set_id == input_set_id)
+        .where(untold(None, replaced=True), result.c.input_set_id == input_set_id)
         .distinct()
         .order_by(delivery.c.destination)
     )

@@ -88,6 +88,13 @@ def of_ids(tx: Connection, ids: Sequence[int]) -> Sequence[RowMapping]:
     return tx.execute(sa.select(result).where(result.c.id.in_(ids)).order_by(result.c.id)).mappings().all()
 
 
+def standing(tx: Connection, ids: Sequence[int]) -> set[int]:
+    """Those that stand and whose bytes are kept; nobody decides otherwise before this transaction ends."""
+    stand = sa.and_(result.c.id.in_(ids), result.c.state == "ready", result.c.path.is_not(None))
+    held = sa.select(result.c.id).where(stand).order_by(result.c.id).with_for_update(read=True)
+    return set(tx.execute(held).scalars())
+
+
 def has_path(tx: Connection, path: str) -> bool:
     """Whether a file of the archive is a result."""
     return tx.execute(sa.select(result.c.id).where(result.c.path == path)).first() is not None

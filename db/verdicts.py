@@ -90,15 +90,21 @@ def release(tx: Connection, run: RunOfResults) -> None:
 
 def discard(tx: Connection, run: RunOfResults) -> None:
     """What was not sent is never sent."""
+    _results(tx, run, "discarded")
     _deliveries(tx, run, ["held", "waiting", "dead"], "discarded", "a person discarded it")
-    tx.execute(sa.update(result).where(result.c.id.in_(run.ids)).values(state="discarded"))
 
 
 def withdraw(tx: Connection, run: RunOfResults, why: str) -> None:
     """Nothing of it counts any more, wherever it is."""
+    _results(tx, run, "withdrawn")
     states = ["held", "waiting", "dead", "delivered", "committed", "superseded"]
     _deliveries(tx, run, states, "withdrawn", f"withdrawn: {why}")
-    tx.execute(sa.update(result).where(result.c.id.in_(run.ids)).values(state="withdrawn"))
+
+
+def _results(tx: Connection, run: RunOfResults, state: str) -> None:
+    """To be written before their deliveries: whoever is about to send one holds its result until the delivery is there,
+    and newer results take the place of these in that order."""
+    tx.execute(sa.update(result).where(result.c.id.in_(run.ids)).values(state=state))
 
 
 def _deliveries(tx: Connection, run: RunOfResults, states: list[str], state: str, reason: str | None) -> None:

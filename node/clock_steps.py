@@ -13,7 +13,7 @@ from db.database import Database, clock
 
 #: less is NTP's slewing, or a database that took its time
 STEP_SECONDS = 3.0
-#: until then every worker that lives has prolonged its leases by the clock as it is now
+#: until then every worker that lives has prolonged its leases by the clock as it is now, if it does so often enough
 SETTLED_SECONDS = 10.0
 #: a look that took longer says nothing
 QUICK_SECONDS = 1.0
@@ -26,10 +26,12 @@ class ClockSteps:
 
     Args:
         steady: a clock that nobody sets.
+        heartbeat_seconds: how often workers prolong their leases.
     """
 
-    def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, steady: Callable[[], float] = time.monotonic, heartbeat_seconds: float = 0.0) -> None:
         self._steady = steady
+        self._settled = max(SETTLED_SECONDS, 2 * heartbeat_seconds)
         self._ahead: float | None = None
         self._said = False
         self._disturbed = float("-inf")
@@ -69,7 +71,7 @@ class ClockSteps:
             raise
         if self._steady() - asked > STILL_SECONDS:
             self.disturb()
-        return self._said and self._steady() - self._disturbed > SETTLED_SECONDS
+        return self._said and self._steady() - self._disturbed > self._settled
 
 
 def of_database(database: Database) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from db import deliveries, lost_jobs, training_runs, upstreams
+from db import away, deliveries, lost_jobs, training_runs, upstreams
 from db.job_states import Claim, JobKind
 
 from . import commitment, exporting, labelling, notices, rejections
@@ -26,6 +26,8 @@ def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
     if job.kind is JobKind.DELIVER and job.input_set_id is not None:
         destination = job.subject.rsplit("/", 1)[0]
         deliveries.bury(tx, job.input_set_id, destination, sentence)
+        if destination not in node.targets:
+            away.forget(tx, destination)
         commitment.ask_for(tx, node, job.input_set_id, job.study_id, destination)
     if job.kind is JobKind.EXPORT:
         exporting.gave_up(tx, job, sentence)

@@ -18,7 +18,7 @@ from db import clock_steps, firing, jobs, lost_jobs, studies, tallies
 from db.database import Conflict, DatabaseUnreachable
 from db.job_states import JobKind
 
-from . import reconciling
+from . import reconciling, timetable
 from .app import Node
 from .audit.forward import Forwarder
 from .clock_steps import ClockSteps, of_database
@@ -27,6 +27,7 @@ from .operations import completeness, retrain
 from .operations.alarms.watch import Watch
 from .operations.retrain import Terms
 from .operations.watch import looking
+from .timetable import every, hourly
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ def run(node: Node, stopping: threading.Event, process: str = "schedule") -> Non
 
 
 def _run(node: Node, stopping: threading.Event, duty: Duty) -> None:
-    watch, steps, since = watch_of(node), ClockSteps(), ClockSteps()
+    watch, steps = watch_of(node), ClockSteps()
+    since = ClockSteps(heartbeat_seconds=node.work.heartbeat_seconds)
     telling = _tell_the_collector(node, stopping)
     while not stopping.is_set():
         scheduler = _scheduler(node, duty, watch, since)
@@ -74,26 +76,20 @@ def _run(node: Node, stopping: threading.Event, duty: Duty) -> None:
 
 def _scheduler(node: Node, duty: Duty, watch: Watch, steps: ClockSteps) -> BackgroundScheduler:
     """All that is due by the clock; started."""
-    scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
-    scheduler.add_job(rescue, "interval", seconds=RESCUE_SECONDS, args=[node, duty, steps], misfire_grace_time=None)
-    scheduler.add_job(duty.act, "interval", seconds=COUNT_SECONDS, args=[ask_counts, node], misfire_grace_time=None)
+    scheduler = timetable.empty()
+    scheduler.add_job(rescue, every(RESCUE_SECONDS), args=[node, duty, steps])
+    scheduler.add_job(duty.act, every(COUNT_SECONDS), args=[ask_counts, node])
     if node.fetch.reconcile_at is not None:
-        scheduler.add_job(
-            duty.act, "interval", seconds=RECONCILE_SECONDS, args=[ask_to_reconcile, node], misfire_grace_time=None
-        )
+        scheduler.add_job(duty.act, every(RECONCILE_SECONDS), args=[ask_to_reconcile, node])
     if node.learning.train:
-        scheduler.add_job(
-            duty.act, "interval", seconds=TRAINING_SECONDS, args=[ask_for_training, node], misfire_grace_time=None
-        )
-    scheduler.add_job(duty.act, "cron", minute="*/10", args=[ask_for_purge, node], misfire_grace_time=600)
-    scheduler.add_job(
-        duty.act, "interval", seconds=DISK_SECONDS, args=[look_at_the_disk, node], misfire_grace_time=None
-    )
-    scheduler.add_job(look, "interval", seconds=ALARM_SECONDS, args=[watch, duty], misfire_grace_time=None)
-    scheduler.add_job(duty.act, "interval", seconds=MESSAGE_SECONDS, args=[watch.send], misfire_grace_time=None)
-    scheduler.add_job(duty.act, "interval", seconds=TALLY_SECONDS, args=[tally, node], misfire_grace_time=None)
-    scheduler.add_job(duty.act, "cron", minute=17, args=[ask_for_sweep, node], misfire_grace_time=600)
-    scheduler.add_job(duty.act, "cron", minute=41, args=[ask_for_watch, node], misfire_grace_time=600)
+        scheduler.add_job(duty.act, every(TRAINING_SECONDS), args=[ask_for_training, node])
+    scheduler.add_job(duty.act, hourly("*/10"), args=[ask_for_purge, node])
+    scheduler.add_job(duty.act, every(DISK_SECONDS), args=[look_at_the_disk, node])
+    scheduler.add_job(look, every(ALARM_SECONDS), args=[watch, duty])
+    scheduler.add_job(duty.act, every(MESSAGE_SECONDS), args=[watch.send])
+    scheduler.add_job(duty.act, every(TALLY_SECONDS), args=[tally, node])
+    scheduler.add_job(duty.act, hourly(17), args=[ask_for_sweep, node])
+    scheduler.add_job(duty.act, hourly(41), args=[ask_for_watch, node])
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.start()
     return scheduler
@@ -136,7 +132,9 @@ def follow(node: Node, duty: Duty, steps: ClockSteps) -> None:
     step = 0.0
     try:
         step = steps.look(partial(of_database, node.database))
-        if step and duty.held:
+        if step and not duty.held and duty.was_ours:  # it could not be prolonged; perhaps it is taken up again
+            steps.not_followed(step)
+        elif step and duty.held:
             with node.database.write() as tx:
                 clock_steps.follow(tx, step)
             logger.warning("the database's clock was set by %+.0f s; what waits was moved along", step)

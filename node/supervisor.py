@@ -6,6 +6,7 @@ say so.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import selectors
@@ -120,7 +121,8 @@ class Supervisor:
 
     def _start(self, role: str, command: list[str]) -> _Process:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as unstarted:
+            unstarted.push(ours)
             passed, given = [theirs.fileno()], ["--parent", str(theirs.fileno())]
             for option, listener in self.listeners.items() if role.startswith("receive") else ():
                 passed.append(listener.fileno())
@@ -128,6 +130,7 @@ class Supervisor:
             popen = subprocess.Popen(
                 [*command, *given], stdin=subprocess.DEVNULL, pass_fds=passed, start_new_session=True
             )
+            unstarted.pop_all()
         return _Process(role, command, popen, ours, time.monotonic())
 
     def _await_ready(self, process: _Process) -> dict[str, Any]:
@@ -165,10 +168,22 @@ class Supervisor:
                 process.again_at = ended + process.pause
 
     def _start_again(self, role: str, process: _Process) -> None:
-        self._processes[role] = again = self._start(role, process.command)
-        again.pause = min(process.pause * 2, LONGEST_PAUSE_SECONDS)
-        again.hearing = threading.Thread(target=self._hear, args=(again,), name=f"{role} starts", daemon=True)
-        again.hearing.start()
+        pause = min(process.pause * 2, LONGEST_PAUSE_SECONDS)
+        try:
+            again = self._start(role, process.command)
+        except OSError as error:  # no process, memory or descriptor is left; there may be one soon
+            logger.error("%s is not started again yet: %s", role, error)  # noqa: TRY400
+            process.pause, process.again_at = pause, time.monotonic() + pause
+            return
+        self._processes[role] = again
+        again.pause = pause
+        hearing = threading.Thread(target=self._hear, args=(again,), name=f"{role} starts", daemon=True)
+        try:
+            hearing.start()
+        except RuntimeError as error:
+            logger.warning("nobody hears what %s says of itself: %s", role, error)
+        else:
+            again.hearing = hearing
 
     def _hear(self, process: _Process) -> None:
         try:

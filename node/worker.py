@@ -72,9 +72,12 @@ class Worker:
     process: str = ""
     _held: dict[int, Claim] = field(default_factory=dict)
     _news: dict[str, threading.Event] = field(default_factory=lambda: {one: threading.Event() for one in LOOPS})
-    _steps: ClockSteps = field(default_factory=ClockSteps)
+    _steps: ClockSteps = field(init=False)
     _rescuing: threading.Lock = field(default_factory=threading.Lock)
     _rescued: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._steps = ClockSteps(heartbeat_seconds=self.node.work.heartbeat_seconds)
 
     def run(self, grace_seconds: float) -> None:
         """Work until `stopping` is set; a job that is not done after the grace is given back, no attempt used up."""
@@ -238,11 +241,14 @@ class Worker:
             limit_seconds += 2 * 60 * self.node.learning.max_minutes
         if claim.kind in (JobKind.FETCH, JobKind.PRIOR):
             limit_seconds += 2 * self.node.fetch.limits.study_seconds
+        held = True
         while not done.wait(self.node.work.heartbeat_seconds):
             # of an evaluation of many patients each is a stage
             if time.monotonic() - stages.moved > limit_seconds:
                 logger.error("job %s hangs; this worker ends, so that another may try", claim.id)
                 os._exit(EXIT_HUNG)
+            if not held:  # by nobody's order it works on, and must not for ever: its loop does nothing else
+                continue
             try:
                 with self.node.database.write() as tx:
                     jobs.beat(tx, claim, self.node.work.lease_seconds)
@@ -250,7 +256,7 @@ class Worker:
                 self._steps.disturb()  # others could not prolong their leases either
                 logger.warning("no heartbeat: %s", error)
             except LostLease:
-                return
+                held = False
             except Exception:  # the edge of this thread: the job goes on, and the next beat may come in time
                 logger.exception("no heartbeat of job %s", claim.id)
 

@@ -6,20 +6,22 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from db import clock_steps, duties, jobs
+from db import clock_steps, commitments, duties, jobs, studies
 from db.database import Clock, DatabaseUnreachable, clock
 from db.job_states import JobKind
-from db.tables import input_set, job, outage, study
+from db.tables import commitment, input_set, job, outage, prior_fetch, study
 from node import schedule
 from node.app import Node
 from node.clock_steps import SETTLED_SECONDS, ClockSteps
 from node.duty import Duty
-from node.worker import LOOPS
+from node.worker import LOOPS, Worker
 from tests.driving import take_in
 from tests.synthetic import small_series
 
@@ -160,6 +162,29 @@ def test_a_live_worker_keeps_its_job_and_a_dead_one_loses_it(node: Node, set_by:
     assert rescued() == "waiting"
 
 
+def test_a_worker_that_beats_seldom_has_its_time_to_be_heard(node: Node, set_by: list[float]) -> None:
+    with node.database.write() as tx:
+        jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
+    claimed(node)
+    seldom = replace(node, work=replace(node.work, heartbeat_seconds=SETTLED_SECONDS))
+    worker, steady = Worker(seldom, "gpu:2:b"), [0.0]
+    worker._steps._steady = lambda: steady[0]
+
+    def looks() -> str:
+        worker._rescued = float("-inf")
+        worker._rescue()
+        with node.database.read() as tx:
+            return str(tx.execute(sa.select(job.c.state)).scalar_one())
+
+    assert looks() == "running"
+    set_by[0] += HOUR
+    assert looks() == "running"
+    for seconds, then in ((1.5 * SETTLED_SECONDS, "running"), (SETTLED_SECONDS, "waiting")):
+        steady[0] += seconds
+        set_by[0] += seconds
+        assert looks() == then
+
+
 def test_a_lease_of_before_does_not_last_an_hour(node: Node, set_by: list[float]) -> None:
     with node.database.write() as tx:
         jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
@@ -173,6 +198,70 @@ def test_a_lease_of_before_does_not_last_an_hour(node: Node, set_by: list[float]
         assert duties.holder(tx, "schedule") == "there"
         lasts = tx.execute(sa.text("SELECT lease_until FROM duty")).scalar_one() - clock(tx)
     assert lasts < 60
+
+
+class Unsure(Duty):
+    """It was this process's, and could not be prolonged in time."""
+
+    @property
+    def held(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_step_is_not_forgotten_by_who_may_be_on_duty_again(node: Node, set_by: list[float], ours: bool) -> None:
+    follower = Follower(node)
+    take_in(node, small_series())
+    set_by[0] = HOUR
+    on_duty, follower.duty = follower.duty, Unsure(node.database, "schedule", "here")
+    if not ours:
+        follower.duty = StandBy(node.database, "schedule", "here")
+    follower.look()
+    assert left(node, study.c.last_image) < -HOUR + 60
+    follower.duty = on_duty
+    follower.look()
+    assert (left(node, study.c.last_image) > -60) is ours, "whoever was on duty has followed it"
+
+
+class StandBy(Unsure):
+    """It is another process's."""
+
+    @property
+    def was_ours(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_study_that_waits_for_a_series_waits_as_long_as_it_would(node: Node, set_by: list[float], hours: int) -> None:
+    follower, images = Follower(node), small_series()
+    take_in(node, images)
+    with node.database.write() as tx:
+        assert studies.close(tx, str(images[0].StudyInstanceUID), "no image for 0 s", 3)
+    set_by[0] = hours * HOUR
+    follower.look()
+    assert -60 < left(node, study.c.last_image) <= 0
+
+
+def test_what_was_asked_of_a_pacs_was_asked_before_now(node: Node, set_by: list[float]) -> None:
+    """Else it is not asked again, or is believed, or waited for, for that hour."""
+    follower = Follower(node)
+    take_in(node, small_series())
+    with node.database.write() as tx:
+        tx.execute(sa.update(study).values(pacs_asked=Clock(), pacs_since=Clock()))
+        tx.execute(sa.insert(prior_fetch).values(study_id=1, peer="pacs", asked=Clock()))
+        read = dict(study_id=1, network="ct_lungs", slot="", members_hash="a", because="", created=Clock())
+        input_set_id = tx.execute(sa.insert(input_set).values(read).returning(input_set.c.id)).scalar_one()
+        commitments.ask(tx, "2.25.1", "pacs", input_set_id, 300)
+        jobs.enqueue(tx, JobKind.COMMIT, "pacs/1", max_attempts=3, input_set_id=input_set_id)
+        assert jobs.claim(tx, LOOPS["send"], "w", 10)
+    set_by[0] = -HOUR
+    follower.look()
+    asked = (study.c.pacs_asked, study.c.pacs_since, prior_fetch.c.asked, commitment.c.asked, job.c.first_claimed)
+    assert [column.key for column in asked if left(node, column) > 0] == []
+    assert 0 < left(node, commitment.c.deadline) <= 300
+    with node.database.read() as tx:
+        since = tx.execute(sa.select(job.c.first_claimed)).scalar_one()
+        assert commitments.tries(tx, input_set_id, "pacs", since) == 1
 
 
 def test_a_deadline_stays_the_hour_of_the_day_that_it_was(node: Node, set_by: list[float]) -> None:
@@ -281,3 +370,22 @@ def test_what_is_due_by_the_clock_is_due_when_that_was_set_back(node: Node, monk
         finally:
             stopping.set()
             thread.join()
+
+
+def test_a_clock_that_is_set_by_years_is_not_counted_through(node: Node) -> None:
+    """A machine that began in 1970 hears what time it is: all that was missed is passed over in one step.
+
+    Else nothing settles until ten million times a year are counted, for each thing that is due every three seconds.
+    """
+    with Duty(node.database, "schedule", "here") as duty:
+        scheduler = schedule._scheduler(node, duty, schedule.watch_of(node), ClockSteps())
+        try:
+            due = scheduler.get_jobs()
+            now = datetime.now(UTC) + timedelta(days=20_000)
+            behind = [one for one in due if one.trigger.get_next_fire_time(one.next_run_time, now) <= now]
+            soon = [one for one in due if one.trigger.get_next_fire_time(None, now) > now + timedelta(hours=1)]
+        finally:
+            scheduler.shutdown()
+    assert len(due) > 5
+    assert not behind
+    assert not soon

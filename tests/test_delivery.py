@@ -345,3 +345,20 @@ def test_a_destination_that_left_the_configuration_is_said(node: Node, pacs: Fak
     control.retry(node.database, deliver_job(node)["id"])
     work_off(node)
     assert {one["state"] for one in sent(node).values()} == {"delivered"}
+
+
+def test_a_destination_that_is_none_any_more_is_not_said_to_be_away(node: Node, pacs: FakePacs) -> None:
+    pacs.stop()
+    take_in(node, small_series())
+    work_off(node)
+
+    def those_away() -> list[str]:
+        with node.database.read() as tx:
+            return [row["destination"] for row in away.listing(tx)]
+
+    assert those_away() == ["pacs"]
+    del node.targets["pacs"]
+    look_again(node)
+    work_off(node)
+    assert deliver_job(node)["state"] == "refused"
+    assert those_away() == []

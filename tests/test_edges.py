@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -18,19 +19,23 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import duties, jobs, processes
+from config.settings import load
+from db import duties, jobs, lost_jobs, processes
 from db.database import Clock, Database
 from db.job_states import Claim, JobKind
 from db.tables import attempt, duty, job
 from models.card import Bundle
 from node import hosts
-from node.app import Node
+from node.admission import Limits
+from node.app import Node, open_node
 from node.attempt import Stages
 from node.beating import Beating
 from node.duty import Duty
 from node.errors import Failed, Unavailable
 from node.pull.watch import Watch
-from node.worker import LOOPS, Worker
+from node.supervisor import Supervisor, _Process
+from node.worker import EXIT_HUNG, LOOPS, Worker
+from tests.soak.forked import PROCESSES
 from tests.waiting import wait_until
 
 
@@ -177,6 +182,33 @@ def test_the_lease_of_a_job_outlives_what_nobody_foresaw(node: Node, caplog: pyt
     assert "ZeroDivisionError: nobody foresaw this" in caplog.text
 
 
+def work_on_what_was_lost(url: str, home: Path) -> None:
+    """In a process of its own: a step that hangs, and its job goes to somebody else meanwhile."""
+    node = open_node(load(None, {"node": {"home": home}, "database": {"url": url}, "receive": {"reserve_gb": 0}}))
+    worker = Worker(replace(node, work=replace(node.work, heartbeat_seconds=0.05)), "w")
+    ask(node)
+    with node.database.write() as tx:
+        claim = jobs.claim(tx, [JobKind.SWEEP], "w", 0)
+        lost_jobs.rescue(tx, worker="w")
+    assert claim is not None
+    looked, stages, done = threading.Event(), Stages(), threading.Event()
+    sa.event.listen(node.database.engine, "before_cursor_execute", lambda *_: looked.set())
+    with worker._lease(claim, stages):
+        looked.wait(60)
+        stages.moved = float("-inf")
+        done.wait(15)
+    os._exit(0)
+
+
+def test_a_worker_ends_also_where_a_step_hangs_whose_job_it_has_lost(database: Database, tmp_path: Path) -> None:
+    """Else its loop is never free again, and who sends, sends nothing any more."""
+    url = database.engine.url.render_as_string(hide_password=False)
+    process = PROCESSES.Process(target=work_on_what_was_lost, args=(url, tmp_path / "home"))
+    process.start()
+    process.join(120)
+    assert process.exitcode == EXIT_HUNG
+
+
 class Hanging:
     """An association at which nothing comes."""
 
@@ -263,3 +295,31 @@ def test_a_supervisor_without_a_descriptor_left_answers_again_when_it_has_one() 
         finally:
             process.stdin.close()
             process.wait(30)
+
+
+# ------------------------------------------------------------------- the supervisor
+
+
+def test_a_process_that_cannot_be_started_again_yet_is_started_later(node: Node, tmp_path: Path) -> None:
+    """A machine may have no process, memory or descriptor left for a moment; the others work on."""
+    program = tmp_path / "program"
+    died = subprocess.Popen([sys.executable, "-c", ""])
+    died.wait()
+    supervisor = Supervisor(node, {}, "cpu", Limits())
+    line, other = socket.socketpair()
+    other.close()
+    supervisor._processes["web"] = _Process("web", [str(program)], died, line, 0.0)
+
+    def is_started() -> bool:
+        supervisor._look_after()
+        return supervisor._processes["web"].popen is not died
+
+    assert not is_started()
+    supervisor._processes["web"].again_at = 0.0
+    assert not is_started(), "there is no such program"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o700)
+    try:
+        wait_until("it is started", is_started)
+    finally:
+        supervisor._end_all()

@@ -28,6 +28,7 @@ from db.tables import (
     dispatch,
     doomed_file,
     instance,
+    job,
     label,
     lacking_study,
     measurement,
@@ -324,14 +325,33 @@ def test_destinations_may_be_told_first_and_the_notes_have_to_be_out(planted: Pl
     said = erasing.withdraw_first(house.database, PATIENT, None, "tester", 3)
     assert said.startswith("2 results are withdrawn")
     assert {row["state"] for row in house.rows(delivery, delivery.c.destination == "vna")} == {"withdrawn"}
-    note = house.result(house.rows(result)[-1]["input_set_id"], "KOS", "113037", pacs="waiting")
-    with pytest.raises(Refused, match="notes-waiting"):
+    with pytest.raises(Refused, match="notes-waiting: 3 "):  # which no worker has written yet
+        erase(planted)
+    note = written(planted, pacs="waiting", vna="waiting")
+    with pytest.raises(Refused, match="notes-waiting: 2 "):
         erase(planted)
     with house.database.write() as tx:
         sent = sa.update(delivery).where(delivery.c.result_id == note)
         tx.execute(sent.values(state="delivered", delivered=Clock()))
-    erase(planted)
+    assert erase(planted).holders == {}
     assert planted.left() == []
+
+
+def written(planted: Planted, **states: str) -> int:
+    """A note on all that was withdrawn, and its state at each destination; its jobs have ended."""
+    house = planted.house
+    note = house.result(house.rows(result)[-1]["input_set_id"], "KOS", "113037", **states)
+    with house.database.write() as tx:
+        about = sa.update(delivery).where(delivery.c.state == "withdrawn")
+        tx.execute(about.values(rejected_by=note))
+        tx.execute(sa.update(job).where(job.c.kind == JobKind.DELIVER).values(state="done"))
+    return note
+
+
+def test_who_did_not_take_the_note_still_has_something_of_the_patient(planted: Planted) -> None:
+    erasing.withdraw_first(planted.house.database, PATIENT, None, "tester", 3)
+    written(planted, pacs="delivered", vna="dead")
+    assert erase(planted).holders == {"vna": 1}
 
 
 def test_who_may_have_something_of_the_patient_is_told_as_if_it_had_it(planted: Planted) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from db import deliveries
+from db import away, deliveries, destinations, results
 from db.database import Database
 from db.job_states import OPEN, JobKind
 from db.tables import delivery, result
@@ -153,6 +153,43 @@ def test_a_receipt_that_is_written_while_a_person_decides_counts(node: Node, pac
 def waits_for_a_lock(database: Database) -> bool:
     with database.read() as tx:
         return bool(tx.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_is_withdrawn_while_something_newer_takes_its_place(node: Node, pacs: FakePacs) -> None:
+    """At the same moment: neither transaction holds a row that the other one waits for."""
+    a_sent_study(node)
+    (of,) = {int(one["input_set_id"]) for one in rows(node, result)}
+    which, said = a_result(node), list[str]()
+    thread = threading.Thread(target=lambda: said.append(verdicts.withdraw(node.database, which, "ann", "wrong", 3)))
+    with node.database.write() as tx:
+        tx.execute(sa.select(result.c.id).with_for_update())
+        thread.start()
+        wait_until("the decision waits", lambda: waits_for_a_lock(node.database))
+        results.set_aside(tx, of)
+    thread.join()
+    assert said and states(node) == {"withdrawn"}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_one_worker_reaches_a_destination_and_another_one_does_not(database: Database) -> None:
+    """At the same moment: neither holds a row that the other one waits for."""
+    with database.write() as tx:
+        away.unreachable(tx, "pacs", "it was away", 15)
+
+    def fails() -> None:
+        with database.write() as tx:
+            away.unreachable(tx, "pacs", "it is away", 15)
+
+    thread = threading.Thread(target=fails)
+    with database.write() as tx:
+        destinations.note_contact(tx, "pacs")
+        thread.start()
+        wait_until("the other one waits", lambda: waits_for_a_lock(database))
+        away.reachable(tx, "pacs")
+    thread.join()
+    with database.read() as tx:
+        assert [row["reason"] for row in away.listing(tx)] == ["it is away"]
 
 
 def test_a_note_that_cannot_be_made_is_not_tried_for_ever(node: Node, pacs: FakePacs) -> None:

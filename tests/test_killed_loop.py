@@ -23,6 +23,7 @@ from db.tables import job
 from node import failpoints
 from node.app import Node
 from node.demo.study import ct_series
+from node.giving_up import end_lost
 from node.operations import retrain
 from tests.driving import work_off
 from tests.killed_loop import (
@@ -116,6 +117,7 @@ def test_a_run_whose_workers_all_died_is_given_up_and_another_may_begin(shop: Sh
         with node.database.write() as tx:
             tx.execute(sa.update(job).where(job.c.kind == TRAIN).values(max_attempts=1))
         shop.kill(home, node, "before-training", TRAIN)
+        assert end_lost(node) == 1, "as whoever rescues jobs does next"
         with node.database.read() as tx:
             (run,) = training_runs.listing(tx)
         assert (run["state"], run["candidate_id"]) == ("failed", None)

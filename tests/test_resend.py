@@ -13,7 +13,7 @@ from db.database import Clock, Database
 from db.tables import delivery, measurement, result
 from node.app import Node
 from node.errors import Refused
-from node.operations import resend
+from node.operations import resend, verdicts
 from node.outbound.target import Target
 from tests.driving import only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
@@ -52,6 +52,19 @@ def test_what_stands_and_was_sent_is_queued_once(house: House) -> None:
         "delivered",
         "committed",
     }
+
+
+def test_what_stands_no_more_when_it_is_queued_is_not(house: House) -> None:
+    """An archive of years takes its time to be queued: meanwhile a person takes one back, and bytes go by retention."""
+    uids = [house.done(pacs="delivered") for _ in range(3)]
+    runs = planned(house)
+    wrong, purged, stands = (run.ids for run in runs)
+    verdicts.withdraw(house.database, str(wrong[0]), "ann", "wrong", 3)
+    with house.database.write() as tx:
+        tx.execute(sa.update(result).where(result.c.id.in_(purged)).values(path=None))
+    resend.resend(house.database, NEW, runs, 3)
+    assert [row["result_id"] for row in house.rows(delivery, delivery.c.destination == "new")] == list(stands)
+    assert len(uids) == len(runs)
 
 
 def test_what_was_never_sent_or_does_not_stand_or_is_not_kept_stays(house: House) -> None:

@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from config.settings import load
-from db import asked_exports, labels, processes, schema, studies
+from db import asked_exports, deliveries, jobs, labels, processes, schema, studies
 from db.database import Database, DatabaseError
 from db.job_states import JobKind
-from db.tables import asked_export, delivery, instance, job, label
+from db.tables import asked_export, delivery, instance, job, label, result
 from node import schedule
 from node.app import open_node
 from node.beating import Beating
@@ -199,13 +199,43 @@ def test_what_an_older_planimeter_left_to_wait_for_ever_ends_with_its_reason(
 
 def test_after_an_upgrade_it_is_known_what_was_sent_and_never_answered(database: Database, tmp_path: Path) -> None:
     house = House(database, tmp_path / "home")
-    house.done(pacs="dead")
-    refused, silent = (row["id"] for row in house.rows(delivery))
+    said = (
+        (None, "the destination aborted or did not answer in time", 1),
+        (None, "PACS at 10.0.0.1:104 cannot be reached, or ended the association", 1),
+        (None, "vna cannot be reached: the connection broke (RemoteDisconnected)", 1),
+        (None, None, 1),
+        (None, "pacs does not accept Segmentation Storage", 0),
+        (None, "the association had ended before this object", 0),
+        (None, "HTTP 415: this kind of object is not supported", 0),
+        (0xC000, "0xC000 cannot understand", 0),
+    )
+    while len(house.rows(delivery)) < len(said) + 1:
+        house.done(pacs="dead")
+    *tried, never = (row["id"] for row in house.rows(delivery)[: len(said) + 1])
     with database.write() as tx:
-        said = sa.update(delivery).values(attempts=3)
-        tx.execute(said.where(delivery.c.id == refused).values(status=0xC000, reason="0xC000 cannot understand"))
-        sentence = "the destination aborted or did not answer in time"
-        tx.execute(said.where(delivery.c.id == silent).values(reason=sentence))
+        for one, (status, reason, _) in zip(tried, said, strict=True):
+            values = dict(attempts=3, status=status, reason=reason)
+            tx.execute(sa.update(delivery).values(values).where(delivery.c.id == one))
     carried_over(database, "0024")
     upgrading.upgrade(tmp_path, database.engine.url.render_as_string(hide_password=False), backed_up=True)
-    assert {row["id"]: row["unanswered"] for row in house.rows(delivery)} == {refused: 0, silent: 1}
+    unanswered = {row["id"]: row["unanswered"] for row in house.rows(delivery)}
+    assert [unanswered[one] for one in (*tried, never)] == [*(perhaps for _, _, perhaps in said), 0]
+
+
+def test_after_an_upgrade_the_rejection_notes_go_that_were_written_and_never_sent(
+    database: Database, tmp_path: Path
+) -> None:
+    house = House(database, tmp_path / "home")
+    uid = house.done(pacs="delivered")
+    older = house.rows(result)[0]["input_set_id"]
+    note = house.result(older, "KOS", "113037", pacs="superseded", vna="delivered")
+    for destination in ("pacs", "vna"):
+        about = dict(subject=deliveries.subject(destination, older), input_set_id=older)
+        house.job(uid, JobKind.DELIVER, "done", **about)
+    carried_over(database, "0024")
+    upgrading.upgrade(tmp_path, database.engine.url.render_as_string(hide_password=False), backed_up=True)
+    with database.write() as tx:
+        claim = jobs.claim(tx, [JobKind.DELIVER], "w", 60)
+        assert claim is not None and claim.subject == f"pacs/{older}"
+        assert [row["result_id"] for row in deliveries.waiting(tx, older, "pacs")] == [note]
+        assert jobs.claim(tx, [JobKind.DELIVER], "w", 60) is None

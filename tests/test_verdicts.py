@@ -180,6 +180,22 @@ def test_what_was_withdrawn_is_made_again_under_new_uids(node: Node, pacs: FakeP
     assert all("rev 2" in ds.SeriesDescription for ds in again)
 
 
+def test_what_newer_images_took_the_place_of_is_withdrawn_where_it_is(node: Node, pacs: FakePacs) -> None:
+    images = small_series()
+    take_in(node, images[:-1])
+    work_off(node)
+    older = [ds.SOPInstanceUID for ds in pacs.objects]
+    take_in(node, images[-1:])
+    work_off(node)
+    assert len(pacs.objects) == 2 * len(older) == 6
+    said = verdicts.withdraw(node.database, older[0], "ann", "wrong patient", 3)
+    assert "pacs is told so" in said
+    work_off(node)
+    (note,) = notes(pacs)
+    assert named_by(note) == set(older)
+    assert states(node) == {"withdrawn", "delivered"}
+
+
 def test_a_withdrawal_waits_for_a_pacs_that_is_away(node: Node, pacs: FakePacs) -> None:
     take_in(node, small_series())
     work_off(node)

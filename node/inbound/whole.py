@@ -148,7 +148,7 @@ class _Walk:
         vr = bytes(data[at + 4 : at + 6])
         if vr in SHORT_VR:
             return tag, vr, self.short.unpack_from(data, at + 6)[0], at + 8
-        if self.open and not b"AA" <= vr <= b"ZZ":  # some senders change over inside sequences; pydicom follows
+        if self.open and not b"AA" <= vr <= b"ZZ":  # or single elements; pydicom follows in both
             return tag, b"", self.long.unpack_from(data, at + 4)[0], at + 8
         if vr not in LONG_VR:  # of one that is new the length would have four bytes (PS3.5 7.1.2); pydicom takes two
             raise self._malformed(at, f"no value representation that is known in element ({group:04X},{element:04X})")
@@ -163,6 +163,9 @@ class _Walk:
             if end is not None and end > len(self.data):
                 raise self._cut_short()
             self._enter(begin, is_item=True, value=value, end=end)
+            # some senders change over to Implicit VR inside sequences: the first element says it of the item
+            vr = bytes(self.data[value + 4 : value + 6])
+            self.explicit = self.explicit and vr.isalpha() and vr.isupper()
         elif inside and inside.end is None and tag == (ITEM_END if inside.is_item else SEQUENCE_END):
             self.explicit = self.open.pop().explicit
             self.at = value

@@ -1,6 +1,7 @@
-"""What destinations may have without having said so; and what older versions left to wait for ever.
+"""What destinations may have without having said so; and what older versions left behind.
 
-Jobs of exports and labels died with their workers, and nobody said so of the export and the label.
+Rejection notes on results whose place newer images had taken were written, and never sent. Jobs of exports and labels
+died with their workers, and nobody said so of the export and the label.
 """
 
 import sqlalchemy as sa
@@ -14,15 +15,41 @@ depends_on = None
 ITS_EXPORT = "job.kind = 'export' AND job.subject = CAST(asked_export.id AS TEXT)"
 ITS_LABEL = "job.kind = 'label' AND job.subject = label.source_sha256"
 IS_OPEN = "job.state IN ('waiting', 'running')"
-#: what was said of an object that was sent and not answered, by C-STORE and by STOW-RS
-NO_ANSWER = "reason LIKE '%did not answer in time' OR reason LIKE '%: the connection broke (%'"
+#: what was said of an object without a status that was not sent, or not stored. Of any other, a destination may have
+#: it: that no answer came may have been said, and then that the destination was away
+NOT_THERE = (
+    "reason LIKE '%does not accept %' OR reason LIKE '%had ended before this object'"
+    " OR reason LIKE 'the object was not sent: %' OR reason LIKE 'not stored, %'"
+    " OR reason LIKE 'HTTP 4%' OR reason LIKE 'HTTP 507: %'"
+)
 
 
 def upgrade() -> None:
     op.add_column("delivery", sa.Column("unanswered", sa.Integer(), nullable=False, server_default="0"))
-    silent = f"delivered IS NULL AND status IS NULL AND attempts > 0 AND ({NO_ANSWER})"
+    silent = f"delivered IS NULL AND status IS NULL AND attempts > 0 AND (reason IS NULL OR NOT ({NOT_THERE}))"
     op.execute(f"UPDATE delivery SET unanswered = 1 WHERE {silent}")  # noqa: S608 - of constants
+    _send_notes()
     _end_what_waits_for_ever()
+
+
+def _send_notes() -> None:
+    op.execute(
+        """
+        UPDATE delivery SET state = 'waiting', reason = NULL
+        WHERE state = 'superseded' AND result_id IN (SELECT id FROM result WHERE kind = 'KOS')
+        """
+    )
+    op.execute(
+        """
+        UPDATE job
+        SET state = 'waiting', attempts = 0, first_claimed = NULL, ended = NULL, code = NULL, reason = NULL
+        WHERE kind = 'deliver' AND state NOT IN ('waiting', 'running') AND subject IN (
+            SELECT delivery.destination || '/' || CAST(result.input_set_id AS TEXT)
+            FROM delivery JOIN result ON result.id = delivery.result_id
+            WHERE delivery.state = 'waiting' AND result.kind = 'KOS'
+        )
+        """
+    )
 
 
 def _end_what_waits_for_ever() -> None:
