@@ -61,6 +61,53 @@ def test_who_comes_while_a_batch_is_made_is_in_the_next_one() -> None:
     assert not together._busy
 
 
+class LetsGoSlowly:
+    """A lock after which a thread stands still, as soon as it has let go."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.slow: int | None = None
+        self.let_go, self.go_on = threading.Event(), threading.Event()
+
+    def __enter__(self) -> bool:
+        return self._lock.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if threading.get_ident() == self.slow:
+            self.slow = None
+            self.let_go.set()
+            assert self.go_on.wait(60)
+
+
+def test_who_is_told_to_lead_before_it_waits_for_that_leads_all_who_wait() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def batch(numbers: Sequence[int]) -> list[int]:
+        begun.set()
+        assert go_on.wait(60)
+        return [number * 2 for number in numbers]
+
+    together: Together[int, int] = Together(batch, lambda _: -1)
+    together._lock = lock = LetsGoSlowly()  # type: ignore[assignment]
+
+    def second() -> int:
+        lock.slow = threading.get_ident()
+        return together.do(1)
+
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(together.do, 0)
+        assert begun.wait(60)
+        told_early = threads.submit(second)
+        assert lock.let_go.wait(60)
+        third = threads.submit(together.do, 2)
+        wait_until("all wait", lambda: len(together._waiting) == 2)
+        go_on.set()
+        assert first.result(60) == 0
+        lock.go_on.set()
+        assert [told_early.result(60), third.result(60)] == [2, 4]
+
+
 def test_a_batch_that_comes_to_nothing_is_taken_apart() -> None:
     def batch(numbers: Sequence[int]) -> list[int]:
         if 3 in numbers:

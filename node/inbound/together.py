@@ -54,10 +54,11 @@ class Together(Generic[Item, Outcome]):
         cannot be done harms nobody beside it.
         """
         with self._lock:
-            mine: _Place[Item, Outcome] = _Place(item, leads=not self._busy)
+            waits = self._busy
+            mine: _Place[Item, Outcome] = _Place(item, leads=not waits)
             self._waiting.append(mine)
             self._busy = True
-        if not mine.leads:
+        if waits:  # also where it leads by now: whoever told it so has let go of what is taken here
             mine.told.acquire()
         while mine.leads:
             try:

@@ -270,7 +270,8 @@ class House:
             asked = asked.where(job.c.kind == JobKind.DELIVER)
             with self.node.database.read() as tx:
                 missing = set(studies) - set(tx.execute(asked).scalars())
-            return len(missing) + self.count("waiting") + self.count("running")
+                arriving = tx.execute(sa.select(sa.func.count()).where(study.c.state == "open")).scalar_one()
+            return len(missing) + int(arriving) + self.count("waiting") + self.count("running")
 
         wait_until("all studies are done", lambda: left() == 0, seconds, 0.5)
 
