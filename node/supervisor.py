@@ -234,4 +234,6 @@ class Supervisor:
                 process.popen.kill()
                 process.popen.wait()
                 self._put_back(process)
+            if process.hearing is not None:
+                process.hearing.join()  # its line has ended
             process.line.close()
