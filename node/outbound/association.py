@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from pynetdicom import AE, _config, build_context
 from .target import Target
 
 CONNECT_SECONDS = 15.0
+#: between two looks whether the thread of an association is still there
+LOOK_SECONDS = 0.05
 
 
 def requested(
@@ -41,7 +44,7 @@ def requested(
     ae = AE(ae_title)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = answer_seconds
     ae.connection_timeout = connect_seconds
-    return ae.associate(
+    assoc = ae.associate(
         target.host,
         target.port,
         contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
@@ -50,3 +53,43 @@ def requested(
         ext_neg=list(roles),
         tls_args=(tls, (target.tls.name if target.tls else "") or target.host) if tls else None,
     )
+    stand_aside(assoc)
+    return assoc
+
+
+def stand_aside(assoc: Any) -> None:
+    """Have an association's own thread take no answer that another thread waits for."""
+    assoc._reactor_checkpoint = _Checkpoint(assoc)
+
+
+class _Checkpoint:
+    """Where the thread of an association waits while another one asks the peer something; takes the place of an event.
+
+    pynetdicom's says that it waits just before it does so. Where it goes on once more, it may take the answer off the
+    queue: the peer has answered, and is said not to have. So whoever asks waits here until it stands still.
+    """
+
+    def __init__(self, thread: threading.Thread) -> None:
+        self._thread, self._changed = thread, threading.Condition()
+        self._is_open, self._is_on_its_way = True, True
+
+    def wait(self) -> None:
+        """The association's thread comes by, and goes on when it may."""
+        with self._changed:
+            self._is_on_its_way = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_open)
+            self._is_on_its_way = True
+
+    def set(self) -> None:
+        """It may go on."""
+        with self._changed:
+            self._is_open = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """It may not; returns when it waits, or has ended."""
+        with self._changed:
+            self._is_open = False
+            while self._is_on_its_way and self._thread.is_alive() and threading.current_thread() is not self._thread:
+                self._changed.wait(LOOK_SECONDS)

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 
+from node.outbound.association import stand_aside
 from tests.soak.oracle import Receipts, digest_of
 from tests.synthetic import small_series
 
@@ -78,6 +79,7 @@ class Scanners:
         ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
         assoc = ae.associate("127.0.0.1", self.port)
+        stand_aside(assoc)
         if not assoc.is_established:
             self._count(-1)
             threading.Event().wait(PAUSE_SECONDS)

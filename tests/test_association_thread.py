@@ -1,0 +1,114 @@
+"""An association that we request has a thread of its own, which listens for what the peer asks: it takes no answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
+
+from node.outbound.association import stand_aside
+
+
+class Peer:
+    """It answers C-ECHO.
+
+    Attributes:
+        asked: it was.
+        aborts: it ends the association instead.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.aborts = threading.Event(), False
+        ae = AE("PEER")
+        ae.add_supported_context(Verification)
+        self._server: Any = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_ECHO, self._echo)])
+        self.port = int(self._server.server_address[1])
+
+    def _echo(self, event: Any) -> int:
+        self.asked.set()
+        if self.aborts:
+            event.assoc.abort()
+        return 0x0000
+
+    def stop(self) -> None:
+        self._server.shutdown()
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.stop()
+
+
+class Slow:
+    """A checkpoint that the association's thread has passed, and that it leaves only later."""
+
+    def __init__(self, checkpoint: Any) -> None:
+        self._checkpoint = checkpoint
+        self.passed, self.go_on = threading.Event(), threading.Event()
+
+    def wait(self) -> None:
+        self._checkpoint.wait()
+        self.passed.set()
+        assert self.go_on.wait(60)
+
+    def set(self) -> None:
+        self._checkpoint.set()
+
+    def clear(self) -> None:
+        self._checkpoint.clear()
+
+
+def test_nothing_is_asked_while_the_associations_thread_may_take_the_answer(peer: Peer) -> None:
+    ae = AE()
+    ae.add_requested_context(Verification)
+    assoc: Any = ae.associate("127.0.0.1", peer.port)
+    stand_aside(assoc)
+    assoc._reactor_checkpoint = slow = Slow(assoc._reactor_checkpoint)
+    assert slow.passed.wait(60)
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(assoc.send_c_echo)
+        assert not peer.asked.wait(0.5)
+        slow.go_on.set()
+        assert answer.result(60).Status == 0x0000
+    assoc.release()
+    assert assoc.is_released
+
+
+@pytest.mark.parametrize("end", ["release", "abort", "the peer"])
+def test_it_asks_many_times_and_ends(peer: Peer, end: str) -> None:
+    ae = AE()
+    ae.add_requested_context(Verification)
+    assoc: Any = ae.associate("127.0.0.1", peer.port)
+    stand_aside(assoc)
+    for _ in range(50):
+        assert assoc.send_c_echo().Status == 0x0000
+    if end == "release":
+        assoc.release()
+    elif end == "abort":
+        assoc.abort()
+    else:
+        peer.aborts = True
+        assert "Status" not in assoc.send_c_echo()
+    assoc.join(60)
+    assert not assoc.is_alive()
+    with pytest.raises(RuntimeError, match="association"):
+        assoc.send_c_echo()
+
+
+def test_a_network_timeout_ends_an_association_by_its_own_thread(peer: Peer) -> None:
+    ae = AE()
+    ae.add_requested_context(Verification)
+    ae.network_timeout = 0.5
+    assoc: Any = ae.associate("127.0.0.1", peer.port)
+    stand_aside(assoc)
+    assoc.network_timeout_response = "A-RELEASE"
+    assoc.join(60)
+    assert not assoc.is_alive()
+    assert not assoc.is_established
