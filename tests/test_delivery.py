@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +15,12 @@ from db.job_states import Backoff, JobKind
 from node.app import Node
 from node.operations import control
 from node.operations.status import overview
+from node.outbound import scu
 from node.outbound.statuses import Answer, meaning
+from node.outbound.target import Target
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
-from tests.synthetic import small_series
+from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
 
 SEG, VOLUMES, DIAMETERS = ("SEG", "BINARY"), ("SR", "TID1411"), ("SR", "TID1501")
@@ -362,3 +366,21 @@ def test_a_destination_that_is_none_any_more_is_not_said_to_be_away(node: Node, 
     work_off(node)
     assert deliver_job(node)["state"] == "refused"
     assert those_away() == []
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_large_object_is_given_the_time_that_a_slow_line_takes(
+    pacs: FakePacs, tmp_path: Path, is_large: bool
+) -> None:
+    image = small_series()[0]
+    if is_large:
+        image.Rows = image.Columns = 2048
+        image.PixelData = bytes(2 * image.Rows * image.Columns)
+    (file,) = as_files([image], tmp_path)
+    pacs.late_next = 1
+    threading.Timer(2, pacs.late.set).start()
+    target = Target("pacs", pacs.ae_title, "127.0.0.1", pacs.port)
+    with scu.connect(target, "PLANIMETER", [parcel := scu.Parcel(file, str(image.SOPClassUID))], 60) as sender:
+        sender._answer_seconds = 0.5
+        receipt = sender.send(parcel)
+    assert receipt.answer is (Answer.DELIVERED if is_large else Answer.RETRY)

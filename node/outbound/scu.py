@@ -20,6 +20,9 @@ from .association import CONNECT_SECONDS, requested
 from .statuses import Answer, meaning
 from .target import Target
 
+#: bytes in a second, of the slowest line on which results are to arrive: 4 Mbit/s
+SLOWEST = 500_000
+
 
 @dataclass(frozen=True)
 class Parcel:
@@ -56,6 +59,7 @@ class Sender:
 
     def __init__(self, assoc: Any, target: Target) -> None:
         self._assoc, self._target = assoc, target
+        self._answer_seconds = float(assoc.dimse_timeout)
 
     def send(self, parcel: Parcel) -> Receipt:
         """Send one object. A broken association answers RETRY for it, and LATER for all that follow."""
@@ -69,7 +73,12 @@ class Sender:
         if not self._assoc.is_established:
             return Receipt(Answer.LATER, None, "the association had ended before this object", silent=True)
         try:
-            what = parcel.file if syntax == parcel.transfer_syntax else _in_syntax(parcel.file, syntax)
+            what: Any = parcel.file
+            size = parcel.file.stat().st_size
+            if syntax != parcel.transfer_syntax:
+                what, size = _in_syntax(parcel.file, syntax)
+            # the time until it answers begins with the first byte that is sent
+            self._assoc.dimse_timeout = self._answer_seconds + size / SLOWEST
             response = self._assoc.send_c_store(what)
         except (ValueError, RuntimeError, OSError) as error:
             return Receipt(Answer.RETRY, None, f"the object was not sent: {error}".split("\n")[0])
@@ -90,16 +99,18 @@ def can_be_sent_in(stored: UID) -> tuple[UID, ...]:
     return (stored,)
 
 
-def _in_syntax(file: Path, syntax: UID) -> Dataset:
-    """The same data set, uncompressed; in the end in the one transfer syntax that every SCP must know (PS3.5 10.1)."""
+def _in_syntax(file: Path, syntax: UID) -> tuple[Dataset, int]:
+    """The same data set, uncompressed, and how many bytes it has; in the end in the one transfer syntax that every SCP
+    must know (PS3.5 10.1)."""
     ds = dcmread(file)
     if ds.file_meta.TransferSyntaxUID.is_encapsulated:
         ds.decompress(generate_instance_uid=False)
     ds.file_meta.TransferSyntaxUID = syntax
     stream = BytesIO()
     ds.save_as(stream, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+    size = stream.tell()
     stream.seek(0)
-    return dcmread(stream)
+    return dcmread(stream), size
 
 
 @contextlib.contextmanager
