@@ -81,6 +81,17 @@ def test_nothing_is_asked_while_the_associations_thread_may_take_the_answer(peer
     assert assoc.is_released
 
 
+def test_who_asks_does_not_wait_for_a_flag_that_a_report_has_taken_down(peer: Peer) -> None:
+    ae = AE()
+    ae.add_requested_context(Verification)
+    assoc: Any = ae.associate("127.0.0.1", peer.port)
+    stand_aside(assoc)
+    assoc._reactor_checkpoint.clear()
+    assoc._is_paused = False  # as pynetdicom's own thread for N-EVENT-REPORT does at its end
+    assert assoc.send_c_echo().Status == 0x0000
+    assoc.release()
+
+
 @pytest.mark.parametrize("end", ["release", "abort", "the peer"])
 def test_it_asks_many_times_and_ends(peer: Peer, end: str) -> None:
     ae = AE()

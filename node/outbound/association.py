@@ -9,6 +9,7 @@ from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom import AE, _config, build_context
+from pynetdicom.association import Association
 
 from .target import Target
 
@@ -60,6 +61,17 @@ def requested(
 def stand_aside(assoc: Any) -> None:
     """Have an association's own thread take no answer that another thread waits for."""
     assoc._reactor_checkpoint = _Checkpoint(assoc)
+    assoc.__class__ = _Requested
+
+
+class _Requested(Association):
+    """An association whose own thread waits at a `_Checkpoint`.
+
+    pynetdicom asks a flag whether it does, after the checkpoint was closed, and a third thread, which serves reports on
+    storage commitment, takes that flag down: who asked next waited for ever. Who has closed this checkpoint knows.
+    """
+
+    _is_paused = property(lambda _: True, lambda *_: None)
 
 
 class _Checkpoint:
