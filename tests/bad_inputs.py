@@ -208,6 +208,7 @@ CASES: dict[int, Case] = {
             IMAGES: ("33_lengths_that_do_not_fit",),
             "test_found_by_fuzzing": (
                 "an_element_behind_the_end_of_its_item_is_malformed",
+                "by_its_first_element_an_item_is_implicit_throughout",
                 "a_value_representation_that_nobody_knows_is_malformed",
             ),
         },

@@ -71,6 +71,26 @@ def test_an_item_of_a_stated_length_has_no_delimiter() -> None:
         header(WHOLE + explicit(SEQUENCE, b"SQ", item(stop) + END, 0xFFFFFFFF))
 
 
+@pytest.mark.parametrize("is_open", [False, True], ids=["defined", "undefined"])
+def test_by_its_first_element_an_item_is_implicit_throughout(is_open: bool) -> None:
+    """As pydicom has it: to an element of Explicit VR behind that, its VR is part of a length."""
+    implicit, alone = (struct.pack("<HHL", 0x0018, element, 2) + b"1 " for element in (0x1000, 0x1020))
+    named = wire.explicit(0x0018, 0x1020, "LO", "1 ")
+
+    def ends(*elements: bytes) -> bytes:
+        inside = b"".join(elements)
+        stop = struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+        one = item(inside + stop, 0xFFFFFFFF) if is_open else item(inside)
+        return WHOLE + explicit(SEQUENCE, b"SQ", one + END, 0xFFFFFFFF)
+
+    assert header(ends(implicit, alone)).PatientID == "WIRE"
+    assert header(ends(named, struct.pack("<HHL", 0x0018, 0x1030, 2) + b"1 ")).PatientID == "WIRE", (
+        "one that changes alone"
+    )
+    with pytest.raises(Refused, match="truncated"):
+        header(ends(implicit, named))
+
+
 def test_items_may_be_implicit_where_the_object_is_explicit() -> None:
     """Some senders do that, and pydicom reads it."""
     implicit = struct.pack("<HHL", 0x0018, 0x1002, 8) + b"1.2.3.4\0"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -208,32 +207,6 @@ def test_implicit_data_under_an_explicit_label_is_read_as_what_it_is() -> None:
     mislabelled = encoded(ds, ImplicitVRLittleEndian)
     header = read_header(memoryview(mislabelled), 0, ExplicitVRLittleEndian, WANTED)
     assert header.SOPInstanceUID == ds.SOPInstanceUID
-
-
-@pytest.mark.parametrize("length", ["defined", "undefined"])
-def test_by_its_first_element_an_item_is_implicit_throughout(length: str) -> None:
-    """As pydicom reads it later: an element in Explicit VR behind that has a length of letters there."""
-    implicit, explicit = b"\x18\x00\x00\x80\x02\0\0\x001 ", b"\x18\x00\x01\x80SH\x02\x001 "
-
-    def says(*elements: bytes) -> str:
-        inside = b"".join(elements)
-        item = (
-            (len(inside).to_bytes(4, "little"), b"")
-            if length == "defined"
-            else (b"\xff" * 4, b"\xfe\xff\x0d\xe0" + bytes(4))
-        )
-        within = ITEM + item[0] + inside + item[1] + b"\xfe\xff\xdd\xe0" + bytes(4)
-        data = b"\x40\x00\x70\xa1SQ\0\0" + b"\xff" * 4 + within
-        try:
-            read_header(memoryview(data), 0, ExplicitVRLittleEndian, WANTED)
-        except Refused as refused:
-            return refused.code
-        read_dataset(BytesIO(data), is_implicit_VR=False, is_little_endian=True)
-        return "whole"
-
-    assert says(implicit, implicit.replace(b"\x80\x02", b"\x90\x02")) == "whole"
-    assert says(explicit, implicit.replace(b"\x80\x02", b"\x90\x02")) == "whole", "one that changes over alone"
-    assert says(implicit, explicit) == "truncated"
 
 
 # ------------------------------------------------------------ what one object may cost
