@@ -147,7 +147,18 @@ def end(tx: Connection, message_id: int, facts: Mapping[str, Any]) -> bool:
 
 def end_left(tx: Connection, open_by: str) -> int:
     """What a process left open that is not there any more: nobody will say how it ended; how many there were."""
-    left = tx.execute(sa.select(message.c.id, message.c.facts).where(message.c.open_by == open_by)).all()
+    return _end_all(tx, message.c.open_by == open_by)
+
+
+def end_gone(tx: Connection, silent_seconds: float) -> int:
+    """The same of all processes that were not heard of for so long: no other one may ever have their names."""
+    here = sa.and_(process.c.name == message.c.open_by, process.c.beat >= Clock() - silent_seconds)
+    old = message.c.at < Clock() - silent_seconds  # whoever has just begun has not been heard of yet
+    return _end_all(tx, sa.and_(message.c.open_by.is_not(None), old, ~sa.exists().where(here)))
+
+
+def _end_all(tx: Connection, which: sa.ColumnElement[bool]) -> int:
+    left = tx.execute(sa.select(message.c.id, message.c.facts).where(which)).all()
     for row in left:
         end(tx, row.id, {**row.facts, "cut": True})
     return len(left)

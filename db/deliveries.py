@@ -14,6 +14,8 @@ from .tables import delivery, input_set, job, result, study
 
 #: sooner than any route's segment jobs: a result that is there should not wait for another study's
 PRIORITY = -10
+#: why what was dead waits
+ASKED_AGAIN = "asked for again"
 
 
 def subject(destination: str, input_set_id: int) -> str:
@@ -97,7 +99,11 @@ def ask(tx: Connection, destination: str, input_set_id: int, study_id: int, max_
 
 
 def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[RowMapping]:
-    """What is still to be sent of an input set to a destination: rejection notes first, then the oldest result."""
+    """What is still to be sent of an input set to a destination: rejection notes first, then the oldest result.
+
+    What was sent and never answered comes after all others: it may be that it takes the destination down.
+    """
+    note = sa.and_(result.c.kind == results.REJECTION, delivery.c.unanswered == 0)
     return (
         tx.execute(
             sa.select(
@@ -119,15 +125,18 @@ def waiting(tx: Connection, input_set_id: int, destination: str) -> Sequence[Row
                 delivery.c.state == "waiting",
                 result.c.state == "ready",
             )
-            .order_by(sa.case((result.c.kind == results.REJECTION, 0), else_=1), result.c.id)
+            .order_by(sa.case((note, 0), else_=1), delivery.c.unanswered, result.c.id)
         )
         .mappings()
         .all()
     )
 
 
-def begin(tx: Connection, delivery_id: int) -> bool:
+def begin(tx: Connection, delivery_id: int, *, held_too: bool = False) -> bool:
     """An object is sent now: from now on its destination may have it, whether its answer is ever heard or not.
+
+    Args:
+        held_too: also while a person has to decide about its study.
 
     Returns:
         False where it is not to be sent any more: it does not wait, or a person has to decide about its study first.
@@ -136,8 +145,10 @@ def begin(tx: Connection, delivery_id: int) -> bool:
         sa.select(result.c.id)
         .join(input_set, input_set.c.id == result.c.input_set_id)
         .join(study, study.c.id == input_set.c.study_id)
-        .where(result.c.id == delivery.c.result_id, result.c.state == "ready", study.c.state != "held")
+        .where(result.c.id == delivery.c.result_id, result.c.state == "ready")
     )
+    if not held_too:
+        wanted = wanted.where(study.c.state != "held")
     mine = sa.and_(delivery.c.id == delivery_id, delivery.c.state == "waiting", wanted.exists())
     return tx.execute(sa.update(delivery).where(mine).values(unanswered=delivery.c.unanswered + 1)).rowcount > 0
 
@@ -150,7 +161,7 @@ def not_taken(tx: Connection, delivery_id: int) -> None:
 
 def settle(
     tx: Connection, delivery_id: int, state: str, status: int | None, reason: str | None, *, perhaps: bool = False
-) -> bool:
+) -> None:
     """An attempt to deliver one object came to an answer, or to none.
 
     A row that is not waiting any more keeps its state, but what was delivered is delivered, also when a newer result
@@ -158,10 +169,6 @@ def settle(
 
     Args:
         perhaps: nothing says whether the destination has taken it.
-
-    Returns:
-        True where it was delivered though it was not to be any more: its destination may have to be told. Of what it
-        may have taken it was to be told from the decision on.
     """
     values: dict[str, object] = dict(status=status, reason=reason, attempts=delivery.c.attempts + 1, state=state)
     if state == "delivered":
@@ -171,12 +178,12 @@ def settle(
     mine = delivery.c.id == delivery_id
     waits = sa.update(delivery).where(mine, delivery.c.state == "waiting").values(**values)
     if tx.execute(waits).rowcount or state != "delivered":
-        return False
+        return
     taken_back = delivery.c.state == "withdrawn"
     values["state"] = sa.case((taken_back, delivery.c.state), else_=state)
     values["reason"] = sa.case((taken_back, delivery.c.reason), else_=reason)
     gone = delivery.c.state.in_(["superseded", "withdrawn", "discarded"])
-    return tx.execute(sa.update(delivery).where(mine, gone).values(**values)).rowcount > 0
+    tx.execute(sa.update(delivery).where(mine, gone).values(**values))
 
 
 def sending(tx: Connection, input_set_id: int) -> set[str]:
@@ -218,7 +225,7 @@ def outcome(tx: Connection, input_set_id: int, destination: str) -> tuple[list[s
 
 
 def _mark_waiting(
-    tx: Connection, input_set_id: int, destination: str, *which: sa.ColumnElement[bool], **values: str
+    tx: Connection, input_set_id: int, destination: str, *which: sa.ColumnElement[bool], **values: object
 ) -> None:
     mine = sa.select(result.c.id).where(result.c.input_set_id == input_set_id, *which)
     tx.execute(
@@ -234,8 +241,13 @@ def note(tx: Connection, input_set_id: int, destination: str, reason: str) -> No
 
 
 def bury(tx: Connection, input_set_id: int, destination: str, reason: str) -> None:
-    """The attempts of a `deliver` job are used up: what it has not delivered is dead, until a person retries it."""
-    _mark_waiting(tx, input_set_id, destination, state="dead", reason=reason)
+    """The attempts of a `deliver` job are used up: what it has not delivered is dead, until a person retries it.
+
+    Args:
+        reason: of those that have none of their own.
+    """
+    own = sa.func.coalesce(sa.func.nullif(delivery.c.reason, ASKED_AGAIN), reason)
+    _mark_waiting(tx, input_set_id, destination, state="dead", reason=own)
 
 
 def revive(tx: Connection, job_id: int) -> int:
@@ -246,7 +258,7 @@ def revive(tx: Connection, job_id: int) -> int:
     return tx.execute(
         sa.update(delivery)
         .where(delivery.c.result_id.in_(mine), delivery.c.destination == destination, delivery.c.state == "dead")
-        .values(state="waiting", reason="asked for again")
+        .values(state="waiting", reason=ASKED_AGAIN)
     ).rowcount
 
 

@@ -83,13 +83,13 @@ def taken(tx: Connection, name: str, seconds: float) -> tuple[int, float | None]
     return int(tx.execute(late).scalar_one()), tx.execute(last).scalar()
 
 
-def dead_jobs(tx: Connection, name: str) -> list[int]:
+def dead_jobs(tx: Connection, name: str) -> Sequence[RowMapping]:
     """The `deliver` jobs of what is dead at a destination, oldest first."""
     subject = sa.literal(f"{name}/").concat(sa.cast(result.c.input_set_id, sa.Text))
     dead = sa.and_(delivery.c.destination == name, DEAD, result.c.state == "ready")
     subjects = sa.select(subject).join_from(delivery, result, result.c.id == delivery.c.result_id).where(dead)
-    query = sa.select(job.c.id).where(job.c.kind == JobKind.DELIVER, job.c.subject.in_(subjects)).order_by(job.c.id)
-    return [int(one) for one in tx.execute(query).scalars()]
+    query = sa.select(job).where(job.c.kind == JobKind.DELIVER, job.c.subject.in_(subjects)).order_by(job.c.id)
+    return tx.execute(query).mappings().all()
 
 
 def dead_reasons(tx: Connection, name: str, most: int) -> Sequence[RowMapping]:

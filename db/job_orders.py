@@ -68,18 +68,25 @@ def due_in(tx: Connection, kind: JobKind, subject_prefix: str, seconds: float, *
     mine = _waiting(kind, subject_prefix)
     if but:
         mine = sa.and_(mine, job.c.code.is_distinct_from(but))
-    return tx.execute(sa.update(job).where(mine).values(run_after=Clock() + seconds)).rowcount
+    return tx.execute(sa.update(job).where(mine).values(run_after=_at_once(seconds))).rowcount
 
 
 def put_off(tx: Connection, kind: JobKind, subject_prefix: str, seconds: float) -> int:
     """Waiting jobs of a kind are due in so many seconds, or later."""
-    sooner = sa.and_(_waiting(kind, subject_prefix), job.c.run_after < Clock() + seconds)
-    return tx.execute(sa.update(job).where(sooner).values(run_after=Clock() + seconds)).rowcount
+    sooner = sa.and_(_waiting(kind, subject_prefix), job.c.run_after < _at_once(seconds))
+    return tx.execute(sa.update(job).where(sooner).values(run_after=_at_once(seconds))).rowcount
+
+
+def _at_once(seconds: float) -> sa.ScalarSelect[float]:
+    """So many seconds from now, the same for all rows: `turns` decides between them, and not where they lie."""
+    return sa.select(Clock() + seconds).scalar_subquery()
 
 
 def _waiting(kind: JobKind, subject_prefix: str) -> sa.ColumnElement[bool]:
     return sa.and_(
-        not_done.KIND == str(kind), not_done.WAITING, job.c.subject.startswith(subject_prefix, autoescape=True)
+        not_done.KIND == str(kind),
+        not_done.WAITING,
+        sa.func.substr(job.c.subject, 1, len(subject_prefix)) == subject_prefix,  # LIKE may not tell a from A
     )
 
 

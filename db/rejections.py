@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import deliveries, input_sets
+from . import deliveries, input_sets, not_done
 from .database import Clock
+from .job_states import JobKind
 from .results import REJECTION, NewResult
-from .tables import delivery, input_set, result
+from .tables import delivery, input_set, job, result
 
 
 def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) -> Sequence[RowMapping]:
     """What a destination has, or may have, of an input set and of those before it, and should not use any more.
+
+    What another worker may be sending of those before it is that worker's: a note could come before its object.
 
     Args:
         replaced: whether it wants to be told of replaced results too; it always is of those that a person withdrew, or
@@ -22,15 +25,23 @@ def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) 
     """
     return (
         tx.execute(
-            sa.select(result, delivery.c.id.label("delivery_id"))
+            sa.select(result, delivery.c.id.label("delivery_id"), delivery.c.delivered.is_not(None).label("taken"))
             .join(delivery, delivery.c.result_id == result.c.id)
             .where(untold(destination, replaced=replaced))
+            .where(sa.or_(delivery.c.delivered.is_not(None), result.c.input_set_id == input_set_id, ~_on_its_way()))
             .where(result.c.input_set_id.in_(input_sets.line(input_set_id)))
             .order_by(result.c.id)
         )
         .mappings()
         .all()
     )
+
+
+def _on_its_way() -> sa.ColumnElement[bool]:
+    """Of a delivery and its result: whether somebody works on the job that sends it."""
+    subject = delivery.c.destination.concat("/").concat(sa.cast(result.c.input_set_id, sa.Text))
+    sends = sa.and_(not_done.KIND == str(JobKind.DELIVER), job.c.subject == subject)
+    return sa.exists().where(not_done.RUNNING, job.c.lease_until > Clock(), sends)
 
 
 def untold(destination: str | None, *, replaced: bool) -> sa.ColumnElement[bool]:
@@ -42,11 +53,11 @@ def untold(destination: str | None, *, replaced: bool) -> sa.ColumnElement[bool]
 
 
 def holders(tx: Connection, input_set_id: int) -> list[str]:
-    """The destinations that may hold results of an input set which were replaced or withdrawn, and were not told so."""
+    """The destinations that may hold replaced or withdrawn results of an input set, or of those before it, untold."""
     rows = tx.execute(
         sa.select(delivery.c.destination)
         .join(result, result.c.id == delivery.c.result_id)
-        .where(untold(None, replaced=True), result.c.input_set_id == input_set_id)
+        .where(untold(None, replaced=True), result.c.input_set_id.in_(input_sets.line(input_set_id)))
         .distinct()
         .order_by(delivery.c.destination)
     )

@@ -17,6 +17,7 @@ from .database import Clock
 from .job_states import OPEN, JobKind, JobState
 from .results import REJECTION
 from .tables import (
+    asked_export,
     attempt,
     data_set_member,
     delivery,
@@ -37,6 +38,7 @@ IDLE_LABELS = ("rejected", "accepted")
 COMING = "images of it still come, or a person has to decide about it"
 BUSY = "a job of it waits, runs, or ended dead"
 FETCHED = "it is being fetched"
+EXPORTED = "an export of it is still to be made"
 HELD = "a result of it is held"
 UNDELIVERED = "a result of it is still to be delivered"
 UNCOMMITTED = "a destination has not taken over a result of it yet"
@@ -65,6 +67,11 @@ def _reasons(committing: Collection[str]) -> Iterator[tuple[str, Any, Any]]:
     of_job = sa.func.coalesce(job.c.study_id, input_set.c.study_id)
     jobs = sa.select(of_job).select_from(job).outerjoin(input_set, input_set.c.id == job.c.input_set_id).distinct()
     yield BUSY, jobs.where(job.c.state.in_([*OPEN, JobState.DEAD])), of_job
+    is_read = sa.and_(job.c.subject == label.c.source_sha256, job.c.kind == JobKind.LABEL, job.c.state.in_(OPEN))
+    for column in (label.c.study_id, input_set.c.study_id):  # of the object, and of the images that it outlines
+        of_label = sa.select(column).select_from(label).join(job, is_read)
+        yield BUSY, of_label.outerjoin(input_set, input_set.c.id == label.c.input_set_id).distinct(), column
+    yield EXPORTED, sa.select(asked_export.c.study_id).where(asked_export.c.ended.is_(None)), asked_export.c.study_id
     of_results = sa.select(input_set.c.study_id).join(result, result.c.input_set_id == input_set.c.id).distinct()
     yield HELD, of_results.where(result.c.state == "held"), input_set.c.study_id
     sent = of_results.join(delivery, delivery.c.result_id == result.c.id)

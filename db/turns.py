@@ -1,7 +1,8 @@
 """Whose turn it is: which of the jobs that are due is claimed next.
 
 The urgent first: stat before routine before night. Then the source (calling AE title) that was served longest ago, so
-that one that sends much keeps no other one waiting; then the oldest. A job that has waited for `ageing_seconds` goes
+that one that sends much keeps no other one waiting; then the oldest, and of those that are due at the same moment, as
+all are that wait for one peer, the one that was tried less often. A job that has waited for `ageing_seconds` goes
 before everything but stat; and where nothing but stat was segmented for a while, one of these goes even before stat.
 """
 
@@ -49,7 +50,7 @@ def in_order(
         sa.select(job.c.id)
         .select_from(job.outerjoin(source_turn, source_turn.c.source == job.c.source))
         .where(ready)
-        .order_by(urgency, sa.func.coalesce(source_turn.c.turn, 0), job.c.run_after, job.c.id)
+        .order_by(urgency, sa.func.coalesce(source_turn.c.turn, 0), job.c.run_after, job.c.fencing_token, job.c.id)
     )
 
 

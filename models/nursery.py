@@ -1,14 +1,16 @@
 """Where model hosts come from: a process that has loaded PyTorch and MONAI once, and forks into a host for each order.
 
+So do decoders of pixels, from one that has loaded codecs (`node.study.decode_child`).
+
     python -P -m models.nursery --orders DESCRIPTOR
 
 Loading the libraries takes seconds of a processor, and hundreds of megabytes that all hosts of this machine then have
 in common. It does nothing else: it has no thread, touches no GPU and reads no bundle, so that what is forked is what a
 fresh process would be. It ends when whoever orders has ended; hosts have lifelines of their own.
 
-An order is one message with the words of `models.host`'s command line and three descriptors: the host's lifeline, where
-to say how it fares, and its standard error. It says "pid N" when it lives and "status N" when it has ended, N as
-`subprocess.Popen.returncode`.
+An order is one message with the words of `models.host`'s command line and three descriptors: the host's lifeline (of a
+decoder: its line), where to say how it fares, and its standard error. It says "pid N" when it lives and "status N" when
+it has ended, N as `subprocess.Popen.returncode`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -40,14 +43,19 @@ LIFELINE, NEWS, STANDARD_ERROR = range(3)
 NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m models.nursery", description=__doc__.split("\n")[0])
+def main(become: Callable[[list[str], int], int], load: Callable[[], None]) -> int:
+    """Load everything once, and fork for each order.
+
+    Args:
+        become: what a child does, with the words of its order and its first descriptor; its exit status.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--orders", type=int, required=True, help="a socket on which orders come")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever orders decides when it ends
-    _load()
+    load()
     with socket.socket(fileno=options.orders) as orders:
-        Nursery(orders).serve()
+        Nursery(orders, become).serve()
     return 0
 
 
@@ -69,9 +77,11 @@ class Nursery:
 
     Attributes:
         orders: of type SOCK_SEQPACKET.
+        become: as of `main`.
     """
 
     orders: socket.socket
+    become: Callable[[list[str], int], int]
     _news: dict[int, int] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _wake: tuple[int, int] = field(default_factory=os.pipe)
@@ -119,7 +129,7 @@ class Nursery:
                 os.close(one)
             os.dup2(descriptors[STANDARD_ERROR], 2)
             os.close(descriptors[STANDARD_ERROR])
-            status = _host([*words, "--lifeline", str(descriptors[LIFELINE])], descriptors[LIFELINE])
+            status = self.become(words, descriptors[LIFELINE])
         except SystemExit as left:
             status = left.code if isinstance(left.code, int) else 1
         except BaseException:  # noqa: BLE001 - the edge of the process
@@ -151,6 +161,7 @@ def _host(words: list[str], lifeline: int) -> int:
 
     from . import host
 
+    words = [*words, "--lifeline", str(lifeline)]
     if torch.cuda._is_in_bad_fork():
         os.environ |= ALONE
         os.set_inheritable(lifeline, True)  # somebody's import has touched the GPU: a fresh process can use it
@@ -163,4 +174,4 @@ def _host(words: list[str], lifeline: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(_host, _load))

@@ -77,11 +77,12 @@ def commit(node: Node, job: Claim, stages: Stages, patience: Patience = PATIENCE
         raise Unavailable("unreachable", why, wait)
     if owed:
         try:
-            _settle(node, target, job.input_set_id, owed, tries, patience, stages)
+            answers = _settle(node, target, job.input_set_id, owed, tries, patience, stages)
         except Unavailable as error:
             raise _away(node, target, error) from error
-        with node.database.write() as tx:
-            away.reachable(tx, target.name)
+        if answers:
+            with node.database.write() as tx:
+                away.reachable(tx, target.name)
     _end(node, job, target, stages)
 
 
@@ -97,31 +98,30 @@ def _target(node: Node, destination: str) -> Target:
 
 def _settle(
     node: Node, target: Target, input_set_id: int, owed: Sequence[Any], tries: int, patience: Patience, stages: Stages
-) -> None:
-    """Ask for commitment; where that is of no use, look for the objects."""
+) -> bool:
+    """Ask for commitment; where that is of no use, look for the objects. Whether the destination answered anything."""
     if tries < patience.tries:
         try:
             with stages("commit"):
-                _ask(node, target, input_set_id, owed, tries, patience)
+                return _ask(node, target, input_set_id, owed, tries, patience)
         except Refused as refusal:
             why = refusal.sentence
-        else:
-            return
     else:
         why = f"{target.name} did not answer {tries} requests for storage commitment"
     with stages("find"):
         _look(node, target, input_set_id, owed, why)
+    return True
 
 
-def _ask(node: Node, target: Target, input_set_id: int, owed: Sequence[Any], tries: int, patience: Patience) -> None:
-    """One request, and a short wait for its report, wherever it comes."""
+def _ask(node: Node, target: Target, input_set_id: int, owed: Sequence[Any], tries: int, patience: Patience) -> bool:
+    """One request, and a short wait for its report, wherever it comes. Whether either was answered."""
     seconds = node.send.timeout_seconds
     with service.connect(target, node.ae_title, node.database, seconds) as requester:
         transaction_uid = generate_uid(prefix=None)
         with node.database.write() as tx:
             commitments.ask(tx, transaction_uid, target.name, input_set_id, patience.first_seconds * 2.0**tries)
         try:
-            requester.ask(transaction_uid, [(row["sop_class"], row["sop_uid"]) for row in owed])
+            answered = requester.ask(transaction_uid, [(row["sop_class"], row["sop_uid"]) for row in owed])
         except (Refused, Unavailable):
             with node.database.write() as tx:
                 commitments.refuse(tx, transaction_uid)
@@ -131,8 +131,9 @@ def _ask(node: Node, target: Target, input_set_id: int, owed: Sequence[Any], tri
         while time.monotonic() < until and requester.is_there:
             with node.database.read() as tx:
                 if commitments.is_answered(tx, transaction_uid):
-                    return
+                    return True
             pause.wait(POLL_SECONDS)
+        return answered
 
 
 def _look(node: Node, target: Target, input_set_id: int, owed: Sequence[Any], why: str) -> None:

@@ -2,7 +2,7 @@
 
 A destination that refuses the form of a result gets another form of it, once and for all: a binary segmentation for a
 label map, a Comprehensive SR for a Comprehensive 3D SR. The SOP class is what counts: refused when the association is
-negotiated, or by a status that says so.
+negotiated, or by a status that says so (of HTTP: 415).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from .attempt import Stages
 from .audit.codes import What
 from .errors import Failed, Refused, Unavailable
 from .failpoints import reach
-from .objects import forms
+from .objects import forms, rejection
 from .objects.forms import Form
+from .objects.rejection import Title
 from .outbound import scu, stow
 from .outbound.scu import Parcel, Receipt, Unheard
 from .outbound.statuses import Answer
@@ -53,10 +54,8 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
         study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
         if input_sets.superseded(tx, job.input_set_id):
             deliveries.outdate(tx, job.input_set_id, destination)
-        rows = deliveries.waiting(tx, job.input_set_id, destination)
+        rows = _may_go(deliveries.waiting(tx, job.input_set_id, destination), study)
         wait, why = away.wait_seconds(tx, destination)
-    if rows:
-        not_held(study)
     if rows and wait > 0:
         raise Unavailable("unreachable", why, wait)
     if rows and why:
@@ -74,6 +73,7 @@ def deliver(node: Node, job: Claim, stages: Stages) -> None:
             raise Unavailable(error.code, error.sentence, node.send.unreachable_retry_seconds) from error
     with node.database.write() as tx:
         _note_contact(node, tx, destination, receipts)
+        rejections.taken_late(tx, node, job.input_set_id, destination)
         left, dead = deliveries.outcome(tx, job.input_set_id, destination)
         study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
     if left:
@@ -120,7 +120,26 @@ def _note_contact(node: Node, tx: Any, destination: str, receipts: Sequence[Rece
 
 
 def _send(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence[Any]) -> list[Receipt]:
-    """Send what waits; the audit trail is told before and after. What was answered."""
+    """Send what waits, and what is released or asked for meanwhile: that is not what the association was made for.
+
+    Returns:
+        What was answered.
+    """
+    assert job.input_set_id is not None
+    receipts: list[Receipt] = []
+    tried: set[int] = set()
+    while rows:
+        tried |= {row["id"] for row in rows}
+        receipts += _send_these(node, job, stages, target, rows)
+        with node.database.read() as tx:
+            study = studies.find(tx, input_sets.find(tx, job.input_set_id)["study_uid"])
+            waiting = deliveries.waiting(tx, job.input_set_id, target.name)
+        rows = [row for row in _may_go(waiting, study) if row["id"] not in tried]
+    return receipts
+
+
+def _send_these(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence[Any]) -> list[Receipt]:
+    """Send these on an association of their own; the audit trail is told before and after. What was answered."""
     assert job.input_set_id is not None
     sent: Counter[str] = Counter()
     told = {"destination": target.name, "ae": target.ae_title, "address": target.machine}
@@ -129,10 +148,20 @@ def _send(node: Node, job: Claim, stages: Stages, target: Target, rows: Sequence
             study_uid = input_sets.find(tx, job.input_set_id)["study_uid"]
         node.trail.note(What.SENDING, study_uid, **told, classes=dict(Counter(row["sop_class"] for row in rows)))
         try:
-            return _send_all(node, job.input_set_id, target.name, sender, sent)
+            return _send_all(node, job.input_set_id, target.name, sender, sent, {row["id"] for row in rows})
         finally:
             failed = sent.pop("", 0)
             node.trail.note(What.TRANSFER_OUT, study_uid, **told, classes=dict(sent), failed=failed)
+
+
+def _may_go(rows: Sequence[Any], study: Any) -> list[Any]:
+    """While a person has to decide about a study, destinations are still told what was taken back."""
+    held = study is not None and study["state"] == "held"
+    return [row for row in rows if not held or _takes_back(row)]
+
+
+def _takes_back(row: Any) -> bool:
+    return (row["kind"], row["options"]) == (rejection.KIND, Title.WITHDRAWN.code)
 
 
 def not_held(study: Any) -> None:
@@ -160,11 +189,14 @@ def _connected(node: Node, target: Target, parcels: list[Parcel]) -> Iterator[An
         yield sender
 
 
-def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent: Counter[str]) -> list[Receipt]:
+def _send_all(
+    node: Node, input_set_id: int, destination: str, sender: Any, sent: Counter[str], these: set[int]
+) -> list[Receipt]:
     """Send what waits, each row once; a row whose form is refused comes once more in the form that takes its place.
 
     Args:
         sent: SOP class -> how many were taken; "" for those that were not.
+        these: the rows.
 
     Returns:
         What was answered.
@@ -173,13 +205,13 @@ def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent
     receipts: list[Receipt] = []
     while True:
         with node.database.read() as tx:
-            waiting = deliveries.waiting(tx, input_set_id, destination)
+            waiting = [one for one in deliveries.waiting(tx, input_set_id, destination) if one["id"] in these]
         row = next((row for row in waiting if (row["id"], row["result_id"]) not in tried), None)
         if row is None:
             return receipts
         tried.add((row["id"], row["result_id"]))
         with node.database.write() as tx:
-            if not deliveries.begin(tx, row["id"]):
+            if not deliveries.begin(tx, row["id"], held_too=_takes_back(row)):
                 continue
         receipt = _sent(node, sender, row)
         receipts.append(receipt)
@@ -189,8 +221,7 @@ def _send_all(node: Node, input_set_id: int, destination: str, sender: Any, sent
             if _class_refused(receipt) and _fell_back(tx, row, waiting, receipt):
                 continue
             said = STATES[receipt.answer], receipt.status, receipt.sentence or None
-            if deliveries.settle(tx, row["id"], *said, perhaps=receipt.perhaps):
-                rejections.taken_late(tx, node, input_set_id, destination)
+            deliveries.settle(tx, row["id"], *said, perhaps=receipt.perhaps)
 
 
 def _sent(node: Node, sender: Any, row: Any) -> Receipt:
@@ -207,7 +238,7 @@ def _sent(node: Node, sender: Any, row: Any) -> Receipt:
 
 
 def _class_refused(receipt: Receipt) -> bool:
-    return receipt.answer is Answer.DEAD and (receipt.status is None or receipt.status in SOP_CLASS_NOT_SUPPORTED)
+    return receipt.class_refused or (receipt.answer is Answer.DEAD and receipt.status in SOP_CLASS_NOT_SUPPORTED)
 
 
 def _fell_back(tx: Any, refused: Any, waiting: Any, receipt: Receipt) -> bool:

@@ -18,6 +18,7 @@ def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
         labelling.ask_again(tx, node, job.study_id)
         if upstreams.rests_on_sand(tx, job.input_set_id):
             rejections.set_aside(tx, node, job.input_set_id, job.study_id)
+        rejections.left_aside(tx, node, job.input_set_id, job.study_id)
         upstreams.changed(tx, job.input_set_id, node.work.attempts)
     if job.kind is JobKind.LABEL:
         labelling.gave_up(tx, job, sentence)

@@ -20,7 +20,7 @@ from models.host import EXIT_FULL, EXIT_UNCONFINED, EXIT_UNUSABLE_BUNDLE
 from models.host_rights import scratch
 
 from .admission import Tenant
-from .errors import Failed
+from .errors import Failed, Unavailable
 from .nursery import START_SECONDS, Forked, Nursery
 
 logger = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ class HostProcess:
 
         Raises:
             Failed: `host-not-started`.
+            Unavailable: `no-thread`: nobody could watch it.
         """
         with contextlib.suppress(FileNotFoundError):
             order.address.unlink()
@@ -115,7 +116,11 @@ class HostProcess:
             title = order.folder.name  # the host will say what is wrong with it
         logger.info("model host of %s starts (pid %s)", title, process.pid)
         host = cls(order, process, ours, title)
-        threading.Thread(target=host._watch, name=f"room of {title}", daemon=True).start()
+        try:
+            threading.Thread(target=host._watch, name=f"room of {title}", daemon=True).start()
+        except RuntimeError as error:
+            host.end()
+            raise Unavailable("no-thread", f"this machine lets the supervisor start no thread: {error}") from error
         return host
 
     def _watch(self) -> None:

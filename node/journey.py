@@ -52,6 +52,7 @@ from . import (
     prior_fetching,
     proving,
     reconciling,
+    rejections,
     shadowing,
     training,
     upstream,
@@ -133,6 +134,7 @@ def segment(node: Node, job: Claim, stages: Stages) -> None:
             if done.fault:
                 jobs.finish(tx, job, JobState.REFUSED, stages.report("self-check", done.fault))
                 notices.order(tx, node, job.input_set_id, job.study_id)
+                rejections.left_aside(tx, node, job.input_set_id, input_set["study_id"])
             else:
                 jobs.finish(tx, job, JobState.DONE, stages.report())
                 if not outdated:

@@ -1,4 +1,4 @@
-"""The side of `models.nursery` that orders: a model host as a process that somebody else has forked."""
+"""The side of `models.nursery` that orders: a model host, or a decoder, as a process that somebody else has forked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from models.confine.environment import cleaned
 
-from .errors import Failed
+from .errors import Failed, Unavailable
 from .overheard import Overheard
 
 logger = logging.getLogger(__name__)
@@ -85,23 +86,32 @@ class Forked:
 
 @dataclass
 class Nursery:
-    """Started with the first order, and again after it has died."""
+    """Started with the first order, and again after it has died.
 
+    Attributes:
+        module: the program.
+        forks: what it forks into, for the log.
+        environment: beside what is passed on.
+    """
+
+    module: str = "models.nursery"
+    forks: str = "model host"
+    environment: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
     _orders: socket.socket | None = None
-    _errors: int = -1
     _stopped: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, words: list[str], lifeline: int) -> Forked:
-        """A host that begins to load its bundle.
+        """A host that begins to load its bundle, or a decoder.
 
         Args:
-            words: of the command line of `models.host`.
-            lifeline: the end of a pipe; the host ends when the other end is closed.
+            words: of the command line of `models.host`; of a decoder: as it wants them.
+            lifeline: the end of a pipe, or of a line; the child ends when the other end is closed.
 
         Raises:
             Failed: `host-not-started`.
+            Unavailable: `no-thread`.
         """
         for _ in range(2):  # a nursery that has died is noticed by the first order after it
             news, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -117,7 +127,7 @@ class Nursery:
                     news.settimeout(None)
                     return Forked(int(said.split()[1]), news)
             news.close()
-        raise Failed("host-not-started", "no process can be started for the network; see the log of the node")
+        raise Failed("host-not-started", f"no {self.forks} can be started; see the log of the node")
 
     def _order(self, words: list[str], descriptors: list[int]) -> None:
         with self._lock:
@@ -126,22 +136,22 @@ class Nursery:
             if self._process is None or self._orders is None or self._process.poll() is not None:
                 self._begin()
             assert self._orders is not None
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then nothing is told either
-                socket.send_fds(self._orders, [json.dumps(words).encode()], [*descriptors, self._errors])
+            with self._overheard() as errors, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # where that fails, nothing is told either
+                socket.send_fds(self._orders, [json.dumps(words).encode()], [*descriptors, errors.fileno()])
 
     def _begin(self) -> None:
         self._end()
+        errors = self._overheard()
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        said, self._errors = os.pipe()
-        threading.Thread(target=_relay, args=(said,), name="what hosts say", daemon=True).start()
-        with theirs:
+        with errors, theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "models.nursery", "--orders", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", self.module, "--orders", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=self._errors,
+                stderr=errors.fileno(),
                 pass_fds=[theirs.fileno()],
-                env=cleaned(os.environ),  # what is forked has it all in its memory
+                env=cleaned(os.environ) | dict(self.environment),  # what is forked has it all in its memory
                 start_new_session=True,
             )
 
@@ -151,9 +161,7 @@ class Nursery:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        if self._errors >= 0:
-            os.close(self._errors)
-        self._process, self._orders, self._errors = None, None, -1
+        self._process, self._orders = None, None
 
     def stop(self) -> None:
         """End it, for good; the hosts that it has forked go on. An order that waits is answered with a failure."""
@@ -161,7 +169,25 @@ class Nursery:
             self._stopped = True
             self._end()
 
+    def _overheard(self) -> socket.socket:
+        """A standard error; what is written there comes into the log until its last holder ends.
 
-def _relay(descriptor: int) -> None:
-    """Write what hosts say on standard error into the log, line by line: libraries and bundles know no form of it."""
-    Overheard(lambda line: logger.warning("model host: %s", line)).follow(descriptor)
+        One for each host, and a socket: a pipe can be opened once more through /proc, for reading too, whatever
+        Landlock forbids, and of one that hosts had in common each could take what others say, or end it for all.
+
+        Raises:
+            Unavailable: `no-thread`.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.shutdown(socket.SHUT_WR)
+        try:
+            threading.Thread(target=self._relay, args=(ours,), name=f"what a {self.forks} says", daemon=True).start()
+        except RuntimeError as error:
+            ours.close()
+            theirs.close()
+            raise Unavailable("no-thread", f"this machine lets the supervisor start no thread: {error}") from error
+        return theirs
+
+    def _relay(self, said: socket.socket) -> None:
+        """Write what a child says into the log, line by line: libraries and bundles know no form of it."""
+        Overheard(lambda line: logger.warning("%s: %s", self.forks, line)).follow(said.detach())

@@ -70,7 +70,7 @@ class Overheard:
             self._left_out = 0
 
     def follow(self, descriptor: int) -> None:
-        """Hear what comes out of a pipe, until nobody can write into it any more; it is closed."""
+        """Hear what comes out of a pipe or a socket, until nobody can write into it any more; it is closed."""
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, selectors.EVENT_READ)
             words = b"..."

@@ -85,8 +85,7 @@ class Receiver:
         self._tls, self.tls_port = tls, None if tls is None else door.tls_port
         self._trail, self._name = trail, machine.process(role)
         self._room = Watermarks(inbox.archive.home, door.refuse_bytes, door.reserve_bytes)
-        self._paused = False
-        self._stopping, self._ending = threading.Event(), threading.Event()
+        self._paused, self._stopping, self._ending = False, threading.Event(), threading.Event()
         self._housekeeper = threading.Thread(target=self._keep_house, name="receiver housekeeping", daemon=True)
         self._storage, self._verification = syntaxes.storage(), syntaxes.verification()
         self.guests = Guests(Limits(door.connections_per_address, door.waiting_connections, door.associations))
@@ -116,6 +115,7 @@ class Receiver:
             self.ledger,
             Terms(self._door.idle_seconds, self._door.max_pdu_bytes, 2 * self._door.largest_bytes, self._ending.is_set),
             self._door.patience,
+            self._known,
             self._admit,
             self._desk,
             self._door.loop,
@@ -165,7 +165,7 @@ class Receiver:
             logger.warning("%d connections did not end", self.guests.count)
         if self._housekeeper.is_alive():
             self._housekeeper.join(10)
-        self.ledger.flush()
+        self.ledger.flush(last=True)
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_SECONDS):
@@ -178,7 +178,9 @@ class Receiver:
             self.ledger.flush()
             with self._database.read() as tx:
                 self._paused = "receive" in pauses.paused(tx)
+            self._trail.catch_up()
             self._doorkeeper = self.renewed()
+            self.ledger.know(self._doorkeeper.ae_titles)
             self._quotas.keep_up(hourly=self._doorkeeper.counts_hours)
             self._room.refuse_bytes, self._room.reserve_bytes = self.marks()
         except DatabaseUnreachable as error:
@@ -214,11 +216,16 @@ class Receiver:
 
         return verdict
 
-    def _admit(self, caller: Caller) -> Sequence[PresentationContext]:
-        """What a caller is offered; judged before anything is negotiated."""
+    def _known(self, caller: Caller) -> Verdict:
+        """What a caller may do who may call at all; raises Rejected for others."""
         verdict = self._judge(caller)
         if not verdict.may_call:
             raise Rejected(verdict.reject, verdict.code, verdict.sentence)
+        return verdict
+
+    def _admit(self, caller: Caller) -> Sequence[PresentationContext]:
+        """What a caller is offered; judged before anything is negotiated."""
+        verdict = self._known(caller)
         if self._paused and not (verdict.commits and caller.only_reports):
             raise Rejected((2, 3, 1), "paused", "receiving is paused; `planimeter resume receive` ends that")
         if caller.would_send:
@@ -271,7 +278,7 @@ class Receiver:
         return Desk(
             self._inbox,
             self.ledger,
-            partial(self._source, caller, verdict),
+            lambda: Source(caller.shown, caller.address, teaches=verdict().teaches),  # who sends, as it is known now
             self._room,
             self._door.largest_bytes,
             lambda: self._paused,
@@ -280,10 +287,6 @@ class Receiver:
             partial(self._report, caller),
             Transfer(self._trail, caller.shown, caller.address, open_by=self._name),
         )
-
-    def _source(self, caller: Caller, verdict: Callable[[], Verdict]) -> Source:
-        """Who sends, as it is known now."""
-        return Source(caller.shown, caller.address, teaches=verdict().teaches)
 
     def _report(self, caller: Caller, report: Report) -> Answer:
         """A destination says whether it keeps what it was sent."""

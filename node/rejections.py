@@ -20,6 +20,16 @@ from .outbound.target import Target
 def set_aside(tx: Any, node: Node, input_set_id: int, study_id: int) -> None:
     """What was made of an input set counts no more; destinations that may hold it and want to know are told."""
     results.set_aside(tx, input_set_id)
+    _tell_holders(tx, node, input_set_id, study_id)
+
+
+def left_aside(tx: Any, node: Node, input_set_id: int, study_id: int) -> None:
+    """What was set aside to be made again is not made: where nothing stands now, destinations are told all the same."""
+    if not any(row["state"] == "ready" for row in results.line(tx, input_set_id)):
+        _tell_holders(tx, node, input_set_id, study_id)
+
+
+def _tell_holders(tx: Any, node: Node, input_set_id: int, study_id: int) -> None:
     for destination in rejections.holders(tx, input_set_id):
         target = node.targets.get(destination)
         if target is not None and target.rejection_notes:
@@ -27,7 +37,8 @@ def set_aside(tx: Any, node: Node, input_set_id: int, study_id: int) -> None:
 
 
 def taken_late(tx: Any, node: Node, input_set_id: int, destination: str) -> None:
-    """A destination took what was withdrawn, discarded or replaced on its way there: it is told, where it is to be."""
+    """Ask for the job that tells a destination of what it took, or may have taken, though it was withdrawn, discarded
+    or replaced on its way there; where it is to be told."""
     target = node.targets.get(destination)
     if target is not None and rejections.due(tx, input_set_id, destination, replaced=target.rejection_notes):
         study = input_sets.find(tx, input_set_id)["study_id"]
@@ -39,8 +50,14 @@ def prepare(node: Node, job: Claim, target: Target) -> None:
     assert job.input_set_id is not None
     with node.database.read() as tx:
         due = rejections.due(tx, job.input_set_id, target.name, replaced=target.rejection_notes)
-    for _, rows in groupby(due, key=lambda row: (row["input_set_id"], row["revision"], row["state"])):
+    for _, rows in groupby(sorted(due, key=_together), key=_together):
         _note(node, job, target, list(rows))
+
+
+def _together(row: Any) -> tuple[Any, ...]:
+    """What may stand in one note. A destination may refuse a note of which it lacks an object (dcm4chee-arc: 0xA772):
+    what it certainly has and what it perhaps has are told apart."""
+    return row["input_set_id"], row["revision"], row["state"], not row["taken"]
 
 
 def _note(node: Node, job: Claim, target: Target, rejected: list[Any]) -> None:

@@ -66,6 +66,8 @@ class _Process:
     """it has died, and is started again then"""
     hearing: threading.Thread | None = None
     """waits for what it says of itself"""
+    is_late: bool = False
+    """it was not ready in time, and is ended"""
 
 
 @dataclass
@@ -88,6 +90,7 @@ class Supervisor:
     limits: Limits
     at_start: bool = True
     listeners: Mapping[str, socket.socket] = field(default_factory=dict)
+    start_seconds: float = START_SECONDS
     stopping: threading.Event = field(default_factory=threading.Event)
     _processes: dict[str, _Process] = field(default_factory=dict)
 
@@ -135,7 +138,7 @@ class Supervisor:
 
     def _await_ready(self, process: _Process) -> dict[str, Any]:
         """What a process says of itself when it is ready."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         received = b""
         with selectors.DefaultSelector() as selector:
             selector.register(process.line, selectors.EVENT_READ)
@@ -161,9 +164,9 @@ class Supervisor:
                     process.hearing.join()  # its line has ended
                 process.line.close()
                 logger.error("%s ended with exit status %s; it is started again", role, status)
-                self._put_back(process)
+                self._put_back_meanwhile(process)
                 ended = time.monotonic()
-                if ended - process.started > HEALTHY_SECONDS:
+                if ended - process.started > HEALTHY_SECONDS and not process.is_late:
                     process.pause = FIRST_PAUSE_SECONDS
                 process.again_at = ended + process.pause
 
@@ -189,7 +192,21 @@ class Supervisor:
         try:
             process.facts = self._await_ready(process)
         except NotStarted as error:
+            if process.popen.poll() is None:
+                logger.error("%s is not ready after %.0f s and is killed", process.role, self.start_seconds)  # noqa: TRY400
+                process.is_late = True
+                process.popen.kill()  # and so it is started again, as all that died
+                return
             logger.error("%s", error)  # noqa: TRY400 - the process has printed its own traceback
+
+    def _put_back_meanwhile(self, process: _Process) -> None:
+        """A database that does not answer keeps the other processes waiting for nothing."""
+        role = process.role
+        try:
+            threading.Thread(target=self._put_back, args=(process,), name=f"jobs of {role}", daemon=True).start()
+        except RuntimeError as error:
+            logger.warning("the jobs of %s are put back before anything else is done: %s", role, error)
+            self._put_back(process)
 
     def _put_back(self, process: _Process) -> None:
         worker = process.facts.get("worker")

@@ -109,6 +109,7 @@ class FakeArchive:
                 yield PENDING, match
             if not self.endless or not event.assoc.is_established:
                 break
+            self.over.wait(0.002)  # as who looks into a database: its thread that hears a cancellation has its turn
         last = Dataset()
         last.Status = self.find_status
         if self.find_comment:

@@ -46,6 +46,7 @@ class FakePacs:
         abort_next: how many of the next C-STOREs to answer with an A-ABORT.
         mute_next: how many of the next C-STOREs it keeps, and answers with an A-ABORT.
         late_next: how many of the next C-STOREs it keeps, and answers only once `late` is set.
+        chokes_on: SOP classes of objects that it answers with an A-ABORT.
         refuse: SOP classes that are not accepted.
         syntaxes: that are accepted.
         calls: SOP Instance UID -> how often it was sent and answered with Success or a warning.
@@ -53,7 +54,7 @@ class FakePacs:
             before it has answered the request, or "never".
         node_port: where it opens new associations to.
         lost: SOP Instance UIDs that it says it does not have, whatever it was sent.
-        action_status: what it answers to N-ACTION.
+        action_status: what it answers to N-ACTION; None: an A-ABORT.
         find_status: what it answers to C-FIND.
         requests: the requests for storage commitment.
         reported: what was answered to its reports.
@@ -67,6 +68,7 @@ class FakePacs:
         self.abort_next = self.late_next = self.mute_next = 0
         self.late = threading.Event()
         self.reject = False
+        self.chokes_on: set[str] = set()
         self.refuse: set[str] = set()
         self.syntaxes: list[UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
         self.calls: Counter[str] = Counter()
@@ -74,7 +76,7 @@ class FakePacs:
         self.commits = "never"
         self.node_port = 0
         self.lost: set[str] = set()
-        self.action_status = 0x0000
+        self.action_status: int | None = 0x0000
         self.find_status = 0x0000
         self.requests: list[Request] = []
         self.reported: list[int | None] = []
@@ -139,8 +141,8 @@ class FakePacs:
 
     def _taken(self, event: Any) -> int:
         with self._lock:
-            if self.abort_next:
-                self.abort_next -= 1
+            if self.abort_next or event.dataset.SOPClassUID in self.chokes_on:
+                self.abort_next = max(0, self.abort_next - 1)
                 event.assoc.abort()
                 return 0xC000
             status = self.statuses.pop(0) if self.statuses else 0x0000
@@ -171,7 +173,9 @@ class FakePacs:
         self.requests.append(Request(str(ds.TransactionUID), items))
         if self.commits == "early":
             self.reported.append(self.report(*self.answer(self.requests[-1])))
-        return self.action_status, None
+        if self.action_status is None:
+            event.assoc.abort()
+        return self.action_status or 0x0000, None
 
     def _sent(self, event: Any) -> None:
         """The response to an N-ACTION has gone: now the report may follow it."""

@@ -30,9 +30,11 @@ class FakeStow:
     Attributes:
         status: what it answers to every request, stored or not; 0 for what is right.
         answer: what it says with that, and as what.
+        queries: what it answers to queries; 0 for what is right.
         location: where it redirects to.
         failed: SOP Instance UID -> Failure Reason; it does not store these, and answers 409.
         warned: SOP Instance UID -> Warning Reason; it stores these, and answers 202.
+        gateway: SOP Instance UID -> what a gateway before it answers, as it did not do so in time.
         cut: it ends the connection: "before" it has read the object, or "after".
         silent: it reads, and never answers.
         files: the bytes of what it stored.
@@ -42,9 +44,11 @@ class FakeStow:
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self.status = 0
         self.answer: tuple[str, bytes] = ("text/plain", b"")
+        self.queries = 0
         self.location = ""
         self.failed: dict[str, int] = {}
         self.warned: dict[str, int] = {}
+        self.gateway: dict[str, int] = {}
         self.cut = ""
         self.silent = False
         self.files: list[bytes] = []
@@ -80,6 +84,8 @@ class FakeStow:
         """Store one object, or do not; the HTTP status, and the Store Instances Response."""
         ds = dcmread(BytesIO(part), stop_before_pixels=True)
         uid = str(ds.SOPInstanceUID)
+        if uid in self.gateway:
+            return self.gateway[uid], {}
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = ds.SOPClassUID, uid
         response = Dataset()
@@ -105,8 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         knobs = self._asked()
-        if knobs.status:
-            self._answer(knobs.status, *knobs.answer)
+        if knobs.queries or knobs.status:
+            self._answer(knobs.queries or knobs.status, *knobs.answer)
         else:
             self._answer(200, "application/dicom+json", b"[]")
 

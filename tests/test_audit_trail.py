@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from functools import partial
 from io import BytesIO
@@ -24,10 +24,10 @@ from pynetdicom.dsutils import decode
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from config.settings import Settings, SettingsError, load
-from db import audit_trail, events, studies
+from db import audit_trail, events, processes, studies
 from db.accounts import Role
-from db.database import Database, open_database, sqlite_url
-from db.tables import audit_message
+from db.database import Clock, Database, DatabaseUnreachable, open_database, sqlite_url
+from db.tables import audit_message, process
 from node.app import Node
 from node.audit.codes import What
 from node.audit.forward import Forwarder, try_once
@@ -45,6 +45,7 @@ from node.operations.alarms.kinds import Kind
 from node.operations.alarms.rules import AlarmPolicy
 from node.operations.doctor.examination import examine
 from node.operations.status import overview
+from node.operations.sweep import sweep_home
 from node.outbound import find
 from node.outbound.target import Target
 from node.receiver import Receiver
@@ -488,17 +489,114 @@ def test_an_association_is_one_message_per_study(receiver: int, node: Node, tmp_
         assert audit_trail.backlog(tx).open == 0  # type: ignore[union-attr]
 
 
+def begun(database: Database, trail: Trail, ds: Dataset) -> Transfer:
+    """An association of which one image has been stored."""
+    transfer = Transfer(trail, "CT_1", "10.0.0.1", open_by="here/receive")
+    with database.write() as tx:
+        transfer.opens(tx, str(ds.StudyInstanceUID))
+    transfer.took(str(ds.StudyInstanceUID), str(ds.SOPClassUID))
+    return transfer
+
+
 def test_an_association_that_dies_with_its_receiver_is_told_of(node: Node) -> None:
     keep(node.database)
     ds = small_series()[0]
-    transfer = Transfer(node.trail, "CT_1", "10.0.0.1", open_by="here/receive")
-    with node.database.write() as tx:
-        transfer.opens(tx, str(ds.StudyInstanceUID))
-    transfer.took(str(ds.StudyInstanceUID), str(ds.SOPClassUID))
+    begun(node.database, node.trail, ds)
     assert told(node) == []  # and the process is killed
     node.trail.end_left("here/receive")
     ((what, facts),) = told(node)
     assert (what, facts["study_uid"], facts["cut"]) == (What.TRANSFER_IN, ds.StudyInstanceUID, True)
+
+
+def test_an_association_of_a_machine_that_does_not_come_back_is_told_of(node: Node) -> None:
+    """A pod that is made anew has another name: it ends nothing of the one before it."""
+    keep(node.database)
+    ds = small_series()[0]
+    with node.database.write() as tx:
+        for name, ago in (("gone/receive", 2000), ("here/receive", 5)):
+            processes.begin(tx, name, "receive")
+            tx.execute(sa.update(process).where(process.c.name == name).values(beat=Clock() - ago))
+        for name in ("gone/receive", "here/receive", "never-heard-of/receive"):
+            Transfer(node.trail, name, open_by=name).opens(tx, str(ds.StudyInstanceUID))
+        tx.execute(sa.update(audit_message).values(at=Clock() - 1000))
+        Transfer(node.trail, "fresh", open_by="fresh/receive").opens(tx, str(ds.StudyInstanceUID))
+    sweep_home(node.archive, node.database, node.inbox)
+    assert [(facts["ae"], facts["cut"]) for _, facts in told(node)] == [
+        ("gone/receive", True),
+        ("never-heard-of/receive", True),
+    ]
+
+
+class Shaky:
+    """A database that can be away."""
+
+    def __init__(self, database: Database) -> None:
+        self.database, self.away = database, False
+
+    def read(self) -> Any:
+        return self.database.read()
+
+    def write(self) -> Any:
+        if self.away:
+            raise DatabaseUnreachable("it is away")
+        return self.database.write()
+
+
+def test_an_end_that_could_not_be_written_is_written_later(node: Node) -> None:
+    keep(node.database)
+    ds, database = small_series()[0], Shaky(node.database)
+    trail = Trail(database)  # type: ignore[arg-type]
+    transfer = begun(node.database, trail, ds)
+    database.away = True
+    transfer.end()
+    trail.catch_up()
+    assert told(node) == []
+    database.away = False
+    trail.catch_up()
+    ((what, facts),) = told(node)
+    assert (what, facts["classes"]) == (What.TRANSFER_IN, {str(ds.SOPClassUID): 1})
+    trail.catch_up()
+    assert len(told(node)) == 1
+
+
+def test_an_end_that_comes_after_the_message_went_is_a_message_of_its_own(node: Node) -> None:
+    keep(node.database)
+    ds = small_series()[0]
+    transfer = begun(node.database, node.trail, ds)
+    node.trail.end_left("here/receive")
+    transfer.end()
+    assert ["cut" in facts for _, facts in told(node)] == [True, False]
+
+
+def test_what_was_not_committed_is_nobody_elses_message(node: Node) -> None:
+    """SQLite gives the number of a row that was taken back once more."""
+    keep(node.database)
+    ds = small_series()[0]
+    study_uid, sop_class = str(ds.StudyInstanceUID), str(ds.SOPClassUID)
+    first, second = (Transfer(node.trail, ae, open_by="here/receive") for ae in ("CT_1", "CT_2"))
+    with suppress(ZeroDivisionError), node.database.write() as tx:
+        first.opens(tx, study_uid)
+        raise ZeroDivisionError
+    with node.database.write() as tx:
+        second.opens(tx, study_uid)
+    second.took(study_uid, sop_class)
+    first.begins()  # an image that is here already
+    first.took(study_uid, sop_class, new=False)
+    first.end()
+    second.end()
+    assert sorted(facts["ae"] for _, facts in told(node)) == ["CT_1", "CT_2"]
+
+
+def test_the_last_knocks_are_told_of_too(embedded: Database) -> None:
+    keep(embedded)
+    ledger = Ledger(embedded)
+    for times in (1, 500):
+        for _ in range(times):
+            ledger.count("10.9.9.9", "EVIL", "certificate-untrusted", "no")
+        ledger.flush()
+    assert [row["facts"]["times"] for row in waiting(embedded)] == [1]
+    ledger.flush(last=True)
+    assert [row["facts"]["times"] for row in waiting(embedded)] == [1, 500]
 
 
 def test_a_caller_that_knocks_all_day_is_one_alert_a_minute(embedded: Database) -> None:

@@ -57,7 +57,6 @@ FIRST = {
     "type 0": (pdu(0, b"\0" * 8), "closed", "not-dicom"),
     "type 8": (pdu(8, b"\0" * 8), "closed", "not-dicom"),
     "type 255": (pdu(255, b"\0" * 8), "closed", "not-dicom"),
-    "reserved byte": (b"\1\1" + WHOLE[2:], "closed", "not-dicom"),
     "4 GiB": (pdu(1, b"", 0xFFFFFFFF), "abort 6", "request-too-long"),
     "2 GiB": (pdu(1, b"", 1 << 31), "abort 6", "request-too-long"),
     "1 MiB and a byte": (pdu(1, b"", (1 << 20) + 1), "abort 6", "request-too-long"),
@@ -72,6 +71,16 @@ FIRST = {
     "RP first": (wire.RELEASED, "abort 2", "bad-pdu"),
     "abort first": (pdu(7, b"\0\0\0\0"), "closed", "no-request"),
 }
+
+
+def test_a_reserved_byte_is_not_tested(tried: Tried) -> None:
+    """PS3.8 9.3.2."""
+    with wire.connected(tried.port) as caller:
+        caller.say(b"\1\1" + WHOLE[2:])
+        assert wire.said(caller.pdu()) == "accept"
+    tried.settled()
+
+
 #: what comes first, and nothing after it
 UNFINISHED = (b"", WHOLE[:1], WHOLE[:100], WHOLE[:-1])
 

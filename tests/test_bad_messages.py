@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from node.inbound.association.request import MOST_ITEMS
 from node.inbound.peers import Doorkeeper, KnownPeer
 from tests import wire
 from tests.doors import Secured, Tried, new_uid, trying
@@ -193,6 +194,19 @@ def test_who_is_let_in_is_named_to_the_letter(guarded: Tried, calling: bytes, an
     with wire.connected(guarded.port) as caller:
         caller.say(request(calling=calling))
         assert wire.said(caller.pdu()) == answer
+    guarded.settled()
+
+
+def test_of_a_stranger_nothing_is_read_but_who_calls(guarded: Tried) -> None:
+    """Half a megabyte of items costs a receiver seconds; who is not known is turned away before."""
+    before = guarded.counted()
+    with wire.connected(guarded.port) as caller:
+        caller.say(request(b"\x20\0\xff\xff no items at all", calling=b"NOBODY"))
+        assert wire.said(caller.pdu()) == "reject 1 1 3"
+    assert guarded.counted() - before == {"unknown-caller": 1}
+    with wire.connected(guarded.port) as caller:
+        caller.say(request(context(1, VERIFICATION, (IMPLICIT, *[""] * MOST_ITEMS))))
+        assert wire.said(caller.pdu()) == "abort 6"
     guarded.settled()
 
 

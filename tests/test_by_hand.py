@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from config.settings import Settings
 from db import destinations as rows
-from db import jobs, pauses
+from db import job_orders, jobs, pauses
 from db.database import Database
-from db.job_states import JobKind
+from db.job_states import JobKind, JobState, Report
 from node import cli
 from node.app import Node, open_node
 from node.command_line import studies as study_commands
@@ -272,6 +272,21 @@ def test_what_is_dead_at_a_destination_is_sent_again(node: Node, pacs: FakePacs)
     assert len(pacs.objects) == 3
     with pytest.raises(Refused, match="nothing-dead"):
         destinations.retry_dead(node.database, "pacs")
+
+
+def test_what_is_asked_for_again_while_its_job_ends_is_sent(node: Node, pacs: FakePacs) -> None:
+    pacs.statuses = [0xA900] * 3
+    through(node)
+    (ended,) = jobs_of(node, JobKind.DELIVER)
+    with node.database.write() as tx:
+        assert job_orders.reopen(tx, ended["id"])
+        claim = jobs.claim(tx, [JobKind.DELIVER], "w", 60)
+    assert claim is not None
+    assert destinations.retry_dead(node.database, "pacs").startswith("3 objects")
+    with node.database.write() as tx:  # it had looked before at what waits
+        jobs.finish(tx, claim, JobState.DEAD, Report())
+    work_off(node)
+    assert len(pacs.objects) == 3
 
 
 def test_a_destination_that_is_configured_no_more_is_shown_while_something_waits(node: Node) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -439,6 +440,22 @@ def test_a_destination_that_is_away_uses_up_no_request(site: Site) -> None:
         assert away.listing(tx) == []
 
 
+def test_a_request_that_is_never_answered_is_no_sign_of_life(site: Site) -> None:
+    with site.node.database.write() as tx:
+        away.unreachable(tx, DESTINATION, "it does not answer", 0)
+    site.pacs.action_status = None
+    assert site.step() == "awaiting-commitment"
+    assert site.pacs.requests
+    with site.node.database.read() as tx:
+        assert [one["destination"] for one in away.listing(tx)] == [DESTINATION]
+    site.pacs.action_status = 0x0000
+    with site.node.database.write() as tx:
+        tx.execute(sa.update(commitment_table).values(deadline=0))
+    site.step()
+    with site.node.database.read() as tx:
+        assert away.listing(tx) == []
+
+
 def test_a_destination_that_left_the_configuration_is_said(site: Site) -> None:
     site.node.targets.clear()
     assert site.step() == "unknown-destination"
@@ -601,6 +618,37 @@ def test_a_report_comes_through_while_receiving_is_paused(site: Site) -> None:
     pause(site.node.database, ["receive"], paused=True, who="test")
     wait_until("the receiver has noticed", lambda: proposed(site.pacs.node_port, site.pacs.ae_title) == set())
     assert site.pacs.report(*site.pacs.answer(site.pacs.requests[0])) == 0x0000
+
+
+def test_a_slow_dns_is_asked_by_one_caller_at_a_time() -> None:
+    answers, asked = threading.Event(), threading.Semaphore(0)
+    there = frozenset({ipaddress.ip_address("10.0.0.7")})
+
+    def resolve(host: str) -> frozenset[Any]:
+        asked.release()
+        assert answers.wait(60)
+        return there
+
+    time = [0.0]
+    keeper = Doorkeeper((SENDER, known("PACS", commitment_host="pacs.example")), resolve, lambda: time[0])
+    callers = [threading.Thread(target=keeper.judge, args=("10.0.0.8", "PACS")) for _ in range(50)]
+    for caller in callers:
+        caller.start()
+    assert asked.acquire(timeout=60)
+    wait_until("all but the first have gone", lambda: sum(caller.is_alive() for caller in callers) == 1)
+    answers.set()
+    for caller in callers:
+        caller.join()
+    assert not asked.acquire(blocking=False), "somebody else asked too"
+    assert keeper.judge("10.0.0.7", "PACS").commits
+    answers.clear()
+    time[0] = 61.0  # it is asked anew, and what was known is good meanwhile
+    again = threading.Thread(target=keeper.judge, args=("10.0.0.8", "PACS"))
+    again.start()
+    assert asked.acquire(timeout=60)
+    assert keeper.judge("10.0.0.7", "PACS").commits
+    answers.set()
+    again.join()
 
 
 def test_a_host_name_is_resolved_once_a_minute_and_for_its_own_ae_title_only() -> None:

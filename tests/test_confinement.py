@@ -46,6 +46,7 @@ from tests import mini_bundle
 from tests import tiny_training_bundle as tiny
 from tests.nurseries import answer
 from tests.synthetic import small_series
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 SECRET = "of-the-database-only"
@@ -208,6 +209,57 @@ def test_what_a_bundle_tries_while_it_is_parsed_is_denied(
         hosts.address(str(bundle), card.read(bundle).card_sha256)
     assert failed.value.code in ("host-not-started", "network-unusable")
     assert (answer(hosts, mini_bundle.make(tmp_path, "plain")).labels == 1).all()
+
+
+TALKS = """
+import contextlib
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+from monai.transforms import MapTransform
+
+
+class Talks(MapTransform):
+    def __call__(self, data):
+        os.write(2, b"said by native code\\n")
+        print("said by a library", file=sys.stderr)
+        traceback.print_exception(ValueError("said by a traceback"))
+        os.write(2, b"said again and again\\n" * 50_000)
+        try:
+            os.open("/proc/self/fd/2", os.O_RDONLY | os.O_NONBLOCK)
+            found = "opened"
+        except OSError:
+            found = "cannot be opened"
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(2)) as mine:
+            mine.setblocking(False)
+            found += f", {mine.recv(100)}"
+            mine.shutdown(socket.SHUT_RDWR)
+        Path("~/heard").expanduser().write_text(found)
+        return data
+"""
+
+
+def test_what_a_host_says_is_in_the_log_and_no_other_can_take_it_or_end_it(
+    hosts: Hosts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Landlock does not look at pipes: one that hosts had in common could be opened for reading through /proc."""
+    for name in ("first", "second"):
+        before = [{"_target_": "scripts.talks.Talks", "keys": "image"}]
+        bundle = mini_bundle.make(tmp_path, name, before=before)
+        (bundle / "scripts").mkdir()
+        (bundle / "scripts" / "__init__.py").touch()
+        (bundle / "scripts" / "talks.py").write_text(TALKS)
+        card.seal(bundle)
+        assert (answer(hosts, bundle).labels == 1).all()
+    heard = [file.read_text() for file in hosts.folder.glob("*.scratch/heard")]
+    assert heard == ["cannot be opened, b''"] * 2
+    hosts.stop()
+    wait_until("all was said", lambda: caplog.text.count("more lines were left out") == 2)
+    for said in ("said by native code", "said by a library", "ValueError: said by a traceback"):
+        assert caplog.text.count(said) == 2
+    assert "said by native code" in caplog.text.split("left out")[1], "the second is heard after the first is not"
 
 
 def test_without_confinement_it_gets_nearly_all(surroundings: Surroundings, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import os
 import re
 import shutil
@@ -326,25 +327,46 @@ def test_keda_is_told_how_deep_the_queue_is(postgres: Postgres, migrated_on_post
             return int(tx.execute(question).scalar_one())
 
     assert depth() == 0
+    per_worker = int(trigger["metadata"]["targetQueryValue"])
     rows = [
-        ("choose", "waiting", 0.0, 1),
-        ("segment", "waiting", 0.0, 1),
-        ("segment", "running", 0.0, 1),
-        ("segment", "waiting", 4e9, 0),
-        ("segment", "done", 0.0, 0),
-        ("segment", "dead", 0.0, 0),
-        ("deliver", "waiting", 0.0, 0),
-        ("train", "running", 0.0, 0),
+        ("choose", "waiting", 0.0, "", 1),
+        ("segment", "waiting", 0.0, "", 1),
+        ("segment", "running", 0.0, "work-0", per_worker),
+        ("train", "running", 0.0, "work-0", 0),  # the same pod does both
+        ("train", "running", 0.0, "work-1", per_worker),
+        ("segment", "waiting", 4e9, "", 0),
+        ("segment", "done", 0.0, "", 0),
+        ("segment", "dead", 0.0, "", 0),
+        ("deliver", "waiting", 0.0, "", 0),
+        ("train", "waiting", 0.0, "", 0),
     ]
     with database.write() as tx:
-        for number, (kind, state, after, _) in enumerate(rows):
-            values = dict(kind=kind, subject=str(number), state=state, priority=1, run_after=after, max_attempts=3)
-            tx.execute(sa.insert(job).values(**values, created=0.0))
+        tx.execute(sa.insert(job), [a_job(number, *row[:4]) for number, row in enumerate(rows)])
     assert depth() == sum(counts for *_, counts in rows)
     with database.write() as tx:
         tx.execute(sa.insert(pause).values(activity="work", since=0.0, who="ada"))
-    assert depth() == 1, "what runs is finished"
+    assert depth() == 2 * per_worker, "what runs is finished"
+    kinds = ["choose", "segment", "explain", "label", "export", "train", "evaluate", "shadow"]
+    with database.write() as tx:
+        tx.execute(sa.delete(job))
+        tx.execute(sa.insert(job), [a_job(n, one, "running", 0.0, f"work-{n}") for n, one in enumerate(kinds)])
+    pods_wanted = math.ceil(depth() / per_worker)  # as KEDA has it of the metric type AverageValue, its default
+    assert pods_wanted == len(kinds) == scaled["spec"]["maxReplicaCount"], "nothing waits, and all work"
+    assert "metricType" not in trigger
     database.dispose()
+
+
+def a_job(number: int, kind: str, state: str, after: float, worker: str) -> dict[str, Any]:
+    fixed = dict(priority=1, max_attempts=3, created=0.0)
+    return dict(kind=kind, subject=str(number), state=state, run_after=after, worker=worker or None) | fixed
+
+
+def test_the_upgrade_of_a_first_install_waits_for_a_slow_database() -> None:
+    """A container that failed is started again after 10 s, and each time twice as late, up to five minutes."""
+    spec = manifests("Job")["upgrade"]["spec"]
+    assert spec["template"]["spec"]["restartPolicy"] == "OnFailure"
+    assert sum(min(10 * 2**times, 300) for times in range(spec["backoffLimit"])) > 3600
+    assert "activeDeadlineSeconds" not in spec, "the upgrade of years of rows takes its time"
 
 
 # -------------------------------------------------------------- the steps

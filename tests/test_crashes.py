@@ -29,6 +29,7 @@ from node.app import Node, open_node
 from node.inbound.inbox import Inbox
 from node.operations.status import overview
 from node.operations.sweep import sweep_home
+from node.study.archive import Archive
 from node.worker import Worker
 from tests.driving import only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
@@ -169,6 +170,20 @@ def test_the_sweep_leaves_a_file_that_gets_its_row_meanwhile(node: Node) -> None
     with node.database.read() as tx:
         (row,) = tx.execute(sa.select(instance)).all()
     assert node.archive.at(row.path).exists()
+
+
+def test_the_sweep_passes_over_what_goes_while_it_looks(node: Node) -> None:
+    """A receiver that was sent what is here already takes its file back."""
+    gone, left = (node.archive.write_result(b"not committed") for _ in range(2))
+    found = iter([node.archive.at(gone), node.archive.at(left)])
+    node.archive.discard(gone)
+
+    class Listed(Archive):
+        def recent(self, kind: str, days: int) -> Iterator[Path]:
+            return found if kind == "results" and days else iter(())
+
+    sweep_home(Listed(node.archive.home), node.database, node.inbox, settled_seconds=-1)
+    assert not node.archive.at(left).exists()
 
 
 def test_the_sweep_leaves_alone_what_somebody_may_be_busy_with(node: Node) -> None:

@@ -48,7 +48,7 @@ from models.wire import Disconnected, SharedArray, send
 from node.errors import Refused
 from node.inbound.syntaxes import ACCEPTED
 from node.study import decode_child, pixels
-from node.study.decode import Decoders, _Child
+from node.study.decode import Decoders, Piece, _Child
 from node.study.palette import coloured
 from tests.synthetic import small_series
 from tests.waiting import wait_until
@@ -623,15 +623,17 @@ def alone(tmp_path: Path) -> Iterator[Decoders]:
     pool.close()
     del found
     gc.collect()
-    assert (children(), descriptors()) == before
+    wait_until("nobody hears its children", lambda: (children(), descriptors()) == before)
 
 
-def children() -> set[str]:
-    """The pids of this process's children, those that nobody waited for included."""
+def children(parent: int = 0) -> set[str]:
+    """The pids of a process's children, or of this one's, those that nobody waited for included."""
     found = set()
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, IndexError):  # it may be gone by now
-            if folder.name.isdigit() and int((folder / "stat").read_text().rsplit(")")[-1].split()[1]) == os.getpid():
+            if folder.name.isdigit() and int((folder / "stat").read_text().rsplit(")")[-1].split()[1]) == (
+                parent or os.getpid()
+            ):
                 found.add(folder.name)
     return found
 
@@ -751,42 +753,56 @@ def test_items_that_are_none_are_refused(alone: Decoders, tmp_path: Path, what: 
     assert refused.value.code == "undecodable-pixels"
 
 
+def forked(pool: Decoders) -> set[int]:
+    """The pids of its children."""
+    process = pool._nursery._process
+    return {int(pid) for pid in children(process.pid)} if process is not None else set()
+
+
+def twice(pool: Decoders, folder: Path, do: Callable[[int], object], seconds: float = 60) -> int:
+    """Decode an image, and the same once more after something was done to the child that decoded it; how often."""
+    file = written(packed(image(ramp("i2")), JPEGLSLossless, [jpeg_ls(ramp("i2"))]), folder)
+    with contextlib.closing(SharedArray.make((ROWS, COLUMNS), np.int16)) as into:
+
+        def pieces() -> Iterator[Piece]:
+            yield Piece(file, into)
+            wait_until("it is decoded", lambda: np.array_equal(into.array, ramp("i2")))
+            (child,) = forked(pool)
+            do(child)
+            yield Piece(file, into)
+
+        return sum(1 for _ in pool.run(pieces(), seconds=seconds))
+
+
+def test_a_child_decodes_nothing_but_what_is_decoded_together(alone: Decoders, tmp_path: Path) -> None:
+    """A bad image may have taken it over, and the next one is another patient's."""
+    seen: list[int] = []
+    for _ in range(2):
+        assert twice(alone, tmp_path, seen.append) == 2
+        assert forked(alone) == set()
+    assert refusal(packed(image(ramp("i2")), JPEGLSLossless, [jpeg_ls(ramp("i2"))[:60]]), tmp_path, alone)
+    assert forked(alone) == set()
+    assert len(set(seen)) == 2
+
+
 def test_a_child_that_dies_while_it_decodes_is_a_refusal_of_that_image(alone: Decoders, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as thread:
-        child = stopped_child(alone, tmp_path)
-        ds = packed(image(ramp("i2")), JPEGLSLossless, [jpeg_ls(ramp("i2"))])
-        said = thread.submit(refusal, ds, tmp_path, alone)
-        wait_until("the child has been asked", lambda: not alone._idle)
-        os.kill(child, signal.SIGKILL)
-        assert "the decoder ended" in said.result().sentence
-        assert "SIGKILL" in said.result().sentence
+    with pytest.raises(Refused, match=r"the decoder ended after .* \(SIGKILL\)"):
+        twice(alone, tmp_path, lambda pid: os.kill(pid, signal.SIGKILL))
 
 
 def test_a_child_that_stands_still_is_ended_after_its_time(alone: Decoders, tmp_path: Path) -> None:
-    stopped_child(alone, tmp_path)
-    into = SharedArray.make((ROWS, COLUMNS), np.int16)
-    file = written(packed(image(ramp("i2")), JPEGLSLossless, [jpeg_ls(ramp("i2"))]), tmp_path)
-    with pytest.raises(Refused, match="no end after"):
-        alone.decode([(file, into)], frame_seconds=0.1)
-    into.close()
+    with pytest.raises(Refused, match="no end after 1 s"):
+        twice(alone, tmp_path, lambda pid: os.kill(pid, signal.SIGSTOP), seconds=1)
+    assert forked(alone) == set()
 
 
-def stopped_child(pool: Decoders, folder: Path) -> int:
-    """The pid of the pool's only child, warm and stopped."""
-    file = written(packed(image(ramp("i2")), JPEGLSLossless, [jpeg_ls(ramp("i2"))]), folder)
-    list(pixels.decoded([pixels.read(file)], pool))
-    (child,) = pool._idle
-    os.kill(child.process.pid, signal.SIGSTOP)
-    return child.process.pid
-
-
-def test_a_codec_that_spins_is_ended_by_the_kernel_when_nobody_waits_for_it(tmp_path: Path) -> None:
+def test_a_codec_that_spins_is_ended_by_the_kernel_when_nobody_waits_for_it(alone: Decoders, tmp_path: Path) -> None:
     values = np.random.default_rng(3).integers(0, 1 << 16, (400, 400)).astype(np.uint16)
     frames = 200
     ds = image(values, NumberOfFrames=frames)
     file = written(packed(ds, JPEG2000Lossless, [jpeg_2000(values)] * frames), tmp_path)
     into = SharedArray.make((frames, *values.shape), np.uint16)
-    child = _Child.start()
+    child = _Child.start(alone._nursery)
     with file.open("rb") as stream:
         send(child.connection, {"first_frame": 0, "seconds": 0}, (into,), (stream.fileno(),))
     child.connection.close()
@@ -799,37 +815,43 @@ def test_the_limit_of_processor_time_is_of_each_piece_not_of_the_life_of_a_child
 ) -> None:
     file = written(packed(image(ramp("i2")), JPEGLSLossless, [jpeg_ls(ramp("i2"))]), tmp_path)
     into = SharedArray.make((ROWS, COLUMNS), np.int16)
+    child = _Child.start(alone._nursery)
     for seconds in (1000, 60):
-        alone.decode([(file, into)], frame_seconds=seconds)
-        (child,) = alone._idle
+        assert child.decode(Piece(file, into), seconds) == ""
         used = sum(int(ticks) for ticks in Path(f"/proc/{child.process.pid}/stat").read_text().split()[13:15])
         soft, _ = resource.prlimit(child.process.pid, resource.RLIMIT_CPU)
         assert seconds <= soft <= seconds + 1 + used / os.sysconf("SC_CLK_TCK")
     into.close()
     assert resource.prlimit(child.process.pid, resource.RLIMIT_CORE) == (0, 0)
     assert resource.prlimit(child.process.pid, resource.RLIMIT_AS)[0] == decode_child.MEMORY_BYTES
+    child.stop()
 
 
-def test_there_are_never_more_children_than_there_may_be(alone: Decoders, tmp_path: Path) -> None:
+def test_what_is_decoded_at_once_waits_for_its_turn_and_leaves_no_child(alone: Decoders, tmp_path: Path) -> None:
     file = written(packed(image(ramp("i2")), JPEGLSLossless, [jpeg_ls(ramp("i2"))]), tmp_path)
-    before = children()
 
     def read() -> int:
         return sum(1 for _ in pixels.decoded([pixels.read(file)] * 20, alone))
 
     with ThreadPoolExecutor(4) as threads:
         assert [future.result() for future in [threads.submit(read) for _ in range(4)]] == [20] * 4
-    assert len(children() - before) == 1
+    assert forked(alone) == set()
 
 
 def test_signals_that_stop_the_node_do_not_spoil_an_image(alone: Decoders, tmp_path: Path) -> None:
-    pid = stopped_child(alone, tmp_path)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
-        os.kill(pid, number)
+    def stop(pid: int) -> None:
+        assert alone._nursery._process is not None
+        for one in (pid, alone._nursery._process.pid):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                os.kill(one, number)
+
+    assert twice(alone, tmp_path, stop) == 2
+    assert alone._nursery._process is not None
+    assert alone._nursery._process.poll() is None
 
 
-def test_a_child_ends_when_its_line_is_closed() -> None:
-    child = _Child.start()
+def test_a_child_ends_when_its_line_is_closed(alone: Decoders) -> None:
+    child = _Child.start(alone._nursery)
     child.connection.close()
     assert child.process.wait(60) == 0
     with pytest.raises(Disconnected):
@@ -843,7 +865,8 @@ def test_images_that_are_not_asked_for_any_more_leave_nothing_behind(alone: Deco
     some = pixels.decoded(images, alone)
     assert np.array_equal(next(some), ramp("i2"))
     some.close()  # type: ignore[attr-defined]
-    assert descriptors() == before + 1, "the line to the child"
+    # what leads to the process that forks, what that says, and who waits for it to say something
+    wait_until("nothing is left of the children", lambda: descriptors() == before + 3)
 
 
 # numbers in headers

@@ -725,6 +725,8 @@ def test_raw_data_and_reports_that_are_not_cleaned_stay_anyway() -> None:
     for more, options, code in (
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66"}, USUAL, "raw-data"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, USUAL, "document"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.9.4.1"}, USUAL, "recording"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.9.4.2"}, USUAL, "recording"),
         ({"ContentSequence": [item]}, frozenset[Option](), "content-not-cleaned"),
         ({"GraphicAnnotationSequence": [item]}, frozenset[Option](), "content-not-cleaned"),
         ({"SOPClassUID": ""}, USUAL, "no-class"),

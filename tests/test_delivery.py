@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, ImplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    ImplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+    SegmentationStorage,
+)
 
 from db import away, job_orders
 from db.job_states import Backoff, JobKind
@@ -17,9 +23,10 @@ from node.operations import control
 from node.operations.status import overview
 from node.outbound import scu
 from node.outbound.statuses import Answer, meaning
-from node.outbound.target import Target
+from node.outbound.target import Target, Web
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
+from tests.fake_stow import FakeStow
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
 
@@ -64,7 +71,12 @@ def work_off_until(node: Node, state: str) -> None:
         (0xB007, Answer.DELIVERED),
         (0x0111, Answer.DELIVERED),
         (0xA700, Answer.LATER),
-        (0xA7FF, Answer.LATER),
+        (0xA701, Answer.RETRY),
+        (0xA770, Answer.DEAD),
+        (0xA771, Answer.DEAD),
+        (0xA777, Answer.DEAD),
+        (0xA778, Answer.DEAD),
+        (0xA7FF, Answer.RETRY),
         (0x0110, Answer.RETRY),
         (0x0213, Answer.LATER),
         (0xA900, Answer.DEAD),
@@ -79,6 +91,13 @@ def test_what_a_status_means(status: int, answer: Answer) -> None:
     assert meaning(status)[0] is answer
     if status:
         assert f"{status:04X}" in meaning(status)[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"), [(0xA770, Answer.DELIVERED), (0xA774, Answer.DELIVERED), (0xA772, Answer.DEAD)]
+)
+def test_a_rejection_note_that_is_there_already_is_delivered(status: int, answer: Answer) -> None:
+    assert meaning(status, KeyObjectSelectionDocumentStorage)[0] is answer
 
 
 @pytest.mark.parametrize("status", [0xB000, 0x0111])
@@ -106,7 +125,7 @@ def _only_the_segmentation_is_dead(node: Node) -> None:
     assert only_study(node)["state"] == "failed"
 
 
-@pytest.mark.parametrize("status", [0xA900, 0xC001, 0x0122, 0x0124])
+@pytest.mark.parametrize("status", [0xA900, 0xA778, 0xC001, 0x0122, 0x0124])
 def test_a_lasting_failure_is_a_dead_letter_of_that_object_alone(node: Node, pacs: FakePacs, status: int) -> None:
     pacs.statuses = [status]
     take_in(node, small_series())
@@ -144,6 +163,28 @@ def test_where_comprehensive_3d_sr_is_refused_comprehensive_sr_goes_instead(node
     assert [ds.SOPClassUID for ds in pacs.of_modality("SR")] == [ComprehensiveSRStorage] * 2
     assert set(pacs.calls.values()) == {1}
     assert only_study(node)["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "falls_back"),
+    [
+        (400, b"", False),
+        (409, b"", False),
+        (409, b'{"00081198": {"vr": "SQ", "Value": [{}]}}', False),
+        (413, b"", False),
+        (415, b"", True),
+    ],
+)
+def test_a_web_server_gets_another_form_only_where_it_says_that_it_does_not_take_the_first(
+    node: Node, status: int, answer: bytes, falls_back: bool
+) -> None:
+    with FakeStow() as server:
+        node.targets["pacs"] = dataclasses.replace(node.targets["pacs"], web=Web(server.url))
+        server.status, server.answer = status, ("application/dicom+json", answer)
+        take_in(node, small_series())
+        work_off(node)
+        forms = {OLDER_VOLUMES, OLDER_DIAMETERS} if falls_back else {VOLUMES, DIAMETERS}
+        assert {form: one["state"] for form, one in sent(node).items()} == dict.fromkeys({SEG, *forms}, "dead")
 
 
 def test_where_both_classes_of_a_report_are_refused_it_is_a_dead_letter(node: Node, pacs: FakePacs) -> None:
@@ -202,13 +243,21 @@ def test_a_pacs_that_answers_when_nobody_waits_any_more_is_asked_again(node: Nod
     assert first == again
 
 
-def test_attempts_are_bounded_and_then_the_object_is_dead(node: Node, pacs: FakePacs) -> None:
-    pacs.statuses = [0x0110] * 100
+@pytest.mark.parametrize("status", [0x0110, 0xA7F0])
+def test_attempts_are_bounded_and_then_the_object_is_dead(node: Node, pacs: FakePacs, status: int) -> None:
+    pacs.statuses = [status] * 100
     take_in(node, small_series())
     work_off_until(node, "failed")
     assert deliver_job(node)["attempts"] == node.send.attempts
     assert {(one["state"], one["attempts"]) for one in sent(node).values()} == {("dead", node.send.attempts)}
-    assert "0x0110" in only_study(node)["reason"]
+    assert f"0x{status:04X}" in only_study(node)["reason"]
+
+
+def test_each_object_says_why_it_is_dead(node: Node, pacs: FakePacs) -> None:
+    pacs.statuses = [0x0110, 0x0112, 0x0131] * 100
+    take_in(node, small_series())
+    work_off_until(node, "failed")
+    assert {one["reason"][:6] for one in sent(node).values()} == {"0x0110", "0x0112", "0x0131"}
 
 
 @pytest.mark.parametrize("status", [0xA700, 0x0213])

@@ -19,8 +19,9 @@ import sqlalchemy as sa
 from db import audit_trail, pauses, quotas, refusals
 from db.database import Clock, Database, open_database, sqlite_url
 from db.tables import caller
+from node.addresses import home_of
 from node.inbound.association.connection import Patience
-from node.inbound.guests import Guest, Guests, Limits, Seat, home_of
+from node.inbound.guests import Guest, Guests, Limits, Seat
 from node.inbound.inbox import Inbox
 from node.inbound.ledger import Ledger
 from node.inbound.listener import bound
@@ -306,6 +307,7 @@ def test_an_address_of_associations_alone_lets_nobody_in() -> None:
         ("::ffff:10.0.0.1", "10.0.0.1"),
         ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
+        ("a name", "a name"),
     ],
 )
 def test_what_counts_as_one_address(address: str, home: str) -> None:

@@ -32,8 +32,10 @@ from node.attempt import Stages
 from node.beating import Beating
 from node.duty import Duty
 from node.errors import Failed, Unavailable
+from node.host_process import HostProcess, Order
+from node.nursery import Nursery
 from node.pull.watch import Watch
-from node.supervisor import Supervisor, _Process
+from node.supervisor import FIRST_PAUSE_SECONDS, Supervisor, _Process
 from node.worker import EXIT_HUNG, LOOPS, Worker
 from tests.soak.forked import PROCESSES
 from tests.waiting import wait_until
@@ -253,6 +255,33 @@ def test_a_supervisor_that_can_start_no_thread_answers_again_when_it_can() -> No
             supervisor.stop()
 
 
+#: a thread for each host, and one for the nursery
+HEARING = "what a model host says"
+
+
+def test_a_host_that_nobody_could_watch_is_ended_and_the_worker_is_told() -> None:
+    nursery = Nursery()
+    with tempfile.TemporaryDirectory() as folder:
+        order = Order(folder=Path("/nowhere"), card_sha256="0" * 64, address=Path(folder) / "h.sock", device="cpu")
+
+        def refused() -> None:
+            with no_threads(), pytest.raises(Unavailable, match="start no thread") as raised:
+                HostProcess.start(order, nursery)
+            assert raised.value.code == "no-thread"
+
+        try:
+            refused()  # by the nursery, which cannot hear what its hosts say
+            host = HostProcess.start(order, nursery)
+            host.process.wait(60)
+            host.end()
+            wait_until("nobody hears it", lambda: [one.name for one in threading.enumerate()].count(HEARING) == 1)
+            before = list(Path("/proc/self/fd").iterdir())
+            refused()
+            assert list(Path("/proc/self/fd").iterdir()) == before
+        finally:
+            nursery.stop()
+
+
 SUPERVISOR = """
 import resource, sys
 from pathlib import Path
@@ -321,5 +350,73 @@ def test_a_process_that_cannot_be_started_again_yet_is_started_later(node: Node,
     program.chmod(0o700)
     try:
         wait_until("it is started", is_started)
+    finally:
+        supervisor._end_all()
+
+
+class Slow(Database):
+    """Whoever writes waits until it answers."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        super().__init__(engine)
+        self.asked, self.answers, self.kept_somebody_waiting = threading.Event(), threading.Event(), False
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        self.asked.set()
+        self.kept_somebody_waiting |= not self.answers.wait(10)
+        with super().write() as tx:
+            yield tx
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_a_database_that_does_not_answer_keeps_no_process_from_being_started_again(node: Node, threads: bool) -> None:
+    """Where no thread can be started, the jobs are put back all the same."""
+    ask(node)
+    with node.database.write() as tx:
+        assert jobs.claim(tx, [JobKind.SWEEP], "w", 600) is not None
+    slow = Slow(node.database.engine)
+    supervisor = Supervisor(replace(node, database=slow), {}, "cpu", Limits())
+    for role, facts in (("work", {"worker": "w"}), ("web", {})):
+        died = subprocess.Popen([sys.executable, "-c", ""])
+        died.wait()
+        line, other = socket.socketpair()
+        other.close()
+        supervisor._processes[role] = _Process(role, ["/nowhere"], died, line, 0.0, facts)
+    if threads:
+        supervisor._look_after()
+        assert slow.asked.wait(60)
+        slow.answers.set()
+    else:
+        slow.answers.set()
+        with no_threads():
+            supervisor._look_after()
+    assert not slow.kept_somebody_waiting
+    assert all(one.again_at is not None for one in supervisor._processes.values())
+    wait_until("its job waits again", lambda: what_is(node)[0] == "waiting")
+
+
+def test_a_process_that_is_started_again_and_never_ready_is_ended_and_started_once_more(
+    node: Node, tmp_path: Path
+) -> None:
+    program, pids = tmp_path / "program", tmp_path / "pids"
+    program.write_text(f"#!/bin/sh\necho $$ >> {pids}\nexec sleep 600\n")
+    program.chmod(0o700)
+    died = subprocess.Popen([sys.executable, "-c", ""])
+    died.wait()
+    supervisor = Supervisor(node, {}, "cpu", Limits(), start_seconds=0.2)
+    line, other = socket.socketpair()
+    other.close()
+    supervisor._processes["web"] = _Process("web", [str(program)], died, line, 0.0, again_at=0.0)
+
+    def started() -> list[str]:
+        supervisor._look_after()
+        return pids.read_text().split() if pids.exists() else []
+
+    try:
+        wait_until("it is started three times", lambda: len(started()) >= 3)
+        first, *_ = started()
+        assert not Path(f"/proc/{first}").exists()
+        assert supervisor._processes["web"].pause > FIRST_PAUSE_SECONDS
     finally:
         supervisor._end_all()

@@ -46,8 +46,8 @@ def hospital(database: Database, decoders: Decoders, tmp_path: Path) -> Hospital
     return made
 
 
-def export(hospital: Hospital, to: Path, *, number: str = "", with_test: bool = False) -> Made:
-    wish = exporting.Wish(network=NETWORK, card=CARD, keys=KEYS, number=number, with_test=with_test)
+def export(hospital: Hospital, to: Path, *, number: str = "", with_test: bool = False, keys: Keys = KEYS) -> Made:
+    wish = exporting.Wish(network=NETWORK, card=CARD, keys=keys, number=number, with_test=with_test)
     return exporting.export(hospital.database, hospital.home, wish, to, "somebody")
 
 
@@ -96,6 +96,25 @@ def test_no_name_header_or_byte_names_anybody(hospital: Hospital, tmp_path: Path
         said = [str(file.relative_to(tmp_path)).encode(), data]
         said += [gzip.decompress(data)] if file.suffix == ".gz" else []
         assert [word for word in words for each in said if word.encode() in each] == [], file
+
+
+def test_by_what_stayed_exports_with_other_keys_cannot_be_joined(
+    hospital: Hospital, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, *others = sorted(cases.root(hospital.home, "train").iterdir())
+    (first / "label.npy").write_bytes(b"spoilt")
+    said = {}
+    for name, keys in (("one", KEYS), ("two", Keys(b"f" * 32))):
+        made = export(hospital, tmp_path / name, keys=keys)
+        (kept,) = made.kept
+        assert kept.code == "bad-case"
+        assert kept.uid in kept.sentence
+        assert f"case {first.name} stays here: bad-case; the export calls it {kept.uid}" in caplog.text
+        every = [file.read_bytes() for file in (tmp_path / name).glob("*.*")]
+        assert any(kept.uid.encode() in data for data in every)
+        assert not [one for one in (first, *others) for data in every if one.name.encode() in data]
+        said[name] = kept.uid
+    assert said["one"] != said["two"]
 
 
 def test_the_record_names_the_export(hospital: Hospital, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_job_whose_worker_died_is_taken_up_again(fetch: Any, node: Node) -> No
 
 def test_a_pacs_that_is_away_uses_up_no_attempt(fetch: Any, node: Node, archive: FakeArchive) -> None:
     fetch("--days", "2026-01-01")
-    archive.status = 0xA702
+    archive.status = 0xA701
     assert work(node) == 1
     (waits,) = jobs_of(node, JobKind.FETCH)
     assert (waits["state"], waits["attempts"]) == ("waiting", 0)
@@ -207,6 +207,19 @@ def test_a_pacs_that_is_away_uses_up_no_attempt(fetch: Any, node: Node, archive:
     assert work(node) == 1
     (failed,) = jobs_of(node, JobKind.FETCH)
     assert (failed["state"], failed["attempts"]) == ("waiting", 1)
+
+
+def test_a_study_of_which_nothing_can_be_sent_uses_up_its_attempts_and_is_in_nobodys_way(
+    fetch: Any, node: Node, archive: FakeArchive
+) -> None:
+    fetch("--days", "2026-01-01..2026-01-04")
+    archive.fails = {ds.SOPInstanceUID for ds in archive.objects if ds.StudyInstanceUID == UID}
+    for _ in range(10):
+        work(node)
+        with node.database.write() as tx:
+            tx.execute(sa.update(job).values(run_after=0))
+    assert sorted(one["state"] for one in jobs_of(node, JobKind.FETCH)) == ["dead", "done", "done"]
+    assert [here(node, number) for number in (1, 2, 4)] == [0, 3, 3]
 
 
 def test_a_pacs_that_is_away_is_not_knocked_at_by_every_job(fetch: Any, node: Node, archive: FakeArchive) -> None:

@@ -119,6 +119,31 @@ def test_what_is_set_aside_while_it_is_sent_is_rejected_where_that_is_wanted(
     assert tried == 1 + wanted, "it is sent for nothing"
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_is_replaced_while_it_is_sent_is_rejected_once_it_has_arrived(
+    node: Node, pacs: FakePacs, answered: bool
+) -> None:
+    """Another worker is quicker with what is new: the note about what is still on its way would come before that."""
+    configure(node, rejection_notes=True)
+    images = small_series()
+    take_in(node, images)
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+
+    def replace() -> str:
+        for ds in images:
+            ds.ImagePositionPatient[2] += 1
+        take_in(node, images)
+        work_off(node)
+        assert len(pacs.objects) == 4
+        assert not notes(pacs), "it is not there yet"
+        pacs.mute_next = 0 if answered else 1
+        return str(pacs.objects[0].SOPInstanceUID)
+
+    first = meanwhile(node, pacs, replace)
+    (note,) = notes(pacs)
+    assert named_by(note) == {first}
+
+
 def test_a_receipt_that_is_written_while_a_person_decides_counts(node: Node, pacs: FakePacs) -> None:
     """On PostgreSQL both transactions are open at once; the decision sees what the other has written."""
     a_sent_study(node)

@@ -495,3 +495,14 @@ def test_a_waiting_job_is_made_to_come_sooner_or_later(database: Database) -> No
         assert not job_orders.hurry(tx, JobKind.DELIVER, "pacs/")
         assert job_orders.hurry(tx, JobKind.DELIVER, "pacs/1")
     assert must_take(database).subject == "pacs/1"
+
+
+def test_destinations_whose_names_differ_in_their_case_alone_put_each_other_not_off(database: Database) -> None:
+    ask(database, "PACS/1", JobKind.DELIVER)
+    ask(database, "pacs/2", JobKind.DELIVER)
+    ask(database, "p_cs/3", JobKind.DELIVER)
+    with database.write() as tx:
+        assert job_orders.put_off(tx, JobKind.DELIVER, "p_cs/", 60) == 1
+        assert job_orders.put_off(tx, JobKind.DELIVER, "pacs/", 60) == 1
+    assert must_take(database).subject == "PACS/1"
+    assert take(database) is None

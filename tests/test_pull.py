@@ -16,6 +16,8 @@ from node.errors import Failed, NodeError, Refused, Unavailable
 from node.pull import get, search
 from node.pull.pacs import Limits, Way
 from node.pull.query import Wish
+from node.pull.retrieved import Follower
+from node.pull.watch import Watch
 from tests.fake_archive import FIND, GET, MOVE, FakeArchive
 from tests.fake_pacs import FakePacs
 from tests.pulling import QUICK, Here, dimse, look, opened, study
@@ -238,7 +240,7 @@ def test_one_series_comes_alone(here: Here, archive: FakeArchive, way: Way) -> N
 @pytest.mark.parametrize(
     ("status", "error", "code"),
     [
-        (0xA702, Unavailable, "fetch-failed"),
+        (0xA702, Failed, "fetch-failed"),  # three sub-operations failed
         (0xA701, Unavailable, "fetch-failed"),
         (0xA900, Refused, "fetch-refused"),
         (0xC002, Failed, "fetch-failed"),
@@ -251,6 +253,20 @@ def test_a_status_of_a_retrieval_is_an_outcome(
     archive.status = status
     with pytest.raises(error, match=f"{code}.*0x{status:04X}"):
         here.fetch(dimse(archive, way), UID)
+
+
+@pytest.mark.parametrize(("failed", "error"), [(3, Failed), (0, Unavailable), (None, Unavailable)])
+def test_without_room_for_any_suboperation_a_pacs_is_busy_and_else_it_cannot_send(
+    failed: int | None, error: type[NodeError]
+) -> None:
+    last = Dataset()
+    last.Status = 0xA702
+    if failed is not None:
+        last.NumberOfFailedSuboperations = failed
+    with pytest.raises(error, match=r"fetch-failed.*0xA702"):
+        Follower("archive", "PLANIMETER", lambda *_: None).follow(
+            [(last, None)], Watch(None, "archive", total_seconds=60)
+        )
 
 
 def test_a_pacs_that_does_not_know_us_says_what_to_register(here: Here, archive: FakeArchive) -> None:

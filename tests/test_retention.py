@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from config.settings import Settings, SettingsError, load
-from db import doomed, events, fetches
+from db import asked_exports, doomed, events, fetches, labels
 from db.database import Clock, Database, open_database, sqlite_url
 from db.job_states import JobKind
-from db.retention import BUSY, COMING, HELD, TAUGHT, UNCOMMITTED, UNDELIVERED
+from db.retention import BUSY, COMING, EXPORTED, HELD, TAUGHT, UNCOMMITTED, UNDELIVERED
 from db.tables import attempt, data_set, data_set_member, delivery, doomed_file, instance, job, result, study
 from node import failpoints, schedule
 from node.app import Node
@@ -125,6 +125,29 @@ def test_what_a_person_or_a_job_still_needs_stays(house: House) -> None:
     assert {why: planned.kept[why] for why in (COMING, BUSY, HELD)} == {COMING: 2, BUSY: 3, HELD: 1}
     assert sum(planned.kept.values()) == 7
     assert remove(house).studies == 0
+
+
+def test_a_study_of_which_an_export_waits_stays_also_on_a_full_disk_until_it_is_made(house: House) -> None:
+    wanted, other = house.done(days=40), house.done(days=40)
+    with house.database.write() as tx:
+        number = asked_exports.ask(tx, house.row(wanted)["id"], "ann", [], results=True)
+    assert retention.plan(house.database, MONTH).kept == {EXPORTED: 1}
+    assert remove(house, Policy(originals_days=300, when_full=True, refuse_bytes=1 << 60)).studies == 1
+    assert (house.images_on_disk(wanted), house.images_on_disk(other)) == (3, 0)
+    with house.database.write() as tx:
+        asked_exports.end(tx, number, path=None, size=None, code=None, sentence="made")
+    assert remove(house).studies == 1
+
+
+def test_a_study_whose_label_waits_to_be_read_again_stays_until_it_is(house: House) -> None:
+    uid, images = house.done(days=40), house.done(days=40)
+    house.label(uid, "accepted", input_set_id=house.input_set(images), source_sha256="of the object")
+    with house.database.write() as tx:
+        labels.ask(tx, "of the object", 3)
+    assert retention.plan(house.database, MONTH).kept == {BUSY: 2}
+    with house.database.write() as tx:
+        tx.execute(sa.update(job).values(state="done"))
+    assert retention.plan(house.database, MONTH).kept == {}
 
 
 @pytest.mark.parametrize("state", ["ready", "waiting", "quarantined", "superseded"])

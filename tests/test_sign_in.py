@@ -316,6 +316,18 @@ def test_guessing_from_elsewhere_locks_nobody_out_who_was_here_before(fresh: Sit
     sign_in.sign_in(database, QUICK, "ada", PASSWORD, "10.0.0.1")
 
 
+def test_the_addresses_of_one_network_guess_no_more_than_one_address(fresh: Site) -> None:
+    database = fresh.node.database
+    accounts.add(database, QUICK, "ada", PASSWORD, Role.ADMIN, "tests")
+    for n in range(30):
+        with pytest.raises(Refused):
+            sign_in.sign_in(database, QUICK, f"name{n}", "guess", f"2001:db8::{n:x}:1")
+    with pytest.raises(Refused, match="wait"):
+        sign_in.sign_in(database, QUICK, "ada", PASSWORD, "2001:db8::ffff")
+    sign_in.sign_in(database, QUICK, "ada", PASSWORD, "2001:db8:0:1::1")
+    sign_in.sign_in(database, QUICK, "ada", PASSWORD, "2001:db8:0:1::2")
+
+
 def test_somebody_at_a_shared_address_locks_out_none_of_those_who_were_there(fresh: Site) -> None:
     """A proxy, or one address for a department."""
     database, address = fresh.node.database, "10.0.0.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 
@@ -73,6 +74,38 @@ def test_two_busy_sources_take_turns(database: Database) -> None:
         ask(database, f"{source} {number}", study_id=from_source(database, source, number))
     taken = [take(database).split()[0] for _ in range(8)]
     assert max(len(list(group)) for _, group in groupby(taken)) == 1
+
+
+def test_two_studies_that_never_get_through_keep_no_third_one_waiting(database: Database) -> None:
+    """All that wait for one peer are due at the same moment: whoever was tried less often goes first."""
+    with database.write() as tx:
+        for number in (1, 2, 3):
+            jobs.enqueue(tx, JobKind.FETCH, f"archive/{number}", max_attempts=3)
+            jobs.enqueue(tx, JobKind.DELIVER, f"pacs/{number}", max_attempts=3)
+    for kind, peer, later in (
+        (JobKind.FETCH, "archive/", job_orders.due_in),
+        (JobKind.DELIVER, "pacs/", job_orders.put_off),
+    ):
+        tried = []
+        for _ in range(4):
+            with database.write() as tx:
+                claim = jobs.claim(tx, [kind], "w", HOUR)
+            assert claim is not None
+            tried.append(claim.subject)
+            with database.write() as tx:
+                later(tx, kind, peer, 0)
+            with database.write() as tx:
+                jobs.postpone(tx, claim, Report(code="no-room"), 0)
+        assert f"{peer}3" in tried
+
+
+@pytest.mark.parametrize("later", [job_orders.due_in, job_orders.put_off])
+def test_what_waits_for_one_peer_is_due_at_one_moment(database: Database, later: Callable[..., int]) -> None:
+    with database.write() as tx:
+        for number in range(50):
+            jobs.enqueue(tx, JobKind.FETCH, f"archive/{number}", max_attempts=3)
+        assert later(tx, JobKind.FETCH, "archive/", HOUR) == 50
+        assert len(tx.execute(sa.select(job.c.run_after).distinct()).all()) == 1
 
 
 def test_fairness_never_lets_routine_pass_stat(database: Database) -> None:

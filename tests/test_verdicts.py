@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from db import jobs
+from db import away, jobs, studies
 from db.deliveries import begin
-from db.job_states import OPEN, JobKind
-from db.tables import delivery, result, verdict
+from db.job_states import OPEN, JobKind, JobState, Report
+from db.tables import delivery, result, study, verdict
 from node.app import Node
 from node.errors import Refused
+from node.giving_up import gave_up
 from node.operations import control, verdicts
 from node.operations.status import overview
 from node.outbound.target import Web
@@ -29,6 +31,7 @@ from tests.orthanc import Orthanc
 from tests.peers_tools import dciodvfy, save
 from tests.synthetic import small_series
 from tests.threshold_host import ThresholdHosts, threshold
+from tests.waiting import wait_until
 
 
 def configure(node: Node, **changes: Any) -> None:
@@ -224,6 +227,52 @@ def test_nothing_is_rejected_where_nothing_had_come(node: Node, pacs: FakePacs) 
     assert not pacs.objects
 
 
+def a_note_and_results_that_wait_of_a_study_that_is_held(node: Node, pacs: FakePacs) -> int:
+    """What the PACS has is taken back, and what was made anew is not sent yet; the number of the study."""
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    pacs.objects.clear()
+    verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    with node.database.write() as tx:
+        study_id = int(tx.execute(sa.select(study.c.id)).scalar_one())
+        studies.hold(tx, study_id, "another patient")
+    return study_id
+
+
+def test_what_is_taken_back_is_told_also_while_its_study_is_held(node: Node, pacs: FakePacs) -> None:
+    study_id = a_note_and_results_that_wait_of_a_study_that_is_held(node, pacs)
+    work_off(node)
+    assert [ds.Modality for ds in pacs.objects] == ["KO"]
+    assert "waiting" in states(node)
+    (job,) = [one for one in jobs_of(node, JobKind.DELIVER) if one["state"] in OPEN]
+    assert job["reason"] == "study-held: the study is held: another patient"
+    release(node, study_id)
+    work_off_at_once(node)
+    assert [ds.Modality for ds in pacs.objects] == ["KO", "SEG", "SR", "SR"]
+
+
+def test_what_is_released_while_something_else_is_sent_is_sent_as_it_is(node: Node, pacs: FakePacs) -> None:
+    """The association was made for the note alone, and offers nothing else."""
+    study_id = a_note_and_results_that_wait_of_a_study_that_is_held(node, pacs)
+    pacs.late_next = 1
+    working = threading.Thread(target=work_off, args=(node,))
+    working.start()
+    wait_until("the note is on its way", lambda: pacs.objects)
+    release(node, study_id)
+    pacs.late.set()
+    working.join()
+    assert [ds.Modality for ds in pacs.objects] == ["KO", "SEG", "SR", "SR"]
+    assert states(node) == {"withdrawn", "delivered"}
+
+
+def release(node: Node, study_id: int) -> None:
+    with node.database.write() as tx:
+        tx.execute(sa.update(study).where(study.c.id == study_id).values(state="closed", held_because=None))
+
+
 # ------------------------------------------ taken perhaps, and never answered
 
 
@@ -295,6 +344,37 @@ def test_what_was_sent_by_a_worker_that_died_then_is_withdrawn_there_too(node: N
     all_is_said(node, pacs, sent["sop_uid"])
 
 
+@pytest.mark.parametrize("status", [0xA770, 0xA774])
+def test_a_note_that_a_pacs_has_already_is_delivered(node: Node, pacs: FakePacs, status: int) -> None:
+    take_in(node, small_series())
+    work_off(node)
+    verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    pacs.statuses = [status] * 100
+    work_off(node)
+    assert states(node) == {"withdrawn", "delivered"}
+    assert len(pacs.statuses) == 99
+    with node.database.read() as tx:
+        assert not away.listing(tx)
+
+
+def test_what_a_pacs_certainly_has_and_what_it_perhaps_has_are_told_apart(node: Node, pacs: FakePacs) -> None:
+    """dcm4chee-arc refuses a note of which it has not all objects: 0xA772."""
+    take_in(node, small_series())
+    pacs.statuses = [0x0000, None]
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    with node.database.write() as tx:
+        claim = jobs.claim(tx, [JobKind.DELIVER], "test", 60)
+    assert claim is not None
+    Worker(node, "test").attempt(claim)
+    taken = set(pacs.calls)
+    verdicts.withdraw(node.database, a_result(node), "ann", "wrong", 3)
+    pacs.statuses = [0x0000, 0xA772]
+    work_off_at_once(node)
+    (note,) = notes(pacs)
+    assert named_by(note) == taken
+    assert [one["state"] for one in reversed(deliveries_of(node)) if one["kind"] == "KOS"] == ["delivered", "dead"]
+
+
 @pytest.mark.parametrize("status", [0xC000, 0x0110])
 def test_a_pacs_that_says_that_it_has_not_taken_it_is_told_nothing(node: Node, pacs: FakePacs, status: int) -> None:
     take_in(node, small_series())
@@ -363,6 +443,26 @@ def test_a_new_revision_says_what_it_replaces_and_a_note_goes_before_it_where_wa
         assert before.SOPInstanceUID in named
 
 
+def test_a_note_that_takes_the_pacs_down_is_not_in_the_way_of_what_is_new(node: Node, pacs: FakePacs) -> None:
+    configure(node, rejection_notes=True)
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    assert len(pacs.objects) == 3
+    pacs.chokes_on = {KeyObjectSelectionDocumentStorage}
+    for ds in images:
+        ds.ImagePositionPatient[2] += 1
+    take_in(node, images)
+
+    def died() -> bool:
+        work_off_at_once(node)
+        return "dead" in states(node)
+
+    wait_until("the attempts at the note are used up", died)
+    assert len(pacs.objects) == 6
+    assert {one["kind"] for one in deliveries_of(node) if one["state"] == "dead"} == {"KOS"}
+
+
 def test_results_of_images_that_nothing_reads_any_more_are_rejected_too(node: Node, pacs: FakePacs) -> None:
     configure(node, rejection_notes=True)
     images = small_series()
@@ -376,6 +476,74 @@ def test_results_of_images_that_nothing_reads_any_more_are_rejected_too(node: No
     assert only_study(node)["state"] == "refused"
     (note,) = notes(pacs)
     assert len(named_by(note)) == 3
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_of_a_released_study_that_cannot_be_read_again_what_was_sent_is_rejected(
+    node: Node, pacs: FakePacs, wanted: bool
+) -> None:
+    configure(node, rejection_notes=wanted)
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    sent = list(pacs.objects)
+    images[0].PatientID, images[0].PatientName = "SOMEONEELSE", "Else^Someone"
+    take_in(node, images[:1])
+    work_off(node)
+    assert only_study(node)["state"] == "held"
+    control.close(node.database, images[0].StudyInstanceUID, "ann", 3)
+    work_off(node)
+    (segmenting,) = jobs_of(node, JobKind.SEGMENT)
+    assert segmenting["reason"].startswith("ambiguous-patient")
+    assert [named_by(note) for note in notes(pacs)] == [{ds.SOPInstanceUID for ds in sent}] * wanted
+    work_off_at_once(node)
+    assert len(notes(pacs)) == wanted
+
+
+def test_what_was_set_aside_is_rejected_also_where_what_was_made_instead_fails_its_self_check(
+    node: Node, pacs: FakePacs, threshold_hosts: ThresholdHosts
+) -> None:
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    sent = {ds.SOPInstanceUID for ds in pacs.objects}
+    another_answer(threshold_hosts)
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    with node.database.write() as tx:  # as if the self-check had found a fault
+        new = sa.select(result.c.id).where(result.c.state == "ready").scalar_subquery()
+        tx.execute(sa.delete(delivery).where(delivery.c.result_id.in_(new)))
+        tx.execute(sa.update(result).where(result.c.state == "ready").values(state="held", reason="3 voxels differ"))
+    work_off(node)
+    configure(node, rejection_notes=True)
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node)
+    (note,) = notes(pacs)
+    assert named_by(note) == sent
+
+
+def test_of_a_study_whose_run_fails_what_stands_is_not_rejected(
+    node: Node, pacs: FakePacs, threshold_hosts: ThresholdHosts
+) -> None:
+    """What was made anew is held by its destination, and the note on what it replaces goes with it."""
+    configure(node, rejection_notes=True)
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    another_answer(threshold_hosts)
+    configure(node, flagged="hold")
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node)
+    assert {"held", "delivered"} == states(node)
+    control.reprocess(node.database, images[0].StudyInstanceUID, "me", 3)
+    work_off(node, JobKind.CHOOSE)
+    with node.database.write() as tx:
+        claim = jobs.claim(tx, [JobKind.SEGMENT], "test", 60)
+        assert claim is not None
+        jobs.finish(tx, claim, JobState.REFUSED, Report(code="undecodable-pixels", sentence="."))
+        gave_up(tx, node, claim, ".")
+    work_off(node)
+    assert notes(pacs) == []
 
 
 # ------------------------------------------------------- held by the self-check

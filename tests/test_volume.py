@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -293,31 +292,6 @@ def _is_dicom(file: Path) -> bool:
         return False
     with file.open("rb") as stream:
         return stream.read(132)[128:] == b"DICM"
-
-
-def test_a_decoder_that_dies_or_hangs_is_a_refusal_and_the_next_image_is_decoded(tmp_path: Path) -> None:
-    images = small_series()[:2]
-    for ds in images:
-        ds.compress(RLELossless, generate_instance_uid=False)
-    files = as_files(images, tmp_path)
-    pool = Decoders(1)
-    arrays = [SharedArray.make((20, 24), np.int16) for _ in files]
-    pool.decode([(files[0], arrays[0])])
-    (child,) = pool._idle
-    os.kill(child.process.pid, 9)
-    child.process.wait()
-    with pytest.raises(Refused, match="decoder ended"):
-        pool.decode([(files[0], arrays[0])])
-    pool.decode([(files[1], arrays[1])])
-    (child,) = pool._idle
-    os.kill(child.process.pid, 19)
-    with pytest.raises(Refused, match="no end after"):
-        pool.decode([(files[0], arrays[0])], frame_seconds=0.2)
-    pool.decode([(files[0], arrays[0])])
-    assert np.array_equal(arrays[0].array, small_series()[0].pixel_array)
-    pool.close()
-    for one in arrays:
-        one.close()
 
 
 def test_a_child_that_is_told_of_too_little_memory_writes_no_further(tmp_path: Path, decoders: Decoders) -> None:

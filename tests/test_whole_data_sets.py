@@ -20,7 +20,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from node.errors import Refused
 from node.inbound.header import WANTED, data_set_start, read_header
-from node.inbound.whole import MAX_DEPTH, MAX_ITEMS, STEP, elements_of, plain_elements_of
+from node.inbound.whole import MAX_DEPTH, MAX_ITEMS, MAX_STEPS, STEP, elements_of, plain_elements_of
 from tests.synthetic import small_series
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
@@ -281,6 +281,26 @@ def test_items_are_counted_wherever_they_lie() -> None:
     for more, is_refused in ((MAX_ITEMS - fillers, False), (MAX_ITEMS - fillers + 1, True)):
         found, _ = read(few, plain(0x00131010, ITEM * more, b"UN"), vr=True)
         assert isinstance(found, str) is is_refused
+
+
+def test_elements_inside_sequences_of_undefined_length_are_counted() -> None:
+    """Each of them costs whoever reads them later a hundred times its eight bytes."""
+    endless = b"\xff" * 4
+    begin = bytes.fromhex("40007502") + b"SQ\0\0" + endless + ITEM + endless
+    empty = bytes.fromhex("11001010") + b"SH\0\0"
+    end = bytes.fromhex("feff0de000000000 feffdde000000000")
+    for more, is_refused in ((MAX_STEPS // 8, False), (MAX_STEPS, True)):
+        data = memoryview(begin + empty * more + end)
+        said = refusal_or(lambda data=data: elements_of(data, 0, ExplicitVRLittleEndian, WANTED))
+        assert (said == "malformed") is is_refused
+
+
+def test_fragments_of_pixels_are_counted() -> None:
+    head = bytes.fromhex("e07f1000") + b"OB\0\0" + b"\xff" * 4
+    for more, is_refused in ((MAX_ITEMS // 10, False), (MAX_ITEMS, True)):
+        data = memoryview(head + (ITEM + bytes(4)) * more + bytes.fromhex("feffdde000000000"))
+        said = refusal_or(lambda data=data: elements_of(data, 0, ExplicitVRLittleEndian, WANTED))
+        assert (said == "malformed") is is_refused
 
 
 @pytest.mark.parametrize("vr", [b"", b"OF"], ids=["implicit", "OF"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
 from db import audit_trail
@@ -31,6 +31,7 @@ class Trail:
         self._lock = threading.Lock()
         self._lost = 0
         self._known: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._ends: deque[tuple[What, int, str, dict[str, Any]]] = deque()
 
     def note(self, what: What, study_uid: str = "", **facts: Any) -> None:
         """One message, in a transaction of its own.
@@ -58,6 +59,28 @@ class Trail:
         """The same, but not again within so many seconds for the same key."""
         if self._is_new((what, *key), seconds):
             self.note(what, study_uid, **facts)
+
+    def end(self, what: What, message_id: int, study_uid: str, facts: dict[str, Any]) -> None:
+        """A message that was left open gets its facts; where the database is away, `catch_up` sees to it."""
+        self._ends.append((what, message_id, study_uid, facts))
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """End what could not be ended before."""
+        while self._ends and self.database is not None:
+            try:
+                what, message_id, study_uid, facts = one = self._ends.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            try:
+                with self.database.write() as tx:
+                    if not audit_trail.end(tx, message_id, audit_trail.about(tx, study_uid) | facts):
+                        # it was told of as it was then, or taken back with what it told of
+                        audit_trail.put(tx, what, audit_trail.about(tx, study_uid) | facts)
+            except (DatabaseUnreachable, Conflict) as error:
+                logger.warning("an audit message stays open for now: %s", type(error).__name__)
+                self._ends.appendleft(one)
+                return
 
     def end_left(self, open_by: str) -> None:
         """What a process of this name left open when it died is told of as it is."""

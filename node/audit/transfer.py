@@ -6,7 +6,6 @@ that ends with its process has been told of. Its numbers come when the associati
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -14,12 +13,9 @@ from functools import partial
 from typing import Any
 
 from db import audit_trail
-from db.database import Conflict, DatabaseUnreachable
 
 from .codes import What
 from .trail import SILENT, Trail
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -52,6 +48,10 @@ class Transfer:
         """Whether a message may have to be written with an instance of a study."""
         return self.open_by is not None and study_uid not in self._studies and self.trail.database is not None
 
+    def begins(self) -> None:
+        """An instance comes. What was written with one before it that was not committed is not there."""
+        self._opening = None
+
     def opens(self, tx: Any, study_uid: str) -> None:
         """An instance is written down, in this transaction; `took` says that it was committed."""
         self._opening = None
@@ -80,19 +80,9 @@ class Transfer:
         for study_uid, classes in studies.items():
             facts = self._facts() | {"classes": dict(classes), "failed": self.failed}
             if study_uid in began:
-                self._end(began[study_uid], study_uid, facts)
+                self.trail.end(self.what, began[study_uid], study_uid, facts)
             else:
                 self.trail.note(self.what, study_uid, **facts)
-
-    def _end(self, message_id: int, study_uid: str, facts: dict[str, Any]) -> None:
-        database = self.trail.database
-        assert database is not None
-        try:
-            with database.write() as tx:
-                audit_trail.end(tx, message_id, audit_trail.about(tx, study_uid) | facts)
-        except (DatabaseUnreachable, Conflict) as error:
-            # it stays open, and is told of without its numbers when the process starts again
-            logger.warning("an audit message stays open: %s", type(error).__name__)
 
     def _facts(self) -> dict[str, Any]:
         return {"ae": self.ae, "address": self.address, "asked": self.asked} | self.more

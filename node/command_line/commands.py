@@ -110,25 +110,10 @@ def _say(sentence: str) -> int:
     return 0
 
 
-def release(options: argparse.Namespace) -> int:
-    from ..operations import verdicts
+def decide(options: argparse.Namespace) -> int:
+    from . import results
 
-    node = _node(options)
-    return _say(verdicts.release(node.database, options.result, who(), node.send.attempts))
-
-
-def discard(options: argparse.Namespace) -> int:
-    from ..operations import verdicts
-
-    node = _node(options)
-    return _say(verdicts.discard(node.database, options.result, who(), options.reason, node.work.attempts))
-
-
-def withdraw(options: argparse.Namespace) -> int:
-    from ..operations import verdicts
-
-    node = _node(options)
-    return _say(verdicts.withdraw(node.database, options.result, who(), options.reason, node.send.attempts))
+    return results.call(options)
 
 
 def submit(options: argparse.Namespace) -> int:
@@ -266,9 +251,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "close": close,
     "pause": pause,
     "resume": pause,
-    "release": release,
-    "discard": discard,
-    "withdraw": withdraw,
+    "release": decide,
+    "discard": decide,
+    "withdraw": decide,
     "submit": submit,
     "send": send,
     "fetch": fetch,

@@ -15,6 +15,7 @@ from pydicom.sequence import Sequence
 
 from ..learning.buckets import is_nobody
 from ..objects.characters import UNREADABLE_ELEMENT, vr_of
+from . import representation
 from .dates import spellings
 from .keys import OF_KINDS, is_well_known
 from .options import Option
@@ -100,6 +101,7 @@ class Identifiers:
 
     def gather(self, ds: Dataset, options: Collection[Option]) -> None:
         """Add those of a data set, of its items, and of what its private elements are known to be."""
+        representation.settle(ds)
         for ds_or_item, element in _elements(ds):
             self._bytes(element, options)
             try:

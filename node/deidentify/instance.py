@@ -22,7 +22,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ..errors import Refused
 from ..objects.characters import UNREADABLE_ELEMENT
-from . import content, dates, private, scrub, text
+from . import content, dates, private, representation, scrub, text
 from .dummies import DUMMIES, REMOVED, code
 from .identifiers import Identifiers
 from .keys import OF_KINDS, Keys
@@ -70,6 +70,7 @@ def deidentified(ds: Dataset, profile: Profile, person: Person) -> Dataset:
     """
     try:
         syntax = ds.file_meta.TransferSyntaxUID
+        representation.settle(ds)
         ds.decode()
     except UNREADABLE_ELEMENT as error:
         raise Refused("unreadable-object", f"it cannot be read ({type(error).__name__})") from None

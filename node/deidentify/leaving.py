@@ -24,6 +24,8 @@ DRAWN_INTO = (
 DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104"
 #: fluoroscopy: only where the sender says that nothing is drawn in
 DOUBTFUL = ("1.2.840.10008.5.1.4.1.1.12", "1.2.840.10008.5.1.4.1.1.13")
+#: what was dictated, and other sounds
+AUDIO = "1.2.840.10008.5.1.4.1.1.9.4"
 RAW = "1.2.840.10008.5.1.4.1.1.66"
 #: of ImageType: pictures of screens, of the label of a slide, of a slide with its label
 PICTURES = {"SCREEN SAVE", "SCREENSAVE", "SCREENSHOT", "CAPTURE", "LABEL", "OVERVIEW"}
@@ -39,8 +41,8 @@ def require(ds: Dataset, options: Collection[Option], *, with_burned_in: bool) -
         with_burned_in: a person has looked at the pixels, or does not mind.
 
     Raises:
-        Refused: `burned-in-annotation`, `may-be-burned-in`, `document`, `raw-data`, `content-not-cleaned`,
-            `no-class`.
+        Refused: `burned-in-annotation`, `may-be-burned-in`, `document`, `recording`, `raw-data`,
+            `content-not-cleaned`, `no-class`.
     """
     sop_class = _first(ds, "SOPClassUID")
     if not sop_class:
@@ -49,6 +51,8 @@ def require(ds: Dataset, options: Collection[Option], *, with_burned_in: bool) -
         raise Refused("raw-data", "raw data is in a form of its maker's, and nothing is known of what is in it")
     if _is_of(sop_class, (DOCUMENTS,)):
         raise Refused("document", "the profile leaves nothing of a document, which may name the patient in any way")
+    if _is_of(sop_class, (AUDIO,)):
+        raise Refused("recording", "a voice may say the patient's name, and names who speaks")
     if not with_burned_in:
         _require_clean_pixels(ds, sop_class)
     if ds.get("ContentSequence") and Option.CLEAN_STRUCTURED_CONTENT not in options:

@@ -9,12 +9,13 @@ between a sender's connection and its request. An association never gives way.
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from ..addresses import home_of
 
 
 class Seat(StrEnum):
@@ -61,16 +62,6 @@ class Guest:
 
     def __post_init__(self) -> None:
         self.home = home_of(self.address)
-
-
-def home_of(address: str) -> str:
-    """What counts as one address: all of a /64 network are as good as one machine's."""
-    at = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(at, ipaddress.IPv6Address):
-        if at.ipv4_mapped is not None:
-            return str(at.ipv4_mapped)
-        return str(ipaddress.IPv6Network((at, 64), strict=False))
-    return str(at)
 
 
 class Guests:

@@ -94,6 +94,7 @@ class Inbox:
             DatabaseUnreachable, OSError: it could not be stored now; nothing was acknowledged.
         """
         transfer = transfer or unheard()
+        transfer.begins()
         usual, left = transfer.lately_new, True
         try:
             with _open(spooled, descriptor) as held, Opened(held) as file:

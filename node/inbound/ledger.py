@@ -12,8 +12,8 @@ from typing import Any
 from db import audit_trail, refusals, tallies
 from db.database import Database, DatabaseUnreachable
 
+from ..addresses import home_of
 from ..audit.codes import What
-from .guests import home_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,19 @@ MOST_CALLERS = 1000
 ANY = "*"
 #: who is told apart is begun anew so often
 FORGET_SECONDS = 24 * 3600.0
+#: whoever called did not prove to be the node that he says he is (PS3.15 A.5.3.11)
+UNPROVEN = {
+    "called-ae-unknown",
+    "tls-required",
+    "plain-on-tls-port",
+    "certificate-missing",
+    "certificate-unknown",
+    "certificate-expired",
+    "certificate-revoked",
+    "certificate-untrusted",
+}
 #: for these a person looks who called; what has its reason in the node itself (`paused`, `disk-reserve`) is no alert
-ALERTS = frozenset({"unknown-caller", "no-longer-allowed", "not-dicom", "request-too-long", "too-many-callers"})
+ALERTS = UNPROVEN | {"unknown-caller", "no-longer-allowed", "not-dicom", "request-too-long", "too-many-callers"}
 #: of one caller and code there is one alert in so long
 ALERT_SECONDS = 60.0
 
@@ -45,7 +56,7 @@ class Callers:
     """
 
     def __init__(self, known: Collection[str]) -> None:
-        self._known = known
+        self.known = known
         self._begin()
 
     def _begin(self) -> None:
@@ -58,11 +69,11 @@ class Callers:
         address, ae_title, code = key
         if time.monotonic() - self._since > FORGET_SECONDS:
             self._begin()
-        keys = self._keys[ae_title in self._known]
+        keys = self._keys[ae_title in self.known]
         if key in keys:
             return key, sentence
-        home = (home_at(address), code)
-        if ae_title not in self._known:
+        home = (home_of(address), code)
+        if ae_title not in self.known:
             if self._titles[home] >= MOST_TITLES:
                 said = f"and others: more than {MOST_TITLES} AE titles of this address; the last one: {sentence}"
                 key, sentence = (home[0], ANY, code), said
@@ -75,14 +86,6 @@ class Callers:
         return key, sentence
 
 
-def home_at(address: str) -> str:
-    """What counts as one address; what is none is itself."""
-    try:
-        return home_of(address)
-    except ValueError:
-        return address
-
-
 class Ledger:
     """Counts in memory; written once a second and at the end by `flush`.
 
@@ -91,9 +94,9 @@ class Ledger:
     """
 
     def __init__(self, database: Database, known: Collection[str] = ()) -> None:
-        self._database, self._known = database, frozenset(known)
+        self._database = database
         self._tallies: Counter[tallies.Key] = Counter()
-        self._callers = Callers(self._known)
+        self._callers = Callers(frozenset(known))
         self._counts: Counter[Key] = Counter()
         self._sentences: dict[Key, str] = {}
         self._alerted: dict[tuple[str, str], float] = {}
@@ -114,44 +117,62 @@ class Ledger:
             for name, count in counts.items():
                 self._tallies[name, self._shown(ae_title)] += count
 
+    def know(self, titles: frozenset[str]) -> None:
+        """The AE titles of the configuration as it is now."""
+        with self._lock:
+            self._callers.known = titles
+
     def _shown(self, ae_title: str) -> str:
-        return ae_title if ae_title in self._known else OTHER
+        return ae_title if ae_title in self._callers.known else OTHER
 
-    def flush(self) -> None:
-        """Write what was counted until now; if the database is away, keep it for the next time."""
+    def flush(self, *, last: bool = False) -> None:
+        """Write what was counted until now; if the database is away, keep it for the next time.
+
+        Args:
+            last: alerts that wait for their minute go now: nobody would write them later.
+        """
         with self._writing:  # who comes meanwhile waits for what the other one has taken with it
-            self._flush()
+            self._flush(last)
 
-    def _flush(self) -> None:
+    def _flush(self, last: bool) -> None:
         with self._lock:
             counts, self._counts = self._counts, Counter()
             sentences, self._sentences = self._sentences, {}
             counted, self._tallies = self._tallies, Counter()
-        if not counts and not counted:
+        quiet = self._with(counts)
+        now = time.monotonic()
+        due = {key: quiet.pop(key) for key in list(quiet) if last or self._alerted.get(key, now) <= now}
+        if not counts and not counted and not due:
             return
         try:
             with self._database.write() as tx:
                 for (address, ae_title, code), times in sorted(counts.items()):
                     refusals.count_caller(tx, address, ae_title, code, sentences[address, ae_title, code], times)
                 tallies.add(tx, counted)
-                self._alert(tx, counts)
+                for key, who in due.items():
+                    _alert(tx, key, who)
         except DatabaseUnreachable:
             logger.warning("callers that were turned away are not written yet: the database does not answer")
             with self._lock:
                 self._counts.update(counts)
                 self._tallies.update(counted)
                 self._sentences = sentences | self._sentences
-
-    def _alert(self, tx: Any, counts: Counter[Key]) -> None:
-        """Tell the audit trail: of each address and code once in a while, with how often it was."""
-        now = time.monotonic()
+            return
+        self._quiet = quiet
         self._alerted = {key: until for key, until in self._alerted.items() if until > now}
+        self._alerted |= dict.fromkeys(due, now + ALERT_SECONDS)
+
+    def _with(self, counts: Counter[Key]) -> dict[tuple[str, str], Counter[tuple[str, str]]]:
+        """The calls that no alert has told of yet, with these: address and code -> address and AE title -> times."""
+        quiet = {key: Counter(who) for key, who in self._quiet.items()}
         for (address, ae_title, code), times in counts.items():
             if code in ALERTS:
-                self._quiet.setdefault((home_at(address), code), Counter())[address, ae_title] += times
-        for key in [key for key in self._quiet if key not in self._alerted]:
-            who = self._quiet.pop(key)
-            address, ae_title = next(iter(who)) if len(who) == 1 else (key[0], ANY)
-            facts = {"address": address, "ae": ae_title, "code": key[1], "times": who.total()}
-            audit_trail.put(tx, What.TURNED_AWAY, facts)
-            self._alerted[key] = now + ALERT_SECONDS
+                quiet.setdefault((home_of(address), code), Counter())[address, ae_title] += times
+        return quiet
+
+
+def _alert(tx: Any, key: tuple[str, str], who: Counter[tuple[str, str]]) -> None:
+    """Tell the audit trail: of each address and code once in a while, with how often it was."""
+    address, ae_title = next(iter(who)) if len(who) == 1 else (key[0], ANY)
+    facts = {"address": address, "ae": ae_title, "code": key[1], "times": who.total()}
+    audit_trail.put(tx, What.TURNED_AWAY, facts)

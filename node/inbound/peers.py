@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..addresses import Address, plain
 from ..tls.shown import Shown
 from .identity import CALLING_UNKNOWN, Reject, alike, differs, objection, wrongly_called
 from .quotas import UNLIMITED, Quota
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: how long the addresses of a host name are taken for its addresses
 RESOLVED_SECONDS = 60.0
+#: how long a caller waits for the first answer, where another one has asked already
+FIRST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,9 @@ def resolve(host: str) -> frozenset[Address]:
     """The addresses of a host name; none where it has none."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         return frozenset()
-    return frozenset(_plain(str(entry[4][0])) for entry in found)
+    return frozenset(plain(str(entry[4][0])) for entry in found)
 
 
 class Doorkeeper:
@@ -91,7 +94,8 @@ class Doorkeeper:
         called_ae: str = "",
     ) -> None:
         self._peers, self._resolve, self._clock, self._called_ae = peers, resolve, clock, called_ae
-        self._resolved: dict[str, tuple[float, frozenset[Address]]] = {}
+        self._resolved: dict[str, tuple[float, frozenset[Address] | None]] = {}
+        self._answered = threading.Condition()
         self.open = not any(peer.may_send or peer.may_send_labels for peer in peers)
 
     @property
@@ -111,7 +115,7 @@ class Doorkeeper:
             called: the AE title that it calls; None: that is not asked.
             line: what it showed over TLS; None: it calls in the clear.
         """
-        at = _plain(address)
+        at = plain(address)
         titled = [peer for peer in self._peers if peer.ae_title == ae_title]
         against = {peer.name: objection(peer, called, self._called_ae, line) for peer in titled}
         reporting = [peer for peer in titled if self._reports_from(peer, at)]
@@ -139,12 +143,21 @@ class Doorkeeper:
         return at in peer.network if peer.network is not None else at in self._addresses(peer.commitment_host)
 
     def _addresses(self, host: str) -> frozenset[Address]:
+        """Those of a host. One caller asks; others take what was known before: with a slow DNS they would be as many
+        threads as anybody likes."""
         now = self._clock()
-        until, found = self._resolved.get(host, (now, frozenset()))
-        if now >= until:
-            found = self._resolve(host)
+        with self._answered:
+            until, found = self._resolved.get(host, (now, None))
+            if now < until:
+                if found is None:
+                    self._answered.wait_for(lambda: self._resolved[host][1] is not None, FIRST_SECONDS)
+                return self._resolved[host][1] or frozenset()
             self._resolved[host] = (now + RESOLVED_SECONDS, found)
-        return found
+        fresh = self._resolve(host)
+        with self._answered:
+            self._resolved[host] = (now + RESOLVED_SECONDS, fresh)
+            self._answered.notify_all()
+        return fresh
 
     def _how_to_let_in(self, at: Address, ae_title: str, here: list[KnownPeer]) -> str:
         elsewhere = [peer for peer in self._peers if peer.ae_title == ae_title]
@@ -177,12 +190,6 @@ class Doorkeeper:
             f"{peer.ae_title} is peer {peer.name}, but may not call from {at}: {known}; if it answers storage "
             f'commitment from there, set in the [[peer]] called "{peer.name}": address = "{at}"'
         )
-
-
-def _plain(address: str) -> Address:
-    """An IPv4 address that came over an IPv6 socket is that IPv4 address."""
-    at = ipaddress.ip_address(address.split("%")[0])
-    return at.ipv4_mapped if isinstance(at, ipaddress.IPv6Address) and at.ipv4_mapped else at
 
 
 def printable(text: str) -> str:

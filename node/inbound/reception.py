@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -42,14 +42,14 @@ class Caller:
     Attributes:
         ae_title: as it says itself; not fit to be shown.
         called: the AE title that it calls.
-        proposed: abstract syntaxes.
+        proposed: abstract syntaxes; none where nobody has looked yet.
         line: what it showed over TLS; None: it calls in the clear.
     """
 
     address: str
     ae_title: str
     called: str
-    proposed: frozenset[str]
+    proposed: frozenset[str] = frozenset()
     line: Shown | None = None
 
     @cached_property
@@ -73,6 +73,7 @@ class Reception:
 
     Args:
         ae: who we are, and how long PDUs may be.
+        require_known: that a caller may call at all, whatever it proposes; raises Rejected.
         admit: the presentation contexts that a caller is offered; raises Rejected.
         desk: what serves an admitted caller.
         loop: "own" or "pynetdicom".
@@ -85,13 +86,14 @@ class Reception:
         ledger: Ledger,
         terms: Terms,
         patience: Patience,
+        require_known: Callable[[Caller], object],
         admit: Callable[[Caller], Sequence[PresentationContext]],
         desk: Callable[[Caller], Desk],
         loop: str,
     ) -> None:
         self._ae, self._guests, self._ledger = ae, guests, ledger
         self._terms, self._patience = terms, patience
-        self._admit, self._desk, self._loop = admit, desk, loop
+        self._require_known, self._admit, self._desk, self._loop = require_known, admit, desk, loop
 
     def serve(self, guest: Guest, connected: socket.socket) -> None:
         """One connection, to its end."""
@@ -99,9 +101,13 @@ class Reception:
         shown, last = "", b""
         desk: Desk | None = None
         try:
-            asked = request.parse(connection.request())
-            caller = Caller(guest.address, asked.calling, asked.called, asked.proposed, shown_by(connected))
+            whole = connection.request()
+            who = request.titles(whole)
+            caller = Caller(guest.address, who.calling, who.called, line=shown_by(connected))
             shown = caller.shown
+            self._require_known(caller)
+            asked = request.parse(whole)
+            caller = replace(caller, proposed=asked.proposed)
             offered = self._admit(caller)
             self._sit(guest)
             desk = self._desk(caller)

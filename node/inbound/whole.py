@@ -19,6 +19,8 @@ MAX_DEPTH = 64
 #: at the top level; and of all sequences before the pixels: an image of 20,000 frames has some 300,000. Whoever decodes
 #: them takes up to 100 microseconds and a kilobyte for each
 MAX_ELEMENTS, MAX_ITEMS = 100_000, 500_000
+#: elements, items and delimiters inside sequences of undefined length: such an image has 1,500,000 of them
+MAX_STEPS = 4_000_000
 LONG_VR = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 SHORT_VR = {
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
@@ -64,7 +66,7 @@ class _Walk:
         self.begun = start  # of the element at the top level
         self.tags: set[int] = set()
         self.last = 0  # the largest of them
-        self.items = 0
+        self.items = self.steps = 0
 
     def run(self) -> list[bytes]:
         """Walk to the end; the encoded elements that were wanted."""
@@ -75,6 +77,9 @@ class _Walk:
                     break
                 self.begun = self.at
             self._step()
+            self.steps += 1
+            if self.steps > MAX_STEPS:
+                raise self._malformed(self.at, "more elements or items than any image has")
             self._leave()
             if not self.open and self.tag_of.size <= self.at - self.begun:
                 self._keep(self._tag(), self.begun, self.at)
@@ -86,9 +91,8 @@ class _Walk:
     def pass_plain(self) -> None:
         """Pass elements as nearly all are: at the top level, in order, each with its length. Others are `_step`'s."""
         data, at, size, wanted, tags, last = self.data, self.at, self.size, self.wanted, self.tags, self.last
-        here = len(data)
         explicit, unpack, long = self.explicit, self.plain.unpack_from, self.long.unpack_from
-        vr = b""
+        here, vr = len(data), b""
         while at + 12 <= here:
             if explicit:
                 group, element, vr, length = unpack(data, at)
@@ -187,7 +191,7 @@ class _Walk:
 
     def _fragments(self) -> None:
         """Encapsulated pixel data: items to the sequence delimiter (PS3.5 A.4)."""
-        while True:
+        for _ in range(MAX_ITEMS):
             begin = self.at
             if begin + 8 > len(self.data):
                 raise self._cut_short()
@@ -200,6 +204,7 @@ class _Walk:
             if tag != ITEM or length == UNDEFINED:
                 raise self._malformed(begin, "no fragment inside the encapsulated pixel data")
             self._skip(begin + 8 + length)
+        raise self._malformed(self.at, "more fragments of pixels than any image has")
 
     def _skip(self, to: int) -> None:
         if to > len(self.data):
@@ -236,11 +241,8 @@ class _Walk:
         return int(group << 16 | element)
 
     def _cut_short(self) -> Refused:
-        return Refused(
-            "truncated",
-            f"the object is cut short: it has {len(self.data)} bytes and ends inside an element that begins at "
-            f"{self.begun}",
-        )
+        said = f"it has {len(self.data)} bytes and ends inside an element that begins at {self.begun}"
+        return Refused("truncated", f"the object is cut short: {said}")
 
     def _malformed(self, at: int, what: str) -> Refused:
         return Refused("malformed", f"the object is not a DICOM data set: {what} at byte {at}")
@@ -249,9 +251,7 @@ class _Walk:
 def _is_explicit(data: memoryview, start: int, transfer_syntax: UID) -> bool:
     """What the first element looks like; some senders label their data sets wrongly, and pydicom looks too."""
     vr = bytes(data[start + 4 : start + 6])
-    if len(vr) < 2:
-        return not transfer_syntax.is_implicit_VR
-    return vr in SHORT_VR or vr in LONG_VR
+    return vr in SHORT_VR or vr in LONG_VR if len(vr) == 2 else not transfer_syntax.is_implicit_VR
 
 
 def elements_of(

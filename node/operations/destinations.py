@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from db import away, deliveries, destinations, job_orders
+from db import away, deliveries, destinations
 from db.database import Database, clock
 
 from ..errors import Refused, Unavailable
@@ -181,10 +181,10 @@ def retry_dead(database: Database, name: str) -> str:
     """
     revived = 0
     with database.write() as tx:
-        jobs = destinations.dead_jobs(tx, name)
-        for job_id in jobs:
-            revived += deliveries.revive(tx, job_id)
-            job_orders.reopen(tx, job_id)
+        for job in destinations.dead_jobs(tx, name):
+            revived += deliveries.revive(tx, job["id"])
+            # one that runs at this moment runs once more: it may have looked for the last time at what waits
+            deliveries.ask(tx, name, job["input_set_id"], job["study_id"], job["max_attempts"])
     if not revived:
         raise Refused("nothing-dead", f"nothing that was to go to {name} is dead")
     return f"{revived} objects wait for {name} again"

@@ -23,6 +23,7 @@ from db import accounts, events, sessions, sign_in_delays
 from db.accounts import Role
 from db.database import Database, Row
 
+from ..addresses import home_of
 from ..errors import Refused
 from .accounts import NAME
 from .passwords import Passwords, require_good
@@ -72,8 +73,8 @@ def confirm(database: Database, passwords: Passwords, name: str, password: str, 
         Refused: `sign-in-wrong`, whatever was wrong; `sign-in-wait`.
     """
     name = name.strip().lower()[:200]
-    account, place = f"account:{hashed(name)}", f"address:{address}"
-    pair = f"pair:{hashed(name)}@{address}"
+    home = home_of(address)
+    account, place, pair = f"account:{hashed(name)}", f"address:{home}", f"pair:{hashed(name)}@{home}"
     with database.write() as tx:
         known = sign_in_delays.known(tx, pair)
         booked = {pair: PAIR} if known else {account: ACCOUNT, place: ADDRESS}
@@ -185,7 +186,7 @@ def first_admin(
         Refused: `sign-in-wait`, `first-token-wrong`, `first-done`, `bad-name`, `weak-password`.
     """
     with database.write() as tx:
-        wait = sign_in_delays.book(tx, {f"address:{address}": ADDRESS})
+        wait = sign_in_delays.book(tx, {f"address:{home_of(address)}": ADDRESS})
     if wait:
         raise Refused("sign-in-wait", _waiting(wait))
     wanted = first_token(database, home)

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 #: nobody is still busy with a file that was not touched for so long
 SETTLED_SECONDS = 3600.0
 DAYS = 3
+#: a process that was not heard of for so long will not say how its associations ended
+SILENT_SECONDS = 900.0
 #: who was turned away is kept for so long after his last call, and so many; who calls may call himself anything
 CALLER_SECONDS = 90 * 24 * 3600.0
 CALLERS = 5000
@@ -45,14 +47,7 @@ def sweep_home(archive: Archive, database: Database, inbox: Inbox, settled_secon
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
             logger.info("removed a leftover of the spool")
     for kind in ("store", "results"):
-        for file in archive.recent(kind, DAYS):
-            if file.stat().st_mtime < before:
-                try:
-                    _sweep_file(archive, database, inbox, kind, file)
-                except DatabaseUnreachable:
-                    raise
-                except Exception:  # one file must not keep the rest from being tidied
-                    logger.exception("%s cannot be swept", file.name)
+        _sweep_files(archive, database, inbox, kind, before)
     _sweep_learning(archive.home, database, before)
     asked.sweep(archive, database, before)
     _forget_gone(database)
@@ -98,8 +93,24 @@ def _sweep_learning(home: Path, database: Database, before: float) -> None:
 def _forget_gone(database: Database) -> None:
     with database.write() as tx:
         gone = audit_trail.forget_gone(tx)
+        left = audit_trail.end_gone(tx, SILENT_SECONDS)
     if gone:
         logger.info("no audit trail is kept for machines that are gone: %s", ", ".join(gone))
+    if left:
+        logger.info("%d audit messages of processes that are gone go as they are", left)
+
+
+def _sweep_files(archive: Archive, database: Database, inbox: Inbox, kind: str, before: float) -> None:
+    for file in archive.recent(kind, DAYS):
+        try:
+            if file.stat().st_mtime < before:
+                _sweep_file(archive, database, inbox, kind, file)
+        except DatabaseUnreachable:
+            raise
+        except FileNotFoundError:
+            continue  # whoever had stored it for nothing has taken it back meanwhile
+        except Exception:  # one file must not keep the rest from being tidied
+            logger.exception("%s cannot be swept", file.name)
 
 
 def _sweep_file(archive: Archive, database: Database, inbox: Inbox, kind: str, file: Path) -> None:

@@ -38,10 +38,13 @@ def release(database: Database, name: str, who: str, attempts: int) -> str:
     return f"the results of study {run.named['study_uid']} go to {', '.join(run.held)}"
 
 
-def discard(database: Database, name: str, who: str, why: str, attempts: int = 3) -> str:
+def discard(database: Database, name: str, who: str, why: str, attempts: int = 3, again: int = 3) -> str:
     """Put results away that were not sent; what was made from them is refused, or made again.
 
     A destination that was sent some of them and gave no answer is told not to use them.
+
+    Args:
+        attempts: of the jobs that deliver; see `withdraw`.
     """
     with database.write() as tx:
         run = _find(tx, name)
@@ -52,16 +55,20 @@ def discard(database: Database, name: str, who: str, why: str, attempts: int = 3
                 "already-delivered", f"{', '.join(have)} has it; `planimeter withdraw` says there that it is wrong"
             )
         verdicts.note(tx, run, "discard", who, why)
-        upstreams.changed(tx, run.named["input_set_id"], attempts)
+        upstreams.changed(tx, run.named["input_set_id"], again)
         said = _tell(tx, run, attempts)
     return f"the results of study {run.named['study_uid']} are discarded{said or ' and will not be sent'}"
 
 
-def withdraw(database: Database, name: str, who: str, why: str, attempts: int) -> str:
+def withdraw(database: Database, name: str, who: str, why: str, attempts: int, again: int = 3) -> str:
     """Take results back wherever they are: every destination that has them, or may have them, is sent a rejection note.
 
     What another network made from them is refused, and set aside; every destination that holds it is told so, where it
     wants that.
+
+    Args:
+        attempts: of the jobs that deliver.
+        again: of those that run what was made from them once more.
     """
     if not why.strip():
         raise Refused("no-reason", "a withdrawal needs a reason: --reason TEXT")
@@ -70,7 +77,7 @@ def withdraw(database: Database, name: str, who: str, why: str, attempts: int) -
         _not_decided(run)
         verdicts.withdraw(tx, run, why.strip())
         verdicts.note(tx, run, "withdraw", who, why.strip())
-        upstreams.changed(tx, run.named["input_set_id"], attempts)
+        upstreams.changed(tx, run.named["input_set_id"], again)
         said = _tell(tx, run, attempts)
     return f"the results of study {run.named['study_uid']} are withdrawn{said or '; it had not been sent anywhere'}"
 

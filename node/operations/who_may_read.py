@@ -7,6 +7,8 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..addresses import plain
+
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 BEARER = "bearer "
 
@@ -33,11 +35,9 @@ class Readers:
 
     def _is_near(self, address: str) -> bool:
         try:
-            there = ipaddress.ip_address(address.split("%")[0])
+            there = plain(address)
         except ValueError:
             return False
-        if isinstance(there, ipaddress.IPv6Address) and there.ipv4_mapped:
-            there = there.ipv4_mapped
         return any(there in network for network in self.allow)
 
     def _knows_the_token(self, authorization: str) -> bool:

@@ -192,11 +192,14 @@ class Requester:
         """Whether a report can still come on this association."""
         return bool(self._assoc.is_established)
 
-    def ask(self, transaction_uid: str, objects: Sequence[tuple[str, str]]) -> None:
+    def ask(self, transaction_uid: str, objects: Sequence[tuple[str, str]]) -> bool:
         """N-ACTION. Without a response it may have been heard all the same: then a report may come.
 
         Args:
             objects: SOP Class and SOP Instance UIDs.
+
+        Returns:
+            Whether it was answered.
 
         Raises:
             Refused: `commitment-refused`: it is not done here.
@@ -211,9 +214,11 @@ class Requester:
             )
         except RuntimeError as error:  # the association ended before
             raise Unavailable("unreachable", f"{self._target.name} ended the association") from error
-        status = int(response.get("Status", SUCCESS))
+        if "Status" not in response:
+            return False
+        status = int(response.Status)
         if status == SUCCESS or 0xB000 <= status <= 0xBFFF:
-            return
+            return True
         sentence = f"{self._target.name} refused to be asked for storage commitment: {named(status)}"
         if status in PASSING:
             raise Unavailable("commitment-refused-now", sentence)

@@ -41,6 +41,7 @@ class Receipt:
         status: the C-STORE response's, or None when there was none.
         silent: nobody answered for the object.
         perhaps: it was sent, and nothing says whether it was stored.
+        class_refused: no object of its SOP class is taken, whatever the status says.
     """
 
     answer: Answer
@@ -48,6 +49,7 @@ class Receipt:
     sentence: str
     silent: bool = False
     perhaps: bool = False
+    class_refused: bool = False
 
 
 class Unheard(Unavailable):
@@ -69,7 +71,7 @@ class Sender:
         )
         if syntax is None:
             name = UID(parcel.sop_class).name
-            return Receipt(Answer.DEAD, None, f"{self._target.name} does not accept {name}")
+            return Receipt(Answer.DEAD, None, f"{self._target.name} does not accept {name}", class_refused=True)
         if not self._assoc.is_established:
             return Receipt(Answer.LATER, None, "the association had ended before this object", silent=True)
         try:
@@ -85,7 +87,7 @@ class Sender:
         if "Status" not in response:
             said = "the destination aborted or did not answer in time"
             return Receipt(Answer.RETRY, None, said, silent=True, perhaps=True)
-        answer, sentence = meaning(int(response.Status))
+        answer, sentence = meaning(int(response.Status), parcel.sop_class)
         comment = str(response.get("ErrorComment") or "")
         return Receipt(answer, int(response.Status), ": ".join(part for part in (sentence, comment) if part))
 

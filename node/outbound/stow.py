@@ -16,10 +16,10 @@ import requests
 from dicomweb_client import DICOMwebClient
 
 from ..errors import Unavailable
-from .scu import Parcel, Receipt
+from .scu import Parcel, Receipt, Unheard
 from .session import CONNECT_SECONDS, Session, why_broken
 from .statuses import Answer
-from .stow_response import not_now, receipt
+from .stow_response import OF_GATEWAYS, not_now, receipt
 from .target import Target, Web
 
 CHUNK_BYTES = 1 << 18
@@ -27,6 +27,8 @@ LONGEST_ANSWER = 1 << 20
 ACCEPT = "application/dicom+json, application/dicom+xml;q=0.5"
 #: no object has it: what is asked for to hear whether somebody answers
 NO_STUDY = "2.25.0"
+#: answers to a query by which a gateway or a proxy says that it cannot ask anybody
+NOBODY_THERE = (*OF_GATEWAYS, 407, 429, 503)
 
 
 class _Body:
@@ -62,8 +64,10 @@ class _Body:
 class WebSender:
     """A session with one origin server; made by `connect`."""
 
-    def __init__(self, target: Target, web: Web, session: requests.Session, timeout_seconds: float) -> None:
-        self._target, self._session = target, session
+    def __init__(
+        self, target: Target, web: Web, session: requests.Session, ae_title: str, timeout_seconds: float
+    ) -> None:
+        self._target, self._session, self._ae_title = target, session, ae_title
         self._url = f"{web.url.rstrip('/')}/studies"
         self._timeout = (min(timeout_seconds, CONNECT_SECONDS), timeout_seconds)
 
@@ -73,7 +77,7 @@ class WebSender:
         Raises:
             Unavailable: `unreachable`, `not-authorised`, `wrong-url`, `no-credentials`: it says nothing about the
                 object; this one and all that follow were not stored.
-            Unheard: the same, and this one may have been stored.
+            Unheard: a gateway says that nobody behind it answers, to a query either; this one may have been stored.
         """
         try:
             body = _Body(parcel.file)
@@ -97,7 +101,24 @@ class WebSender:
             return Receipt(Answer.RETRY, None, why, silent=True, perhaps=True)
         except OSError as error:  # the CA file cannot be read
             raise Unavailable("unreachable", f"{self._target.name}: {error}".split("\n")[0]) from None
-        return receipt(self._target, response.status_code, response.headers.get("Location", ""), answer)
+        try:
+            location = response.headers.get("Location", "")
+            return receipt(self._target, response.status_code, location, answer, parcel.sop_class)
+        except Unheard as error:
+            if not self._answers():
+                raise
+            said = f"{error.sentence} with this object, though a query is answered"
+            return Receipt(Answer.RETRY, None, said, perhaps=True)
+
+    def _answers(self) -> bool:
+        """Whether what is behind the gateway is there: then it is the object that it cannot take, or not in time.
+
+        A server that answers no query, or none of ours, is there all the same.
+        """
+        try:
+            return _queried(self._target, self._ae_title, self._timeout[0]) not in NOBODY_THERE
+        except Unavailable:
+            return False
 
 
 @contextlib.contextmanager
@@ -114,7 +135,7 @@ def connect(target: Target, ae_title: str, parcels: Sequence[Parcel], timeout_se
     assert target.web is not None
     del parcels
     with Session(target, target.web, ae_title) as session:
-        yield WebSender(target, target.web, session, timeout_seconds)
+        yield WebSender(target, target.web, session, ae_title, timeout_seconds)
 
 
 def echo(target: Target, ae_title: str, timeout_seconds: float) -> None:
@@ -122,6 +143,18 @@ def echo(target: Target, ae_title: str, timeout_seconds: float) -> None:
 
     Raises:
         Unavailable: with the reason.
+    """
+    status = _queried(target, ae_title, timeout_seconds)
+    if status >= 400:
+        said = not_now(target, status)
+        raise said or Unavailable("unreachable", f"{target.name} answers a query with HTTP {status}")
+
+
+def _queried(target: Target, ae_title: str, timeout_seconds: float) -> int:
+    """The HTTP status of the answer.
+
+    Raises:
+        Unavailable: there is none, or it leads elsewhere.
     """
     assert target.web is not None
     with Session(target, target.web, ae_title) as session:
@@ -132,13 +165,12 @@ def echo(target: Target, ae_title: str, timeout_seconds: float) -> None:
         try:
             client.search_for_studies(limit=1, search_filters={"StudyInstanceUID": NO_STUDY})
         except requests.exceptions.HTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            said = not_now(target, status)
-            raise said or Unavailable("unreachable", f"{target.name} answers a query with HTTP {status}") from None
+            return error.response.status_code
         except requests.exceptions.RequestException as error:
             raise Unavailable("unreachable", why_broken(target, error)) from None
         except OSError as error:
             raise Unavailable("unreachable", f"{target.name}: {error}".split("\n")[0]) from None
+    return 200
 
 
 def _whole(response: requests.Response) -> bytes:

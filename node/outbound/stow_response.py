@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from ..errors import Unavailable
 from ..study.facts import UNREADABLE
 from .scu import Receipt, Unheard
-from .statuses import ALREADY_THERE, Answer, meaning, named
+from .statuses import ALREADY_THERE, REJECTED_ALREADY, Answer, meaning, named
 from .target import Target
 
 #: is it a failure, the list of such objects, the reason of each; what failed is looked for first
@@ -69,12 +69,13 @@ def not_now(target: Target, status: int) -> Unavailable | None:
     return kind(code, f"{target.name} {said} (HTTP {status})")
 
 
-def receipt(target: Target, status: int, location: str, answer: bytes) -> Receipt:
+def receipt(target: Target, status: int, location: str, answer: bytes, sop_class: str = "") -> Receipt:
     """What came of the object.
 
     Args:
         status: of HTTP.
         location: where a redirect leads; its host alone is told.
+        sop_class: of the object.
 
     Raises:
         Unavailable: `unreachable`, `not-authorised`, `wrong-url`.
@@ -88,17 +89,17 @@ def receipt(target: Target, status: int, location: str, answer: bytes) -> Receip
         said = MEANINGS.get(status, "the object was not stored")
         means = _of_http(status)
         perhaps = means is Answer.RETRY and status >= 500  # what broke may have broken after it was stored
-        return Receipt(means, None, f"HTTP {status}: {said}", perhaps=perhaps)
+        return Receipt(means, None, f"HTTP {status}: {said}", perhaps=perhaps, class_refused=status == 415)
     stored = read(answer)
     if stored is None:
-        return _without_reasons(status)
+        return _without_reasons(status, answer)
     if not stored.failed and status == 409:
         return Receipt(Answer.RETRY, None, "HTTP 409, and an answer that says it was stored", perhaps=True)
     if not stored.failed:
         return Receipt(Answer.DELIVERED, stored.reason or 0x0000, named(stored.reason) if stored.reason else "")
     if stored.reason is None:
         return Receipt(Answer.DEAD, None, "not stored, and no reason is given")
-    return Receipt(_of_failure(stored.reason), stored.reason, named(stored.reason))
+    return Receipt(_of_failure(stored.reason, sop_class), stored.reason, named(stored.reason))
 
 
 def _of_http(status: int) -> Answer:
@@ -107,8 +108,8 @@ def _of_http(status: int) -> Answer:
     return Answer.RETRY if status >= 500 or status == 408 else Answer.DEAD
 
 
-def _without_reasons(status: int) -> Receipt:
-    if status == 200:
+def _without_reasons(status: int, answer: bytes) -> Receipt:
+    if status == 200 and _may_be_its_own(answer):
         return Receipt(Answer.DELIVERED, 0x0000, "")
     if status == 409:
         return Receipt(Answer.DEAD, None, f"HTTP 409: {MEANINGS[409]}")
@@ -116,10 +117,25 @@ def _without_reasons(status: int) -> Receipt:
     return Receipt(Answer.RETRY, None, said, perhaps=True)
 
 
-def _of_failure(reason: int) -> Answer:
+def _may_be_its_own(answer: bytes) -> bool:
+    """Whether an answer that names no object is one of an origin server: it says nothing, or is a data set. A page on
+    which a person is to sign in is none."""
+    text = answer.strip()
+    if not text:
+        return True
+    try:
+        if text.startswith(b"<"):
+            return ET.fromstring(text).tag.endswith("NativeDicomModel")  # noqa: S314 - as below
+        return isinstance(Dataset.from_json(text.decode("utf-8")), Dataset) and text.startswith(b"{")
+    except (*UNREADABLE, ET.ParseError):
+        return False
+
+
+def _of_failure(reason: int, sop_class: str) -> Answer:
     """What a failure reason means: what counts as stored elsewhere stands here for an object that was not."""
-    outcome = meaning(reason)[0]
-    return Answer.DEAD if outcome is Answer.DELIVERED and reason not in ALREADY_THERE else outcome
+    outcome = meaning(reason, sop_class)[0]
+    there = reason in ALREADY_THERE | REJECTED_ALREADY
+    return Answer.DEAD if outcome is Answer.DELIVERED and not there else outcome
 
 
 def read(answer: bytes) -> Stored | None:

@@ -19,6 +19,8 @@ SUCCESS, WARNING, CANCELLED = 0x0000, 0xB000, 0xFE00
 PENDING = (0xFF00, 0xFF01)
 DESTINATION_UNKNOWN = 0xA801
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
+#: of these, the one that also says that sub-operations were tried, and failed
+SUBOPERATIONS_FAILED = 0xA702
 NOT_AUTHORISED, SOP_CLASS_UNKNOWN = 0x0124, 0x0122
 
 Progress = Callable[[int, int | None], None]
@@ -79,7 +81,7 @@ class Follower:
         self.progress(done, done + int(remaining) if remaining is not None else None)
 
     def _error(self, watch: Watch, code: int | None, comment: str, counts: tuple[int | None, ...]) -> NodeError:
-        came = sum(count or 0 for count in (counts if code is not None else self.last[:2]))
+        came = sum(count or 0 for count in (counts if code is not None else self.last)[:2])
         hint = "" if came else f"; if it retrieves nothing at all, see that there is registered: {self.register}"
         if code is None:  # Orthanc, for one, ends the association where it does not know where to send to
             why = (
@@ -91,7 +93,8 @@ class Follower:
         if code == DESTINATION_UNKNOWN:
             why = f"{self.name} does not know where to send to ({answer}); register there: {self.register}"
             return Unavailable("move-destination-unknown", why, ADMINISTRATOR_SECONDS)
-        if code in OUT_OF_RESOURCES:
+        tried = code == SUBOPERATIONS_FAILED and any(counts)  # then it may be this study that it cannot send
+        if code in OUT_OF_RESOURCES and not tried:
             return Unavailable("fetch-failed", f"{self.name} has no resources for it now ({answer})", BUSY_SECONDS)
         if code == NOT_AUTHORISED:
             why = f"{self.name} does not allow us to retrieve ({answer}); it has to be allowed there"

@@ -208,7 +208,8 @@ class Archive:
         """The files that were published today or in the days before."""
         folders = sorted((self.home / kind).iterdir(), reverse=True)[: days + 1]
         for folder in folders:
-            yield from folder.rglob(f"*{SUFFIX}")
+            for where, _, names in os.walk(folder):  # what goes meanwhile is passed over
+                yield from (Path(where, name) for name in names if name.endswith(SUFFIX))
 
 
 def _new_name() -> str:

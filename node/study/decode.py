@@ -1,7 +1,8 @@
-"""Decode compressed pixels in a small warm pool of children with limits; uncompressed pixels do not come here.
+"""Decode compressed pixels in a few children with limits; uncompressed pixels do not come here.
 
-A child is asked for a piece at a time: the only frame of a file, or some of many. So slices are decoded in parallel,
-and the frames of one file too.
+What is decoded together, the images of a series, has children of its own: a bad image may take over the child that it
+is handed to, and the next one may be another patient's. A child is asked for a piece at a time: the only frame of a
+file, or some of many. So slices are decoded in parallel, and the frames of one file too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -26,12 +26,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.confine.environment import cleaned
 from models.confine.rights import Demand
 from models.wire import Disconnected, Receiver, SharedArray, send
 
 from ..errors import Failed, Refused
 from ..failpoints import reach
+from ..nursery import UNKNOWN, Forked, Nursery
 
 #: of wall clock and of processor time, for one piece
 PIECE_SECONDS = 60.0
@@ -76,24 +76,23 @@ class Piece:
 
 @dataclass
 class _Child:
-    process: subprocess.Popen[bytes]
+    process: Forked
     connection: socket.socket
     receiver: Receiver
 
     @classmethod
-    def start(cls, confine: Demand = Demand.BEST) -> _Child:
+    def start(cls, nursery: Nursery, confine: Demand = Demand.BEST) -> _Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with theirs:
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "node.study.decode_child", confine],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    env=cleaned(os.environ) | NO_THREADS,
-                )
-        except OSError as error:
+                process = nursery.start([confine], theirs.fileno())
+        except (OSError, Failed) as error:
             ours.close()
-            raise Failed("decoder-not-started", f"the decoder process did not start: {error.strerror}") from None
+            why = error.sentence if isinstance(error, Failed) else error.strerror
+            raise Failed("decoder-not-started", f"the decoder process did not start: {why}") from None
+        except BaseException:
+            ours.close()
+            raise
         child = cls(process, ours, Receiver(ours))
         try:
             ours.settimeout(START_SECONDS)
@@ -123,7 +122,9 @@ class _Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(END_SECONDS)
         self.stop()
-        status = self.process.returncode
+        status = self.process.wait()
+        if status == UNKNOWN:
+            return "nobody knows how"
         return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
     def stop(self) -> None:
@@ -135,10 +136,10 @@ class _Child:
 
 @dataclass
 class Decoders:
-    """The pool. Children are started when they are first needed and kept warm.
+    """The pool. Children are forked when they are needed, and end with what is decoded together.
 
     Attributes:
-        size: how many there may be; 0 for as many as there are processors, but no more than four.
+        size: how many may be at work; 0 for as many as there are processors, but no more than four.
         confine: what is wanted of the kernel, so that a child can do no harm.
         piece_bytes: of frames of one file that are asked for at a time.
     """
@@ -146,8 +147,7 @@ class Decoders:
     size: int = 0
     confine: Demand = Demand.BEST
     piece_bytes: int = PIECE_BYTES
-    _idle: list[_Child] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _nursery: Nursery = field(default_factory=lambda: Nursery("node.study.decode_child", "decoder", NO_THREADS))
     _places: threading.BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -214,11 +214,12 @@ class Decoders:
         """
         source = iter(pieces)
         waiting: deque[tuple[Piece, Future[str]]] = deque()
+        idle: deque[_Child] = deque()
         with ThreadPoolExecutor(self.size, "decode") as threads:
             try:
                 while True:
                     for piece in islice(source, AHEAD * self.size - len(waiting)):
-                        waiting.append((piece, threads.submit(self._one, piece, seconds)))
+                        waiting.append((piece, threads.submit(self._one, piece, seconds, idle)))
                     if not waiting:
                         return
                     piece, future = waiting.popleft()
@@ -227,12 +228,15 @@ class Decoders:
                     yield piece
             finally:
                 threads.shutdown(wait=True, cancel_futures=True)
+                for child in idle:
+                    child.stop()
 
-    def _one(self, piece: Piece, seconds: float) -> str:
+    def _one(self, piece: Piece, seconds: float, idle: deque[_Child]) -> str:
         with self._places:
-            with self._lock:
-                child = self._idle.pop() if self._idle else None
-            child = child or _Child.start(self.confine)
+            try:
+                child = idle.pop()
+            except IndexError:
+                child = _Child.start(self._nursery, self.confine)
             usable = False
             began = time.monotonic()
             try:
@@ -244,18 +248,14 @@ class Decoders:
                 said = f"the decoder ended after {time.monotonic() - began:.1f} s ({child.ended()})"
             finally:
                 if usable:
-                    with self._lock:
-                        self._idle.append(child)
+                    idle.append(child)
                 else:
                     child.stop()
             return said
 
     def close(self) -> None:
-        """Stop the children."""
-        with self._lock:
-            children, self._idle = self._idle, []
-        for child in children:
-            child.stop()
+        """No child is forked any more."""
+        self._nursery.stop()
 
 
 def _pieces(image: Compressed, piece_bytes: int) -> Iterator[tuple[int, int]]:

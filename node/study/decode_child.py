@@ -1,6 +1,9 @@
 """The child that decodes compressed pixels: its own process, with limits, so that a bad file ends it and nothing else.
 
-    python -P -m node.study.decode_child best|require|off
+    python -P -m node.study.decode_child --orders DESCRIPTOR
+
+This loads the codecs and forks into a child for each order (`models.nursery`), which has a line and one word: best,
+require or off. Loading takes a third of a second, a fork a hundredth: so no child lives longer than what it is for.
 
 It is given an open file, and memory to write the pixels into; it answers in JSON. What it is handed is all it can harm:
 before it reads the first byte it has lost the right to open any other file, a socket or a program (`models.confine`).
@@ -28,6 +31,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from rle.rle import decode_segment
 
+from models import nursery
 from models.confine.process import Unconfined, confine
 from models.confine.rights import Demand, Rights
 from models.wire import Disconnected, Receiver, send
@@ -57,18 +61,17 @@ Fragment = tuple[int, int]
 """where its value begins in the file, and its length"""
 
 
-def main() -> None:
-    """Serve the socket on descriptor 0 until it closes."""
+def serve(words: list[str], line: int) -> int:
+    """Serve a line until it closes; the exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # who stops the node does not say that the image is bad
-    connection = socket.socket(fileno=0)
+    connection = socket.socket(fileno=line)
     receiver = Receiver(connection, takes_files=True)
     try:
-        lacking = confine(RIGHTS, Demand(sys.argv[1]))
+        lacking = confine(RIGHTS, Demand(words[0]))
     except Unconfined as error:
         sys.stderr.write(f"decoder: {error}\n")
-        sys.exit(EXIT_UNCONFINED)
-    jpeg.register()
+        return EXIT_UNCONFINED
     _be_silent()
     send(connection, {"say": "ready", "lacking": lacking})
     source: _Source | None = None
@@ -89,9 +92,15 @@ def main() -> None:
                 answer = {"say": "refused", "sentence": kind + said}
             send(connection, answer)
         except Disconnected:
-            return
+            return 0
         for array in arrays:
             array.close()
+
+
+def _load() -> None:
+    """What all children have in common. Who stops the node stops no image that it needs to the end of its job."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    jpeg.register()
 
 
 def _be_silent() -> None:
@@ -154,12 +163,13 @@ def fragments(descriptor: int, at: int) -> list[Fragment]:
     while len(head := os.pread(descriptor, 8, at)) == 8:
         tag, length = struct.unpack("<LL", head)
         if tag == DELIMITER:
-            return [fragment for fragment in found[1:] if fragment[1]]
+            return found[1:]
         if tag != ITEM:
             raise ValueError("there is something else between the fragments of the pixels")
         if at + 8 + length > size:
             break
-        found.append((at + 8, length))
+        if length or not found:
+            found.append((at + 8, length))
         at += 8 + length
     raise ValueError("the file ends within the pixels")
 
@@ -233,4 +243,4 @@ def _frame(codestream: bytes, stored: pixels.Stored) -> NDArray[np.integer]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(nursery.main(serve, _load))

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..addresses import plain
 from ..inbound.guests import Limits
 from ..operations.passwords import Passwords
 
@@ -75,7 +76,7 @@ class WebPolicy:
     def is_proxy(self, address: str) -> bool:
         """Whether a caller is one of the proxies."""
         try:
-            there = ipaddress.ip_address(address)
+            there = plain(address)
         except ValueError:
             return False
         return any(there in network for network in self.proxies or ())

@@ -138,7 +138,7 @@ class Connection:
 
     def _request(self) -> bytes:
         head = bytes(self.buffered()[:HEADER_BYTES])
-        if head and (not pdu.Type.ASSOCIATE_RQ <= head[0] <= pdu.Type.ABORT or any(head[1:2])):
+        if head and not pdu.Type.ASSOCIATE_RQ <= head[0] <= pdu.Type.ABORT:
             raise NotDicom(bytes(self.buffered()[:64]))
         if head and head[0] == pdu.Type.ABORT:
             raise Ended("it was aborted")

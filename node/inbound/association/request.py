@@ -20,8 +20,9 @@ KNOWN = {
 }
 #: the only one there is (PS3.7 A.2.1)
 DICOM_APPLICATION = b"1.2.840.10008.3.1.1.1"
-#: real requests have some hundreds; each is an object of Python's when it is decoded
-MOST_ITEMS = 20_000
+#: 128 presentation contexts with all transfer syntaxes that there are have 6,000; each is an object of Python's when it
+#: is decoded
+MOST_ITEMS = 8_000
 #: where a peer says nothing
 USUAL_PDU_BYTES = 16384
 
@@ -57,14 +58,22 @@ class Request:
     longest: int
 
 
-def parse(data: bytes) -> Request:
-    """Read a whole A-ASSOCIATE-RQ, header and all.
+@dataclass(frozen=True)
+class Titles:
+    """Who calls whom: the AE titles, without padding."""
+
+    calling: str
+    called: str
+
+
+def titles(data: bytes) -> Titles:
+    """Read the fixed fields of an A-ASSOCIATE-RQ alone: whoever may not call is not worth a look at the rest.
 
     Raises:
         Violation: it is malformed.
-        Rejected: it is well-formed, and nothing that is served.
+        Rejected: `protocol-version`, `ae-title-illegal`.
     """
-    body = data[HEADER_BYTES:]
+    body = data[HEADER_BYTES : HEADER_BYTES + FIXED_BYTES]
     if len(body) < FIXED_BYTES:
         raise _malformed(f"it has {len(body)} bytes, which is less than its fixed fields")
     if not body[1] & 1:
@@ -74,6 +83,17 @@ def parse(data: bytes) -> Request:
         raise Rejected((1, 1, 7), "ae-title-illegal", "the called AE title is none (PS3.5 6.2)")
     if calling is None:
         raise Rejected((1, 1, 3), "ae-title-illegal", "the calling AE title is none (PS3.5 6.2)")
+    return Titles(calling, called)
+
+
+def parse(data: bytes) -> Request:
+    """Read a whole A-ASSOCIATE-RQ, header and all.
+
+    Raises:
+        Violation: it is malformed.
+        Rejected: it is well-formed, and nothing that is served.
+    """
+    who, body = titles(data), data[HEADER_BYTES:]
     walk = _Walk()
     items = walk.kept(body[FIXED_BYTES:], 0)
     if walk.application is None:
@@ -87,7 +107,7 @@ def parse(data: bytes) -> Request:
     if walk.is_changed:
         kept = body[:FIXED_BYTES] + items
         data = data[:2] + len(kept).to_bytes(4, "big") + kept
-    return Request(calling, called, frozenset(walk.proposed), data, walk.longest)
+    return Request(who.calling, who.called, frozenset(walk.proposed), data, walk.longest)
 
 
 def _title(field: bytes) -> str | None:

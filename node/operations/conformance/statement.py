@@ -95,7 +95,7 @@ DONE = {
     Answer.DEAD: "a dead letter",
 }
 #: where a status stands for a range
-RANGES = {0xA700: "0xA7xx", 0xA900: "0xA9xx", 0xB001: "0xBxxx", 0xC000: "0xCxxx"}
+RANGES = {0xA701: "0xA7xx", 0xA900: "0xA9xx", 0xB001: "0xBxxx", 0xC000: "0xCxxx"}
 WHEN = {Title.REPLACED: "newer results take the place of what was sent", Title.WITHDRAWN: "`planimeter withdraw`"}
 
 

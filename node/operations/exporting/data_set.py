@@ -11,6 +11,7 @@ the export, and every file is searched for the PatientIDs of the patients in it.
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from ...learning.buckets import TEST, TRAIN, VALIDATION
 from ...learning.plan import TRAINING
 from ..nifti import write
 from .folder import Kept, Made, made, publish
+
+logger = logging.getLogger(__name__)
 
 #: bucket -> folder suffix and list, as MONAI has them
 PLACES = {TRAIN: ("Tr", "training"), VALIDATION: ("Tr", "validation"), TEST: ("Ts", "test")}
@@ -79,7 +82,7 @@ def export(database: Database, home: Path, wish: Wish, to: Path, who: str) -> Ma
                 try:
                     lists[PLACES[bucket][1]].append(_case(export, folder, bucket, keys, numbers))
                 except Refused as refusal:
-                    export.kept.append(Kept(folder.name, refusal.code, refusal.sentence))
+                    export.kept.append(_kept(folder.name, refusal, keys))
         about = _about(wish.card, lists, keys)
         (export.root / "dataset.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         _require_proven(proof, export)
@@ -126,6 +129,13 @@ def _case(export: Made, folder: Path, bucket: str, keys: Keys, numbers: Counter[
     export.patients.add(case.patient)
     image = images if len(images) > 1 else images[0]
     return {"image": image, "label": label, "patient": patient, "annotated": list(case.annotated)}
+
+
+def _kept(name: str, refusal: Refused, keys: Keys) -> Kept:
+    """A case that stays, by a name of this export: by its own, exports with other keys could be joined."""
+    there = keys.uid(name)
+    logger.warning("case %s stays here: %s; the export calls it %s", name, refusal.code, there)
+    return Kept(there, refusal.code, refusal.sentence.replace(name, there))
 
 
 def _about(card: Card, lists: dict[str, list[dict[str, Any]]], keys: Keys) -> dict[str, Any]:

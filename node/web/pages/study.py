@@ -134,7 +134,8 @@ def release(request: Request, form: Form) -> Response:
 def discard(request: Request, form: Form) -> Response:
     """Put results away that were not sent."""
     node, why, who = node_of(request), text(form, "reason"), user_of(request).name
-    return _back(request, verdicts.discard(node.database, _result(request, form), who, why, node.work.attempts))
+    tries = node.send.attempts, node.work.attempts
+    return _back(request, verdicts.discard(node.database, _result(request, form), who, why, *tries))
 
 
 @needs(Role.OPERATOR)
@@ -143,7 +144,8 @@ def withdraw(request: Request, form: Form) -> Response:
     node, why, who = node_of(request), text(form, "reason"), user_of(request).name
     if not why.strip():
         raise Refused("no-reason", "a withdrawal needs a reason")
-    return _back(request, verdicts.withdraw(node.database, _result(request, form), who, why, node.send.attempts))
+    tries = node.send.attempts, node.work.attempts
+    return _back(request, verdicts.withdraw(node.database, _result(request, form), who, why, *tries))
 
 
 @needs(Role.APPROVER)

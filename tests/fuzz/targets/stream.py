@@ -71,7 +71,7 @@ def said(read: Reader, stream: bytes, step: int) -> Said:
 def expected(stream: bytes) -> Said:
     """The same, by slicing what is there all at once."""
     length = int.from_bytes(stream[2:6], "big")
-    if stream[:2] != b"\1\0" or len(stream) < 6 + length or length > pdu.LONGEST_REQUEST:
+    if stream[:1] != b"\1" or len(stream) < 6 + length or length > pdu.LONGEST_REQUEST:
         return Said(b"", (), "no request")
     request, rest, found = stream[: 6 + length], stream[6 + length :], []
     while len(rest) >= 6:
