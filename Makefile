@@ -23,7 +23,7 @@ test: .venv/installed-dev ## every check: lint, types, import contracts, behavio
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PYTEST) -m "not slow" -n 3 --dist worksteal $(ARGS)  # one of three waits for a peer or a lease: two cores stay busy
 
 test-slow: .venv/installed-dev ## the long forms: minutes of outage, thousands of mutated files
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m slow --timeout 3600 -o faulthandler_timeout=7200 $(ARGS)
 
 fuzz: .venv/installed-dev ## fuzz what reads bytes of strangers; N=1000000 executions, findings in build/fuzz
 	OMP_NUM_THREADS=1 $(BIN)/python -P -m tests.fuzz --executions $(or $(N),200000) $(ARGS)

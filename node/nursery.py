@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from models.confine.environment import cleaned
 
@@ -24,8 +25,10 @@ logger = logging.getLogger(__name__)
 
 #: for loading the libraries, from a slow disk on a busy machine
 START_SECONDS = 180.0
-#: of a host whose nursery has gone before it, nobody knows how it ended
+#: of a host whose nursery has gone before it, or stands still, nobody knows how it ended
 UNKNOWN = -1
+#: after a host has ended, for its nursery to say how
+TOLD_SECONDS = 5.0
 
 
 class Forked:
@@ -38,7 +41,7 @@ class Forked:
 
     def __init__(self, pid: int, news: socket.socket) -> None:
         self.pid, self._news = pid, news
-        self._lock = threading.Lock()
+        self._lock, self._closing = threading.Lock(), threading.Lock()
         self._status: int | None = None
         self._process: int | None = None
         with contextlib.suppress(ProcessLookupError):
@@ -58,30 +61,34 @@ class Forked:
         with self._lock:
             if self._status is None:
                 self._status = self._told(timeout)
-                if self._process is not None:
-                    os.close(self._process)
-                    self._process = None
+                with self._closing:
+                    if self._process is not None:
+                        os.close(self._process)
+                        self._process = None
                 self._news.close()
             return self._status
 
     def _told(self, timeout: float | None) -> int:
-        self._wait_for(self._news, timeout)
-        if said := self._news.recv(64):
+        own = () if self._process is None else (self._process,)
+        if not (ready := _readable(timeout, self._news, *own)):
+            raise subprocess.TimeoutExpired("models.host", timeout or 0)
+        if (self._news in ready or _readable(TOLD_SECONDS, self._news)) and (said := self._news.recv(64)):
             return int(said.split()[1])
-        if self._process is not None:  # the nursery has gone; the host itself may live
-            self._wait_for(self._process, timeout)
+        if own and not _readable(timeout, *own):  # the nursery has gone; the host itself may live
+            raise subprocess.TimeoutExpired("models.host", timeout or 0)
         return UNKNOWN
 
-    def _wait_for(self, what: socket.socket | int, timeout: float | None) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(what, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                raise subprocess.TimeoutExpired("models.host", timeout or 0)
-
     def kill(self) -> None:
-        with self._lock, contextlib.suppress(ProcessLookupError):
+        with self._closing, contextlib.suppress(ProcessLookupError):
             if self._process is not None:
                 signal.pidfd_send_signal(self._process, signal.SIGKILL)
+
+
+def _readable(timeout: float | None, *what: socket.socket | int) -> list[Any]:
+    with selectors.DefaultSelector() as selector:
+        for one in what:
+            selector.register(one, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(timeout)]
 
 
 @dataclass

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CalledProcessError, CompletedProcess
 
-LONGEST_SECONDS = 300
+LONGEST_SECONDS = 200
 #: what `node.cli` brings in for every command
 LOADED = ["node.cli", "node.command_line.commands"]
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ def planimeter(*arguments: str | Path, check: bool = True, **environ: str) -> su
         env=os.environ | environ,
         timeout=300,
     )
+
+
+@contextlib.contextmanager
+def begun(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A program that is killed when its test has done with it, also where that fails: `Popen` alone waits for it."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class RunningNode(Saying):

@@ -1,17 +1,21 @@
-"""An association that we request has a thread of its own, which listens for what the peer asks: it takes no answer."""
+"""An association that we request has a thread of its own, which takes no answer, and ends whatever the peer does."""
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import CTImageStorage, Verification
 
-from node.outbound.association import stand_aside
+from node.outbound.association import requested, stand_aside
+from node.outbound.target import Target
+from tests.synthetic import small_series
 
 
 class Peer:
@@ -123,3 +127,67 @@ def test_a_network_timeout_ends_an_association_by_its_own_thread(peer: Peer) -> 
     assoc.join(60)
     assert not assoc.is_alive()
     assert not assoc.is_established
+
+
+# -------------------------------------------------------- peers that stand still
+
+
+class Lazy:
+    """It accepts an association for CT, and then takes a while over each PDU.
+
+    Args:
+        seconds: how long; None: for ever.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds, self.over = seconds, threading.Event()
+        ae = AE("LAZY")
+        ae.add_supported_context(CTImageStorage, ExplicitVRLittleEndian)
+        handlers = [(evt.EVT_DATA_RECV, self._received)]
+        self._server: Any = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self.port = int(self._server.server_address[1])
+
+    def _received(self, event: Any) -> bytes:
+        if event.data[0] == 0x04:
+            self.over.wait(self._seconds)
+        return bytes(event.data)
+
+    def stop(self) -> None:
+        self.over.set()
+        self._server.shutdown()
+
+
+@pytest.mark.parametrize(("seconds", "answer_seconds"), [(None, 1.0), (0.1, 3.0)], ids=["not at all", "hardly"])
+def test_a_peer_that_reads_no_further_keeps_nobody_waiting(seconds: float | None, answer_seconds: float) -> None:
+    peer = Lazy(seconds)
+    image = small_series()[0]
+    image.Rows = image.Columns = 4000
+    image.PixelData = bytes(4000 * 4000 * 2)
+    try:
+        assoc = called(peer.port, answer_seconds)
+        assert assoc.is_established
+        with ThreadPoolExecutor(1) as threads:
+            assert "Status" not in threads.submit(assoc.send_c_store, image).result(60)
+        assoc.join(60)
+        assert not assoc.is_alive()
+        assert not assoc.dul.is_alive()
+    finally:
+        peer.stop()
+
+
+def test_a_peer_that_stops_within_its_answer_keeps_nobody_waiting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(called, listening.getsockname()[1], 1.0)
+        listening.settimeout(60)
+        with listening.accept()[0] as line:
+            line.sendall(b"\2\0\0")
+            assoc = asking.result(60)
+            assert not assoc.is_established
+            assoc.dul.join(60)
+            assert not assoc.dul.is_alive()
+
+
+def called(port: int, answer_seconds: float) -> Any:
+    target = Target("lazy", "LAZY", "127.0.0.1", port)
+    contexts = [(str(CTImageStorage), ExplicitVRLittleEndian)]
+    return requested(target, "US", contexts, answer_seconds=answer_seconds, connect_seconds=5, tls=None)

@@ -58,7 +58,7 @@ from tests.fake_collector import FakeCollector, parts
 from tests.fake_pacs import FakePacs
 from tests.orthanc import free_port
 from tests.pages import serving
-from tests.running import PLANIMETER, planimeter
+from tests.running import PLANIMETER, begun, planimeter
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
 
@@ -373,12 +373,11 @@ def test_a_forwarder_that_is_killed_loses_nothing(
         environ = {"PLANIMETER_FAILPOINT": f"audit-sent-before-row:{tmp_path / 'once'}"} if place != "anywhere" else {}
         command = [*PLANIMETER, "schedule", "--home", str(home), "--config", str(config)]
         for _ in range(2):
-            with subprocess.Popen(command, env=os.environ | environ, stderr=subprocess.DEVNULL) as process:
-                before = len(server.messages)
+            before = len(server.messages)
+            with begun(command, env=os.environ | environ, stderr=subprocess.DEVNULL) as process:
                 wait_until("it sends", partial(more_than, server, before))
                 if place == "anywhere" or (tmp_path / "once").exists():
                     wait_until("or is done", lambda: process.poll() is not None or not waiting(database))
-                process.kill()
             with database.write() as tx:  # nobody waits here until the dead one's hold runs out
                 audit_trail.let_go(tx, str(tx.execute(sa.text("SELECT holder FROM audit_trail")).scalar_one()))
             if not waiting(database):
@@ -429,7 +428,7 @@ def test_rsyslog_reads_what_we_send(embedded: Database, ours: tuple[Path, Path],
     keep(embedded)
     note(embedded, *(f"{number}" for number in range(25)))
     command = [program, "-n", "-f", str(config), "-i", str(tmp_path / "pid")]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    with begun(command, stderr=subprocess.DEVNULL):
         sending = forwarder(embedded, Collector(host="127.0.0.1", port=port, ca_file=ours[0]))
         try:
             wait_until("all are sent", lambda: sending.step() >= 0 and not waiting(embedded))
@@ -437,7 +436,6 @@ def test_rsyslog_reads_what_we_send(embedded: Database, ours: tuple[Path, Path],
             wait_until("all are written", lambda: file.exists() and len(file.read_text().splitlines()) == 25)
         finally:
             sending.close()
-            process.terminate()
     for number, one in enumerate(file.read_text(encoding="utf-8-sig").splitlines()):
         priority, version, name, kind, data, xml = one.split("|", 5)
         assert (priority, version, name, kind, data) == ("85", "1", "Planimeter", "DICOM+RFC3881", "-")
@@ -489,7 +487,7 @@ def test_an_association_is_one_message_per_study(receiver: int, node: Node, tmp_
         assert audit_trail.backlog(tx).open == 0  # type: ignore[union-attr]
 
 
-def begun(database: Database, trail: Trail, ds: Dataset) -> Transfer:
+def under_way(database: Database, trail: Trail, ds: Dataset) -> Transfer:
     """An association of which one image has been stored."""
     transfer = Transfer(trail, "CT_1", "10.0.0.1", open_by="here/receive")
     with database.write() as tx:
@@ -501,7 +499,7 @@ def begun(database: Database, trail: Trail, ds: Dataset) -> Transfer:
 def test_an_association_that_dies_with_its_receiver_is_told_of(node: Node) -> None:
     keep(node.database)
     ds = small_series()[0]
-    begun(node.database, node.trail, ds)
+    under_way(node.database, node.trail, ds)
     assert told(node) == []  # and the process is killed
     node.trail.end_left("here/receive")
     ((what, facts),) = told(node)
@@ -546,7 +544,7 @@ def test_an_end_that_could_not_be_written_is_written_later(node: Node) -> None:
     keep(node.database)
     ds, database = small_series()[0], Shaky(node.database)
     trail = Trail(database)  # type: ignore[arg-type]
-    transfer = begun(node.database, trail, ds)
+    transfer = under_way(node.database, trail, ds)
     database.away = True
     transfer.end()
     trail.catch_up()
@@ -562,7 +560,7 @@ def test_an_end_that_could_not_be_written_is_written_later(node: Node) -> None:
 def test_an_end_that_comes_after_the_message_went_is_a_message_of_its_own(node: Node) -> None:
     keep(node.database)
     ds = small_series()[0]
-    transfer = begun(node.database, node.trail, ds)
+    transfer = under_way(node.database, node.trail, ds)
     node.trail.end_left("here/receive")
     transfer.end()
     assert ["cut" in facts for _, facts in told(node)] == [True, False]

@@ -393,13 +393,13 @@ def test_what_the_system_does_not_take_at_once_is_sent_as_it_is_read_and_not_for
 ) -> None:
     much = os.urandom(8 << 20)
     with pair(tmp_path if secure else None) as (ours, theirs), ThreadPoolExecutor(1) as pool:
-        connection = Connection(ours, Patience(sending=1))
+        connection = Connection(ours, Patience(sending=60))
 
         def read() -> bytes:
-            got = b""
-            while len(got) < len(much):
-                got += theirs.recv(len(much) - len(got))
-            return got
+            got = bytearray()
+            while more := theirs.recv(len(much) - len(got)):
+                got += more
+            return bytes(got)
 
         reading = pool.submit(read)
         connection.send(much)
@@ -407,6 +407,7 @@ def test_what_the_system_does_not_take_at_once_is_sent_as_it_is_read_and_not_for
         theirs.sendall(b"x")
         connection.more(connection.clock() + 60)
         assert bytes(connection.buffered()) == b"x"
+        connection.patience = Patience(sending=1)
         with pytest.raises(TooSlow):
             connection.send(much)
 
@@ -455,6 +456,7 @@ def pair(secured_in: Path | None) -> Iterator[tuple[socket.socket, socket.socket
             (ours,) = wrapped
         ends.enter_context(ours)
         ends.enter_context(theirs)
+        theirs.settimeout(60)  # who waits for what never comes keeps both open
         yield ours, theirs
 
 

@@ -45,6 +45,7 @@ from node.study.decode import Decoders
 from tests import mini_bundle
 from tests import tiny_training_bundle as tiny
 from tests.nurseries import answer
+from tests.running import begun
 from tests.synthetic import small_series
 from tests.waiting import wait_until
 
@@ -107,8 +108,7 @@ def surroundings(tmp_path: Path) -> Iterator[Surroundings]:
         unix.listen()
         for one in (listener, unix):
             one.setblocking(False)
-        worker = stack.enter_context(subprocess.Popen(["sleep", "600"]))
-        stack.callback(worker.kill)
+        worker = stack.enter_context(begun(["sleep", "600"]))
         yield Surroundings(home, listener, unix, worker)
 
 
@@ -269,7 +269,7 @@ def test_without_confinement_it_gets_nearly_all(surroundings: Surroundings, tmp_
     home.mkdir()
     command = [sys.executable, "-P", str(tmp_path / "hostile.py")]
     environment = os.environ | {"HOME": str(home), "PGPASSWORD": SECRET}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+    with begun(command, stdout=subprocess.PIPE, env=environment) as process:
         said, _ = process.communicate(timeout=60)
     tried = json.loads(said)
     (Path(tempfile.gettempdir()) / f"written-{process.pid}").unlink()
@@ -602,7 +602,7 @@ def test_a_bundle_that_never_comes_to_its_end_is_ended_in_time(how: str, tmp_pat
     """Its worker has other studies, and other networks."""
     host = tmp_path / "host"
     command = [sys.executable, "-c", NEVER_DONE, str(host), how]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with begun(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         with pytest.raises(client.HostGone, match="did not finish within 1 s and was stopped"):

@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -139,12 +140,14 @@ def test_receivers_share_a_port_and_one_that_is_full_leaves_callers_to_the_other
 @contextmanager
 def insisting(port: int) -> Iterator[wire.Wire]:
     """An association, as a sender gets it that comes again when it is told to: the other may be slow to notice."""
-    while True:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
         with wire.connected(port) as caller:
             caller.say(wire.request())
             if wire.said(caller.pdu()) == "accept":
                 yield caller
                 return
+    raise AssertionError("it was never accepted")
 
 
 # --------------------------------------------------------------------------- both loops

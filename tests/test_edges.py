@@ -37,6 +37,7 @@ from node.nursery import Nursery
 from node.pull.watch import Watch
 from node.supervisor import FIRST_PAUSE_SECONDS, Supervisor, _Process
 from node.worker import EXIT_HUNG, LOOPS, Worker
+from tests.running import begun
 from tests.soak.forked import PROCESSES
 from tests.waiting import wait_until
 
@@ -302,7 +303,7 @@ supervisor.stop()
 def test_a_supervisor_without_a_descriptor_left_answers_again_when_it_has_one() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(
+        begun(
             [sys.executable, "-P", "-c", SUPERVISOR, folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

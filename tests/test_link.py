@@ -22,6 +22,7 @@ from db.tables import job
 from tests.conftest import lacking
 from tests.machines import Network
 from tests.postgres import Postgres
+from tests.running import begun
 from tests.test_shortcut import another, wrote
 from tests.waiting import wait_until
 
@@ -198,15 +199,12 @@ def test_a_machine_that_loses_its_power_in_a_transaction_is_soon_let_go() -> Non
             # without this, what is ended were ended for standing still
             there = server.over_tcp(url) + "?options=-c%20idle_in_transaction_session_timeout%3D0"
             words = [*before, sys.executable, "-P", "-c", ELSEWHERE, there]
-            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            with begun(words, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
-                try:
-                    assert process.stdout.readline() == "holds\n"
-                    network.cut()
-                    assert claim(database, "here").worker == "here"
-                    assert process.stdout.readline() == "gave up\n"
-                finally:
-                    process.kill()
+                assert process.stdout.readline() == "holds\n"
+                network.cut()
+                assert claim(database, "here").worker == "here"
+                assert process.stdout.readline() == "gave up\n"
 
 
 def test_what_fits_no_index_is_no_database_that_is_away() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,24 @@ def test_how_a_host_ended_is_told_as_of_any_child(nursery: Nursery, tmp_path: Pa
     assert killed.wait(60) == -signal.SIGKILL
     assert killed.poll() == -signal.SIGKILL
     killed.kill()  # of what has ended, nothing more is asked
+    os.close(theirs)
+    os.close(ours)
+
+
+def test_a_host_has_ended_also_where_its_nursery_stands_still(nursery: Nursery, tmp_path: Path, bundle: Path) -> None:
+    theirs, ours = os.pipe()
+    good = ["--card", card.read(bundle).card_sha256, "--socket", str(tmp_path / "s"), "--device", "cpu"]
+    host = nursery.start([str(bundle), *good], theirs)
+    stopped = parent(host.pid)
+    os.kill(stopped, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(host.wait)
+        try:
+            wait_until("it waits", host._lock.locked)
+            host.kill()
+            assert waiting.result(60) == UNKNOWN
+        finally:
+            os.kill(stopped, signal.SIGCONT)
     os.close(theirs)
     os.close(ours)
 

@@ -30,6 +30,7 @@ from tests import mini_bundle
 from tests import tiny_training_bundle as tiny
 from tests.conftest import lacking
 from tests.nurseries import SHARED, answer
+from tests.running import begun
 from tests.small_disk import NoMount, leave, mounted
 from tests.waiting import wait_until
 
@@ -68,7 +69,7 @@ def test_a_file_without_a_name_counts_while_it_is_open(tmp_path: Path) -> None:
     )
     program += "print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", program, str(folder / "taken away")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with begun(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         assert held((folder,)).bytes < MB
@@ -121,15 +122,14 @@ def test_a_full_disk_ends_also_who_hides_what_it_wrote(tmp_path: Path) -> None:
             own, room = disk / "own", Room(reserve_bytes=1 << 60)
             own.mkdir()
             command = [sys.executable, "-c", HIDES, str(own / "taken away"), str(70 * MB)]
-            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            with begun(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
                 assert process.stdout is not None
                 process.stdout.readline()
                 assert held((own,), process.pid).bytes < MB, "nothing of it is to be seen"
                 leave(disk, 5 * MB)
                 assert "and the disk has only 0.0 GB left" in room.exceeded((own,), process.pid)
-                with subprocess.Popen(["sleep", "600"]) as other:
+                with begun(["sleep", "600"]) as other:
                     assert room.exceeded((own,), other.pid) == "", "it wrote nothing"
-                    other.kill()
                 process.communicate()
     except NoMount as reason:
         pytest.skip(f"of disks alone, where one can be mounted: {reason}")

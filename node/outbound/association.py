@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom import AE, _config, build_context
+from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 
 from .target import Target
 
 CONNECT_SECONDS = 15.0
+#: an association that has not ended by then is cut: its peer may read nothing any more, or hardly anything
+ABORT_SECONDS = 2.0
 #: between two looks whether the thread of an association is still there
 LOOK_SECONDS = 0.05
 
@@ -33,6 +38,7 @@ def requested(
 
     Args:
         contexts: SOP class and transfer syntax, or several to choose from, each a presentation context of its own.
+        answer_seconds: for an answer, and for any part of what is sent or comes: a peer may stand still within one.
         connect_seconds: for the connection, a TLS handshake in it.
         handlers: pynetdicom's events and what is called for them: for what the peer asks of us meanwhile.
         roles: SCP/SCU role selections (PS3.7 D.3.3.4): for what the peer is to send us on this association.
@@ -45,12 +51,16 @@ def requested(
     ae = AE(ae_title)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = answer_seconds
     ae.connection_timeout = connect_seconds
+
+    def connected(event: Any) -> None:
+        event.assoc.dul.socket.socket.settimeout(answer_seconds)
+
     assoc = ae.associate(
         target.host,
         target.port,
         contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
         ae_title=target.ae_title,
-        evt_handlers=list(handlers),
+        evt_handlers=[(evt.EVT_CONN_OPEN, connected), *handlers],
         ext_neg=list(roles),
         tls_args=(tls, (target.tls.name if target.tls else "") or target.host) if tls else None,
     )
@@ -72,6 +82,22 @@ class _Requested(Association):
     """
 
     _is_paused = property(lambda _: True, lambda *_: None)
+
+    def kill(self) -> None:
+        """End its threads. An A-ABORT goes after all that is still to be sent; who does not read that is cut off."""
+        until = time.monotonic() + ABORT_SECONDS
+        self._reactor_checkpoint.set()
+        self._kill, self.is_established = True, False
+        while self.dul.is_alive() and not self.dul.stop_dul():
+            if time.monotonic() > until:
+                self._cut()
+            time.sleep(LOOK_SECONDS / 5)
+
+    def _cut(self) -> None:
+        connected = self.dul.socket and self.dul.socket.socket
+        if connected is not None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
 
 
 class _Checkpoint:

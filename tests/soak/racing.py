@@ -25,6 +25,7 @@ from tests.fake_pacs import FakePacs
 from tests.receiver_process import ReceiverProcess
 from tests.synthetic import small_series
 from tests.threshold_host import ThresholdHosts
+from tests.waiting import wait_until
 
 from . import oracle
 from .senders import Crew, Letter, at_work, letter_of
@@ -142,11 +143,13 @@ def _distinct(shares: list[list[Letter]]) -> list[Letter]:
 
 def _until_nothing_is_due(node: Node) -> None:
     """Work off what is due, and what waits for a moment."""
-    while True:
+
+    def nothing_is_due() -> bool:
         with node.database.write() as tx:
             tx.execute(sa.update(job).where(job.c.state == "waiting").values(run_after=0))
-        if not work_off(node):
-            return
+        return not work_off(node)
+
+    wait_until("nothing is due any more", nothing_is_due)
 
 
 def _counts(node: Node) -> dict[str, int]:
