@@ -21,6 +21,7 @@ from pynetdicom.sop_class import (
 )
 
 from node.inbound.kinds import LABEL_MAP_SEGMENTATION_STORAGE
+from node.outbound.association import stand_aside
 from tests.prompt import PromptAE
 from tests.waiting import wait_until
 
@@ -207,7 +208,7 @@ class FakePacs:
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
         ae.add_requested_context(StorageCommitmentPushModel)
         ext_neg = [build_role(StorageCommitmentPushModel, scu_role=role[0], scp_role=role[1])] if role else []
-        assoc = ae.associate("127.0.0.1", self.node_port, ext_neg=ext_neg)
+        assoc = stand_aside(ae.associate("127.0.0.1", self.node_port, ext_neg=ext_neg))
         if not assoc.is_established:
             return None
         try:

@@ -72,8 +72,7 @@ class Slow:
 def test_nothing_is_asked_while_the_associations_thread_may_take_the_answer(peer: Peer) -> None:
     ae = AE()
     ae.add_requested_context(Verification)
-    assoc: Any = ae.associate("127.0.0.1", peer.port)
-    stand_aside(assoc)
+    assoc = stand_aside(ae.associate("127.0.0.1", peer.port))
     assoc._reactor_checkpoint = slow = Slow(assoc._reactor_checkpoint)
     assert slow.passed.wait(60)
     with ThreadPoolExecutor(1) as threads:
@@ -88,8 +87,7 @@ def test_nothing_is_asked_while_the_associations_thread_may_take_the_answer(peer
 def test_who_asks_does_not_wait_for_a_flag_that_a_report_has_taken_down(peer: Peer) -> None:
     ae = AE()
     ae.add_requested_context(Verification)
-    assoc: Any = ae.associate("127.0.0.1", peer.port)
-    stand_aside(assoc)
+    assoc = stand_aside(ae.associate("127.0.0.1", peer.port))
     assoc._reactor_checkpoint.clear()
     assoc._is_paused = False  # as pynetdicom's own thread for N-EVENT-REPORT does at its end
     assert assoc.send_c_echo().Status == 0x0000
@@ -100,8 +98,7 @@ def test_who_asks_does_not_wait_for_a_flag_that_a_report_has_taken_down(peer: Pe
 def test_it_asks_many_times_and_ends(peer: Peer, end: str) -> None:
     ae = AE()
     ae.add_requested_context(Verification)
-    assoc: Any = ae.associate("127.0.0.1", peer.port)
-    stand_aside(assoc)
+    assoc = stand_aside(ae.associate("127.0.0.1", peer.port))
     for _ in range(50):
         assert assoc.send_c_echo().Status == 0x0000
     if end == "release":
@@ -121,8 +118,7 @@ def test_a_network_timeout_ends_an_association_by_its_own_thread(peer: Peer) -> 
     ae = AE()
     ae.add_requested_context(Verification)
     ae.network_timeout = 0.5
-    assoc: Any = ae.associate("127.0.0.1", peer.port)
-    stand_aside(assoc)
+    assoc = stand_aside(ae.associate("127.0.0.1", peer.port))
     assoc.network_timeout_response = "A-RELEASE"
     assoc.join(60)
     assert not assoc.is_alive()

@@ -20,6 +20,7 @@ from node import cli, reloading
 from node.app import Node
 from node.command_line.options import who
 from node.errors import Refused
+from node.outbound.association import stand_aside
 from node.receiver import Receiver
 from tests.doors import door
 from tests.driving import only_study, take_in, work_off
@@ -237,7 +238,7 @@ def test_the_receiver_lets_in_whom_the_live_version_names(site: Site) -> None:
 def _echoes(port: int, ae_title: str) -> bool:
     ae = AE(ae_title)
     ae.add_requested_context(Verification, [ImplicitVRLittleEndian])
-    assoc = ae.associate("127.0.0.1", port)
+    assoc = stand_aside(ae.associate("127.0.0.1", port))
     if assoc.is_established:
         assoc.release()
         return True

@@ -29,6 +29,7 @@ from node.app import Node, open_node
 from node.inbound.inbox import Inbox
 from node.operations.status import overview
 from node.operations.sweep import sweep_home
+from node.outbound.association import stand_aside
 from node.study.archive import Archive
 from node.worker import Worker
 from tests.driving import only_study, take_in, work_off
@@ -56,7 +57,7 @@ def push(port: Callable[[], int], images: list[Any], acknowledged: set[str], sto
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
     left = list(images)
     while left and not stop.is_set():
-        assoc = ae.associate("127.0.0.1", port())
+        assoc = stand_aside(ae.associate("127.0.0.1", port()))
         if not assoc.is_established:
             stop.wait(0.05)
             continue

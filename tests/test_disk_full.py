@@ -28,6 +28,7 @@ from node.inbound.inbox import Inbox
 from node.inbound.peers import Doorkeeper
 from node.inbound.room import Room, Watermarks
 from node.operations.sweep import sweep_home
+from node.outbound.association import stand_aside
 from node.receiver import Receiver
 from node.study.archive import Archive
 from tests import wire
@@ -97,7 +98,7 @@ def associate(port: int, *classes: str) -> Any:
     for sop_class in classes or (CTImageStorage,):
         ae.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
-    return ae.associate("127.0.0.1", port)
+    return stand_aside(ae.associate("127.0.0.1", port))
 
 
 def is_let_in(port: int, *classes: str) -> bool:

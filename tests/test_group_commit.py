@@ -28,6 +28,7 @@ from node.errors import Refused
 from node.inbound.filing import Coming
 from node.inbound.inbox import Inbox, Source
 from node.inbound.together import Together
+from node.outbound.association import stand_aside
 from tests.conftest import find_program
 from tests.kept import SMALL, House
 from tests.running import PLANIMETER
@@ -364,7 +365,7 @@ def test_data_then_name_then_folder_then_row_and_only_then_success(tmp_path: Pat
         threading.Thread(target=receiver.stderr.read, daemon=True).start()
         ae = AE("CT1")
         ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-        assoc = ae.associate("127.0.0.1", port)
+        assoc = stand_aside(ae.associate("127.0.0.1", port))
         images = small_series((6, 5, 4))
         assert [assoc.send_c_store(ds).Status for ds in images] == [0x0000] * 4
         assoc.release()

@@ -20,6 +20,7 @@ from config.settings import Settings, load
 from db import processes
 from db.database import open_database, sqlite_url
 from db.tables import instance
+from node.outbound.association import stand_aside
 from node.roles import _share
 from tests.answered import answered
 from tests.running import RunningNode
@@ -33,7 +34,7 @@ def associate(port: int) -> Any:
     ae = AE("CT1")
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
-    return ae.associate("127.0.0.1", port)
+    return stand_aside(ae.associate("127.0.0.1", port))
 
 
 class Scanner:

@@ -14,6 +14,7 @@ from pynetdicom.sop_class import Verification
 from db import refusals
 from node.app import Node
 from node.inbound.peers import Doorkeeper
+from node.outbound.association import stand_aside
 from node.receiver import Receiver
 from node.tls.accepting import Accepting, Acceptor
 from node.tls.files import Pair, Trust
@@ -83,7 +84,7 @@ def associated(port: int, tls: Any = None, called: str = "PLANIMETER", title: st
     ae = AE(title)
     ae.add_requested_context(CTImageStorage, [ExplicitVRLittleEndian])
     ae.add_requested_context(Verification, [ImplicitVRLittleEndian])
-    return ae.associate("127.0.0.1", port, ae_title=called, tls_args=tls)
+    return stand_aside(ae.associate("127.0.0.1", port, ae_title=called, tls_args=tls))
 
 
 def done(assoc: Any) -> bool:

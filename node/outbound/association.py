@@ -55,23 +55,24 @@ def requested(
     def connected(event: Any) -> None:
         event.assoc.dul.socket.socket.settimeout(answer_seconds)
 
-    assoc = ae.associate(
-        target.host,
-        target.port,
-        contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
-        ae_title=target.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, connected), *handlers],
-        ext_neg=list(roles),
-        tls_args=(tls, (target.tls.name if target.tls else "") or target.host) if tls else None,
+    return stand_aside(
+        ae.associate(
+            target.host,
+            target.port,
+            contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
+            ae_title=target.ae_title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, connected), *handlers],
+            ext_neg=list(roles),
+            tls_args=(tls, (target.tls.name if target.tls else "") or target.host) if tls else None,
+        )
     )
-    stand_aside(assoc)
-    return assoc
 
 
-def stand_aside(assoc: Any) -> None:
-    """Have an association's own thread take no answer that another thread waits for."""
+def stand_aside(assoc: Any) -> Any:
+    """Have an association's own thread take no answer that another thread waits for; the same association."""
     assoc._reactor_checkpoint = _Checkpoint(assoc)
     assoc.__class__ = _Requested
+    return assoc
 
 
 class _Requested(Association):

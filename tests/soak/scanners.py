@@ -78,8 +78,7 @@ class Scanners:
         ae = AE("CT1")
         ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
-        assoc = ae.associate("127.0.0.1", self.port)
-        stand_aside(assoc)
+        assoc = stand_aside(ae.associate("127.0.0.1", self.port))
         if not assoc.is_established:
             self._count(-1)
             threading.Event().wait(PAUSE_SECONDS)
