@@ -132,6 +132,12 @@ def trains(tx: Connection, machine: str) -> bool:
     return tx.execute(found.limit(1)).first() is not None
 
 
+def seconds_since(tx: Connection, kind: JobKind) -> float | None:
+    """Since a job of a kind has ended last; None where none has."""
+    last = tx.execute(sa.select(Clock() - sa.func.max(job.c.ended)).where(job.c.kind == kind)).scalar()
+    return None if last is None else float(last)
+
+
 def refused_because(tx: Connection, kind: JobKind, subject: str) -> str | None:
     """Why the job of this kind for the subject was refused; None where it was not."""
     refused = sa.and_(job.c.kind == kind, job.c.subject == subject, job.c.state == JobState.REFUSED)

@@ -51,7 +51,7 @@ def of(device: str) -> Room:
 
     if not device.startswith("cuda"):
         total, free = of_machine()
-        held, peak = (_status(name) for name in ("VmRSS", "VmHWM"))
+        held, peak = _status("VmRSS"), peak_held()
         return Room(f"CPU {platform.machine()}", f"torch {torch.__version__}", total, free, held, max(held, peak))
     free, total = torch.cuda.mem_get_info(device)
     held = torch.cuda.memory_reserved(device)
@@ -68,6 +68,12 @@ def of(device: str) -> Room:
 def free(device: str) -> int:
     """Bytes that this process can still have on a device."""
     return of(device).free
+
+
+def peak_held() -> int:
+    """Bytes of the machine that this process held at once, by Linux; elsewhere `ru_maxrss`, which after an exec is not
+    less than what its parent held."""
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure_anew(device: str) -> None:

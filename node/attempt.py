@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from db.job_states import Report
+from models import memory
 
 
 @dataclass
@@ -35,7 +35,6 @@ class Stages:
 
     def report(self, code: str | None = None, sentence: str | None = None) -> Report:
         """The attempt so far; what was remarked of it, where it has no other sentence."""
-        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        memory = self.peak_memory_mb | {"worker": round(kib / 1024, 1)}
+        peaks = self.peak_memory_mb | {"worker": round(memory.peak_held() / 2**20, 1)}
         said = sentence or "; ".join(dict.fromkeys(self.remarks)) or None
-        return Report(code=code, sentence=said, seconds=dict(self.seconds), peak_memory_mb=memory)
+        return Report(code=code, sentence=said, seconds=dict(self.seconds), peak_memory_mb=peaks)

@@ -234,6 +234,7 @@ import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]), resource.RLIM_INFINITY))
 from config.settings import load
+from models import memory
 from node.app import open_node
 from node.errors import Refused
 from node.operations.submit import take_file
@@ -246,9 +247,9 @@ for file in sorted(Path(sys.argv[2]).iterdir()):
         print(file.name.split("~")[0] + "~door: " + refused.code)
 work_off(node)
 node.close()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(memory.peak_held())
 """
-ROOM_BYTES, RESIDENT_KIB, HANGS_SECONDS = 6 << 30, 1 << 20, 300
+ROOM_BYTES, RESIDENT_BYTES, HANGS_SECONDS = 6 << 30, 1 << 30, 300
 
 
 def become_alone(node: Node, studies: dict[str, Sequence[Dataset | bytes]]) -> dict[str, str]:
@@ -269,7 +270,7 @@ def become_alone(node: Node, studies: dict[str, Sequence[Dataset | bytes]]) -> d
         )
     assert done.returncode == 0, done.stderr
     *said, resident = done.stdout.splitlines()
-    assert int(resident) < RESIDENT_KIB
+    assert int(resident) < RESIDENT_BYTES
     turned_away = dict(one.split("~") for one in said)
     outcomes = {study["study_uid"]: outcome(study) for study in overview(node.database)["studies"]}
     return {name: turned_away.get(name) or outcomes[files[0].StudyInstanceUID] for name, files in studies.items()}

@@ -359,6 +359,47 @@ def test_the_job_of_the_night_removes_and_the_study_shows_it_and_reprocess_is_re
     assert only_study(node)["state"] == "done"
 
 
+def test_where_the_clock_was_set_ahead_nothing_goes_in_the_same_night(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_policy(node, originals_days=30, history_days=30)
+    take_in(node, small_series())
+    work_off(node)
+    nights = [datetime(2026, 1, day, 3).astimezone() for day in (5, 6, 7)]
+    schedule.ask_for_purge(node, nights[0])
+    work_off(node)
+    with node.database.write() as tx:  # by three years
+        for column in (instance.c.arrived, study.c.closed, job.c.ended):
+            tx.execute(sa.update(column.table).values({column: column - 3 * 365 * 86_400}))
+    schedule.ask_for_purge(node, nights[1])
+    work_off(node)
+    reason = jobs_of(node, JobKind.PURGE)[-1]["reason"]
+    assert reason.startswith("nothing was old enough to go: the last purge was 1095 days ago")
+    assert reason in caplog.text
+    assert only_study(node)["state"] == "done"
+    with_policy(node, originals_days=30, when_full=True, refuse_bytes=1 << 60)  # without room it goes all the same
+    with node.database.write() as tx:
+        tx.execute(sa.update(job).values(ended=job.c.ended - 3 * 365 * 86_400))
+    schedule.look_at_the_disk(node)
+    work_off(node)
+    assert only_study(node)["state"] == "purged"
+
+
+def test_a_node_that_was_off_for_long_removes_what_is_old_a_night_later(node: Node) -> None:
+    with_policy(node, originals_days=30)
+    take_in(node, small_series())
+    work_off(node)
+    schedule.ask_for_purge(node, datetime(2026, 1, 4, 3).astimezone())
+    work_off(node)
+    with node.database.write() as tx:
+        for column in (instance.c.arrived, study.c.closed, job.c.ended):
+            tx.execute(sa.update(column.table).values({column: column - 40 * 86_400}))
+    for night, becomes in ((5, "done"), (6, "purged")):
+        schedule.ask_for_purge(node, datetime(2026, 1, night, 3).astimezone())
+        work_off(node)
+        assert only_study(node)["state"] == becomes
+
+
 def test_a_result_whose_bytes_went_is_made_again_as_the_very_same(node: Node) -> None:
     images = small_series()
     take_in(node, images)

@@ -24,6 +24,8 @@ from .retention import DAY_SECONDS, Going, Policy, What, plan
 
 #: studies between two looks at the free space
 AT_ONCE = 20
+#: they come every night: after longer the node was off, or somebody has set the clock ahead
+LONG_SECONDS = 7 * DAY_SECONDS
 RECORDED = "purged"
 
 
@@ -44,16 +46,27 @@ class Purged:
         return f"{', '.join(parts)}: {self.bytes / 1e9:.2f} GB of {self.studies} studies are removed"
 
 
-def purge(archive: Archive, database: Database, policy: Policy, who: str, *, console: Console | None = None) -> Purged:
+def purge(
+    archive: Archive,
+    database: Database,
+    policy: Policy,
+    who: str,
+    *,
+    by_age: bool = True,
+    console: Console | None = None,
+) -> Purged:
     """Remove what is old enough; below the mark of free space also what is not, the oldest first, until there is room.
+
+    Args:
+        by_age: False: nothing goes for its age.
 
     Raises:
         Unavailable: `home-in-use`: a backup reads the files.
     """
     with undisturbed(archive.home):
         finish(archive, database)
-        planned = plan(database, policy)
-        files, size, studies = _give_up_all(archive, database, policy, planned.going, who, console)
+        going = plan(database, policy).going if by_age else ()
+        files, size, studies = _give_up_all(archive, database, policy, going, who, console)
         if policy.when_full and policy.removes_anything:
             while not _has_room(archive, policy):
                 more = plan(database, policy, full=True).going[:AT_ONCE]
@@ -62,7 +75,7 @@ def purge(archive: Archive, database: Database, policy: Policy, who: str, *, con
                     break
                 files, size, studies = files + some, size + freed, studies | of
         rows = {}
-        if policy.history_days:
+        if policy.history_days and by_age:
             with database.write() as tx:
                 rows = retention.forget(tx, policy.history_days * DAY_SECONDS)
         done = Purged(files=dict(files), bytes=size, studies=len(studies), rows=rows)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -22,6 +21,7 @@ from pydicom.uid import JPEG2000Lossless
 from rich.console import Console
 from rich.table import Table
 
+from models import memory
 from models.phantom import chest
 from node.demo.study import ct_series, write
 from node.operations.viewing.contours import COLOURS, Contours, Part, Structure
@@ -55,7 +55,7 @@ def main() -> None:
         table.add_row(row[0][0], *(value for _, value in row))
     console = Console()
     console.print(table)
-    console.print(f"{os.cpu_count()} cores, peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
+    console.print(f"{os.cpu_count()} cores, peak memory {memory.peak_held() >> 20} MB")
 
 
 def _measured(files: list[Path], options: argparse.Namespace) -> dict[str, str]:
