@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # most tests need neither browser nor pages
 
 CI = os.environ.get("CI", "").lower() == "true"
 DATA = Path(os.environ.get("PLANIMETER_DATA", Path(__file__).parents[2] / "shared" / "data"))
+#: objects between two collections of garbage: data sets are made of so many that a tenth of all time went into looking
+YOUNG = 50_000
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 for name in ("PLANIMETER_CONFIG", "PLANIMETER_FAILPOINT"):
@@ -100,6 +102,7 @@ def pytest_collection(session: pytest.Session) -> Iterator[object]:
         _compile(session.config)
         found = yield
         gc.collect()
+    gc.set_threshold(YOUNG)
     return found
 
 
