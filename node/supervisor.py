@@ -70,6 +70,14 @@ class _Process:
     """it was not ready in time, and is ended"""
 
 
+def _exit_status(process: _Process, deadline: float) -> int:
+    """Of one that says nothing more; -1 where it lives on."""
+    try:
+        return process.popen.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return -1
+
+
 @dataclass
 class Supervisor:
     """The parent of a node's processes.
@@ -146,7 +154,7 @@ class Supervisor:
                 if selector.select(0.1):
                     part = process.line.recv(4096)
                     if not part:
-                        raise NotStarted(process.role, process.popen.wait())
+                        raise NotStarted(process.role, _exit_status(process, deadline))
                     received += part
                 elif time.monotonic() > deadline:
                     raise NotStarted(process.role, -1)

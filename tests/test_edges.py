@@ -397,11 +397,15 @@ def test_a_database_that_does_not_answer_keeps_no_process_from_being_started_aga
     wait_until("its job waits again", lambda: what_is(node)[0] == "waiting")
 
 
+@pytest.mark.parametrize("then", ["", "os.close(int(sys.argv[-1]))"], ids=["silent", "its line is closed"])
 def test_a_process_that_is_started_again_and_never_ready_is_ended_and_started_once_more(
-    node: Node, tmp_path: Path
+    node: Node, tmp_path: Path, then: str
 ) -> None:
     program, pids = tmp_path / "program", tmp_path / "pids"
-    program.write_text(f"#!/bin/sh\necho $$ >> {pids}\nexec sleep 600\n")
+    program.write_text(
+        f"#!{sys.executable}\nimport os, signal, sys\n"
+        f"with open({str(pids)!r}, 'a') as file:\n    print(os.getpid(), file=file)\n{then}\nsignal.pause()\n"
+    )
     program.chmod(0o700)
     died = subprocess.Popen([sys.executable, "-c", ""])
     died.wait()
