@@ -132,10 +132,11 @@ def trains(tx: Connection, machine: str) -> bool:
     return tx.execute(found.limit(1)).first() is not None
 
 
-def seconds_since(tx: Connection, kind: JobKind) -> float | None:
-    """Since a job of a kind has ended last; None where none has."""
-    last = tx.execute(sa.select(Clock() - sa.func.max(job.c.ended)).where(job.c.kind == kind)).scalar()
-    return None if last is None else float(last)
+def seconds_since(tx: Connection, kind: JobKind, least_seconds: float) -> float | None:
+    """Since a job of a kind has ended last, of those that did so many seconds ago or more; None where none did."""
+    long_ago = sa.and_(job.c.kind == kind, job.c.ended <= Clock() - least_seconds)
+    since = tx.execute(sa.select(Clock() - sa.func.max(job.c.ended)).where(long_ago)).scalar()
+    return None if since is None else float(since)
 
 
 def refused_because(tx: Connection, kind: JobKind, subject: str) -> str | None:

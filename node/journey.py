@@ -67,7 +67,6 @@ from .objects.ahead import Ahead
 from .objects.headers import repaired
 from .operations import purge as removing
 from .operations.at_rest import undisturbed
-from .operations.retention import DAY_SECONDS
 from .operations.routes import PRIORITIES
 from .operations.sweep import sweep_home
 from .operations.watch import looking
@@ -239,18 +238,9 @@ def sweep(node: Node, job: Claim, stages: Stages) -> None:
 
 
 def purge(node: Node, job: Claim, stages: Stages) -> None:
-    """Remove what is old enough by the configuration; where nobody has looked for long, what is is left to the next
-    night: the clock may have been set by years."""
-    with node.database.read() as tx:
-        since = job_orders.seconds_since(tx, JobKind.PURGE) or 0.0
-    by_age = since < removing.LONG_SECONDS
+    """Remove what is old enough by the configuration."""
     with stages("purge"):
-        done = removing.purge(node.archive, node.database, node.retention, "planimeter", by_age=by_age)
-    said = str(done)
-    if not by_age:
-        ago = f"{since / DAY_SECONDS:.0f} days ago by the clock of the database"
-        said = f"{said}: the last purge was {ago}. Is it right? What is old goes next time"
-        logger.warning("purge: %s", said)
+        said = removing.unasked(node.archive, node.database, node.retention)
     with node.database.write() as tx:
         jobs.finish(tx, job, JobState.DONE, stages.report(sentence=said))
 

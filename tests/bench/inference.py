@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from models import card
+from models import card, memory
 from models.phantom import chest
 
 #: (classes, how many times faster the rest has to be)
@@ -191,12 +191,12 @@ def _serve(options: argparse.Namespace) -> None:
     run = make(options.bundle, volume, affine)
     for line in sys.stdin:
         gc.collect()
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        before = _status_mb("VmRSS")
+        memory.measure_anew("cpu")
+        before = memory.of("cpu").held
         begun = time.monotonic()
         seconds, labels = run()
         seconds["rest"] = time.monotonic() - begun - seconds["forward"]
-        said = seconds | {"peak_mb": _status_mb("VmHWM") - before}
+        said = seconds | {"peak_mb": (memory.peak_held() - before) / 2**20}
         np.save(line.strip(), labels)
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
@@ -251,10 +251,6 @@ def _their_run(folder: Path, volume: NDArray[np.float32], affine: NDArray[np.flo
         return {"before": marks["read"] - begun, "forward": forward, "after": ended - marks["forward"]}, labels
 
     return run
-
-
-def _status_mb(what: str) -> float:
-    return int(Path("/proc/self/status").read_text().split(f"{what}:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from rich.console import Console
 from rich.table import Table
 
-from models import card
+from models import card, memory
 from models.card import Card
 from models.wire import SharedArray
 from node.demo.study import ct_series
@@ -196,14 +196,10 @@ def _peak_bytes(options: argparse.Namespace) -> int:
         write = WRITERS[options.peak_of]
         write(run_of(options.segments, 4, 64), file, options.label_map)
         run = run_of(options.segments, options.slices, options.size)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is held now
-        before = _held("VmHWM")
+        memory.measure_anew("cpu")
+        before = memory.peak_held()
         write(run, file, options.label_map)
-        return _held("VmHWM") - before
-
-
-def _held(what: str) -> int:
-    return int(Path("/proc/self/status").read_text().split(f"{what}:")[1].split()[0]) * 1024
+        return memory.peak_held() - before
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from rich.console import Console
 from rich.table import Table
 
+from models import memory
 from models.phantom import chest
 from node.demo.study import ct_series, write
 from node.study import pixels, volume
@@ -118,8 +119,7 @@ def _peak_bytes(folder: Path) -> int:
     """Of this process, once it has read a series."""
     built = volume.build(sorted(folder.iterdir()), Decoders(1))
     assert built.values.array.any()
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    return memory.peak_held()
 
 
 def _children(table: Table, name: str, files: list[Path], runs: int) -> None:
