@@ -84,7 +84,8 @@ def _studies(call: Call, assoc: Any, today: date) -> Service:
     began = time.monotonic()
     status, came = _find(call, assoc, query)
     if came > TOO_MANY and status in find.PENDING:
-        return Service(FIND, True, f"answers, and does not heed C-CANCEL: left after {came} identifiers", status)
+        said = f"answers, and goes on {HEED_SECONDS:.0f} s after C-CANCEL: left after {came} identifiers"
+        return Service(FIND, True, said, status)
     many = f"{came} studies" if came < FEW else f"at least {FEW} studies, then cancelled"
     return call.unanswered(FIND, began) if status is None else _of_find(FIND, status, f"answers: {many} of today")
 
