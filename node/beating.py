@@ -49,7 +49,7 @@ class Beating:
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         self._ended.set()
-        self._thread.join(self._seconds)
+        self._thread.join(max(self._seconds, BEAT_SECONDS))  # a beat after the end would be a process that is there
         if kind is not None:
             return  # it does not end as it should
         try:

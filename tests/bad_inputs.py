@@ -67,6 +67,7 @@ CASES: dict[int, Case] = {
             DOORS: (
                 "who_shakes_no_hand_keeps_nobody_waiting",
                 "who_does_not_speak_tls_is_closed_and_counted",
+                "who_says_nothing_where_tls_is_spoken_is_closed_and_counted",
                 "what_is_wrong_is_wrong_over_tls_too",
             ),
             TLS: (

@@ -255,7 +255,7 @@ def settings(tmp_path: Path, pacs: FakePacs, migrated: Path) -> Settings:
                 "first_retry_seconds": 0.01,
                 "unreachable_retry_seconds": 0.2,
                 "attempts": 3,
-                "timeout_seconds": 5,
+                "timeout_seconds": 60,
             },
             "route": [{"name": "everything", "networks": ["ct_lungs"], "destinations": ["pacs"]}],
             "peer": [

@@ -12,6 +12,7 @@ from pynetdicom import build_context, evt, sop_class
 from pynetdicom.status import code_to_category
 
 from tests.prompt import PromptAE
+from tests.waiting import wait_until
 
 FIND = sop_class.StudyRootQueryRetrieveInformationModelFind
 MOVE = sop_class.StudyRootQueryRetrieveInformationModelMove
@@ -106,10 +107,11 @@ class FakeArchive:
                     self.cancelled += 1
                     yield 0xFE00, None
                     return
+                # pynetdicom reads nothing, so no C-CANCEL, as long as it has something to send
+                wait_until("the one before is sent", event.assoc.dul.to_provider_queue.empty, every=0.001)
                 yield PENDING, match
             if not self.endless or not event.assoc.is_established:
                 break
-            self.over.wait(0.002)  # as who looks into a database: its thread that hears a cancellation has its turn
         last = Dataset()
         last.Status = self.find_status
         if self.find_comment:

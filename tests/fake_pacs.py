@@ -127,9 +127,11 @@ class FakePacs:
         ]
 
     def _store(self, event: Any) -> int | Dataset:
+        with self._lock:  # before anybody can see that it has come
+            late = self.late_next > 0
+            self.late_next -= late
         status = self._taken(event)
-        if self.late_next:
-            self.late_next -= 1
+        if late:
             self.late.wait(120)
         if self.mute_next:
             self.mute_next -= 1
@@ -169,6 +171,8 @@ class FakePacs:
         return self.calls[sop_uid] > 0 and sop_uid not in self.lost
 
     def _action(self, event: Any) -> tuple[int, None]:
+        if self.commits == "same":
+            stand_aside(event.assoc)  # its own thread takes no answer to the report
         ds = event.action_information
         items = tuple((one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID) for one in ds.ReferencedSOPSequence)
         self.requests.append(Request(str(ds.TransactionUID), items))
@@ -205,7 +209,7 @@ class FakePacs:
             role: SCU and SCP, proposed by role selection; None for none.
         """
         ae = AE(ae_title or self.ae_title)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
         ae.add_requested_context(StorageCommitmentPushModel)
         ext_neg = [build_role(StorageCommitmentPushModel, scu_role=role[0], scp_role=role[1])] if role else []
         assoc = stand_aside(ae.associate("127.0.0.1", self.node_port, ext_neg=ext_neg))

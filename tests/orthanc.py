@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.request
@@ -17,13 +16,8 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from tests.ports import free_port
 from tests.waiting import wait_until
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Orthanc:
@@ -66,7 +60,7 @@ class Orthanc:
         file.write_text(json.dumps(settings))
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([self._program, str(file)], stdout=log, stderr=log, env=self._environ)
-        wait_until("Orthanc answers", self._answers, 30)
+        wait_until("Orthanc answers", self._answers)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 from argon2 import PasswordHasher
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pydicom.dataset import Dataset
 
 from config.settings import load
@@ -31,6 +31,8 @@ from node.web.site import site as made_of
 from tests.synthetic import small_series
 
 PASSWORD = "seven brown otters"
+#: how long a page is waited for
+LONG_MS = 60_000
 #: argon2 as cheap as it can be: the tests sign in often
 QUICK = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
@@ -87,7 +89,7 @@ class Site:
         if role is not None:
             self._lend(context, role)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(LONG_MS)
         return page
 
     def _lend(self, context: BrowserContext, role: Role) -> None:
@@ -136,6 +138,7 @@ def serving(node: Node, **policy: Any) -> Iterator[Site]:
 @contextmanager
 def chromium(program: str) -> Iterator[Browser]:
     """Debian's Chromium, headless."""
+    expect.set_options(timeout=LONG_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:

@@ -25,9 +25,9 @@ from node.tls.files import SYSTEM, Trust
 from tests.doors import door
 from tests.synthetic import small_series
 
-QUICK = Limits(timeout_seconds=3, silent_seconds=0.6, study_seconds=20, most_matches=5, most_images=100)
+QUICK = Limits(timeout_seconds=30, silent_seconds=0.6, study_seconds=60, most_matches=5, most_images=100)
 #: one that takes its time, on a machine that does other things too
-PATIENT = Limits(timeout_seconds=20, silent_seconds=20, study_seconds=60)
+PATIENT = Limits(timeout_seconds=30, silent_seconds=30, study_seconds=60)
 
 
 def study(number: int = 1, images: int = 3, **values: str) -> list[Dataset]:

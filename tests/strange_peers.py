@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.orthanc import free_port
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 #: what a bare listener does with a caller

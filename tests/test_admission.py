@@ -173,6 +173,8 @@ def test_a_host_that_keeps_what_it_should_not_starts_anew_between_two_studies(tm
     leaks = mini_bundle.make(tmp_path, "leaks", before=[{"_target_": "Lambdad", "keys": "image", "func": code}])
     assert (run(hosts, leaks).labels == 1).all()
     before = pid(hosts, leaks)
+    (host,) = hosts._hosts.values()
+    wait_until("it has tidied up", lambda: (room := host.room()) is not None and not room["busy"])
     assert (run(hosts, leaks).labels == 1).all()
     assert pid(hosts, leaks) not in (None, before)
     assert before is not None

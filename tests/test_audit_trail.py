@@ -56,8 +56,8 @@ from tests.doors import door
 from tests.driving import take_in, work_off
 from tests.fake_collector import FakeCollector, parts
 from tests.fake_pacs import FakePacs
-from tests.orthanc import free_port
 from tests.pages import serving
+from tests.ports import free_port
 from tests.running import PLANIMETER, begun, planimeter
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until
@@ -80,7 +80,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def to(server: FakeCollector, **changes: Any) -> Collector:
-    return Collector(**({"host": "127.0.0.1", "port": server.port, "timeout_seconds": 5.0} | changes))
+    return Collector(**({"host": "127.0.0.1", "port": server.port, "timeout_seconds": 60.0} | changes))
 
 
 def forwarder(database: Database, collector: Collector) -> Forwarder:

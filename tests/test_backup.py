@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -281,14 +282,18 @@ def test_a_home_or_a_database_with_something_in_it_is_left_alone(
     reading.restore(good, home, "")  # an empty folder is as good as none
 
 
-def killed(when: Callable[[], bool], *arguments: str | Path) -> int:
-    """Run a command, and kill it as soon as something is so."""
-    process = subprocess.Popen([*PLANIMETER, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while process.poll() is None:
-        if when():
-            process.kill()
+def killed(when: Callable[[], bool], made: Path, *arguments: str | Path) -> int:
+    """Run a command, and kill it as soon as something is so: once more where it had `made` all of it before that."""
+    for tries_left in reversed(range(5)):
+        process = subprocess.Popen([*PLANIMETER, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while process.poll() is None:
+            if when():
+                process.kill()
+                break
+        process.communicate()
+        if not made.exists() or not tries_left:
             break
-    process.communicate()
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
     return process.returncode
 
 
@@ -304,13 +309,13 @@ def test_kill_9_in_the_middle_leaves_no_backup_and_no_home(good: Path, tmp_path:
     def half_written() -> bool:
         return any(part.stat().st_size > 1_000_000 for part in tmp_path.glob(".there.backup.*.part"))
 
-    assert killed(half_written, "backup", to, "--home", home) == -signal.SIGKILL
+    assert killed(half_written, to, "backup", to, "--home", home) == -signal.SIGKILL
     assert not to.exists()
     os.truncate(big, 200_000_000)
     planimeter("backup", to, "--home", home)
     again = tmp_path / "again"
     beside = tmp_path / ".again.restoring" / "networks" / "big.pt"
-    assert killed(beside.exists, "restore", to, "--home", again) == -signal.SIGKILL
+    assert killed(beside.exists, again, "restore", to, "--home", again) == -signal.SIGKILL
     assert not again.exists()
     planimeter("restore", to, "--home", again)
     assert (again / "networks" / "big.pt").stat().st_size == 200_000_000

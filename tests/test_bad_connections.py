@@ -24,7 +24,7 @@ from node.inbound.association.request import FIXED_BYTES
 from node.inbound.association.serving import Answer, Incoming, Report, Serving, Terms
 from tests import wire
 from tests.conftest import lacking
-from tests.doors import Secured, Tried, new_uid, secured, trying
+from tests.doors import HASTY, Secured, Tried, new_uid, secured, trying
 from tests.waiting import wait_until
 from tests.wire import p_data, pdu, pdv
 
@@ -32,6 +32,13 @@ from tests.wire import p_data, pdu, pdv
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory: pytest.TempPathFactory, migrated: Path, over: Secured | None) -> Iterator[Tried]:
     with trying(tmp_path_factory.mktemp("tried"), migrated, over=over) as made:
+        yield made
+
+
+@pytest.fixture
+def hasty(tmp_path: Path, migrated: Path, over: Secured | None) -> Iterator[Tried]:
+    """One that soon loses patience."""
+    with trying(tmp_path, migrated, over=over, **HASTY) as made:
         yield made
 
 
@@ -96,15 +103,15 @@ def test_what_comes_first_and_is_no_request_is_answered_and_counted(tried: Tried
     tried.settled()
 
 
-def test_who_does_not_finish_a_request_is_closed_in_time_and_counted(tried: Tried) -> None:
-    before = tried.counted()
+def test_who_does_not_finish_a_request_is_closed_in_time_and_counted(hasty: Tried) -> None:
+    before = hasty.counted()
     with ExitStack() as held:
-        callers = [held.enter_context(wire.connected(tried.port)) for _ in UNFINISHED]
+        callers = [held.enter_context(wire.connected(hasty.port)) for _ in UNFINISHED]
         for caller, said in zip(callers, UNFINISHED, strict=True):
             caller.say(said)
         assert [caller.pdu() for caller in callers] == [b""] * len(callers)
-    wait_until("they are counted", lambda: tried.counted() - before == {"no-request": len(UNFINISHED)})
-    tried.settled()
+    wait_until("they are counted", lambda: hasty.counted() - before == {"no-request": len(UNFINISHED)})
+    hasty.settled()
 
 
 #: what comes inside an association
@@ -194,11 +201,11 @@ def dripping(caller: wire.Wire, data: bytes) -> Iterator[None]:
         thread.join()
 
 
-def test_who_sends_a_byte_now_and_then_is_cut_off(tried: Tried) -> None:
-    before = tried.counted()
+def test_who_sends_a_byte_now_and_then_is_cut_off(hasty: Tried) -> None:
+    before = hasty.counted()
     with ExitStack() as held:
-        callers = [held.enter_context(wire.connected(tried.port))]
-        callers += [held.enter_context(wire.associated(tried.port)) for _ in range(2)]
+        callers = [held.enter_context(wire.connected(hasty.port))]
+        callers += [held.enter_context(wire.associated(hasty.port)) for _ in range(2)]
         small = b"".join(p_data(pdv(wire.STORING, 1, b"x")) for _ in range(9000))  # whole PDUs, each in time
         for caller, data in zip(callers, (WHOLE, wire.store(new_uid()), small), strict=True):
             held.enter_context(dripping(caller, data))
@@ -206,20 +213,20 @@ def test_who_sends_a_byte_now_and_then_is_cut_off(tried: Tried) -> None:
             assert wire.said(caller.pdu()) in ("closed", "abort 0")
 
     def slow_ones() -> bool:
-        counted = tried.counted() - before
+        counted = hasty.counted() - before
         return (counted["no-request"], counted["idle"] + counted["too-slow"]) == (1, 2)
 
     wait_until("they are counted", slow_ones)
-    tried.settled()
+    hasty.settled()
 
 
-def test_who_says_nothing_on_an_association_is_aborted(tried: Tried) -> None:
-    before = tried.counted()
-    with wire.associated(tried.port) as idle, wire.associated(tried.port) as inside:
+def test_who_says_nothing_on_an_association_is_aborted(hasty: Tried) -> None:
+    before = hasty.counted()
+    with wire.associated(hasty.port) as idle, wire.associated(hasty.port) as inside:
         inside.say(wire.store(new_uid())[:-1])
         assert [wire.said(caller.pdu()) for caller in (idle, inside)] == ["abort 0"] * 2
-    wait_until("they are counted", lambda: tried.counted() - before == {"idle": 1, "too-slow": 1})
-    tried.settled()
+    wait_until("they are counted", lambda: hasty.counted() - before == {"idle": 1, "too-slow": 1})
+    hasty.settled()
 
 
 # ------------------------------------------------------------------------------ many
@@ -299,20 +306,25 @@ def test_descriptors_beyond_a_thousand_and_none_at_all(tried: Tried) -> None:
         lacking("the right to open 3000 files", "ulimit -Hn 4096")
     resource.setrlimit(resource.RLIMIT_NOFILE, (3000, hard))
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1200)]
+
+    def is_turned_away() -> bool:
+        """A caller for whom no descriptor is left; unless one was closed meanwhile."""
+        with socket.socket() as late:
+            late.settimeout(30)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), hard))
+            late.connect(("127.0.0.1", int(tried.port)))
+            assert wire.Wire(late).read(1) == b""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3000, hard))
+        return tried.counted()["too-many-connections"] >= 1
+
     try:
         tried.settled()
-        late = socket.socket()
-        late.settimeout(30)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), hard))
-        late.connect(("127.0.0.1", int(tried.port)))
-        assert wire.Wire(late).read(1) == b""
-        late.close()
+        wait_until("a caller without a descriptor is turned away", is_turned_away)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3000, hard))
         for one in held:
             os.close(one)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert tried.counted()["too-many-connections"] >= 1
     tried.settled()
 
 

@@ -11,7 +11,7 @@ from tests.bad_inputs import CASES, GROUPS, NETWORK, page
 
 TESTS = Path(__file__).parent
 #: fixtures and helpers by which a test runs in both ways
-BOTH = {"tried", "over", "guarded"}
+BOTH = {"tried", "hasty", "over", "guarded"}
 
 
 def functions(module: str) -> dict[str, set[str]]:

@@ -15,7 +15,7 @@ import pytest
 from node.inbound.association.request import MOST_ITEMS
 from node.inbound.peers import Doorkeeper, KnownPeer
 from tests import wire
-from tests.doors import Secured, Tried, new_uid, trying
+from tests.doors import HASTY, Secured, Tried, new_uid, trying
 from tests.waiting import wait_until
 from tests.wire import CT, ECHOING, EXPLICIT, IMPLICIT, STORING, VERIFICATION, context, item, p_data, pdv, request
 
@@ -393,16 +393,17 @@ def test_a_refusal_says_which_message_it_answers(tried: Tried) -> None:
     assert 0x1000 not in answer, "what is no UID is not sent back as one"
 
 
-def test_a_message_that_never_ends_is_aborted(tried: Tried) -> None:
+def test_a_message_that_never_ends_is_aborted(tmp_path: Path, migrated: Path, over: Secured | None) -> None:
     begun = asked(STORE)
-    with ExitStack() as held:
+    with trying(tmp_path, migrated, over=over, **HASTY) as tried, ExitStack() as held:
         callers = [held.enter_context(wire.associated(tried.port)) for _ in range(3)]
         for caller, said in zip(
             callers, (p_data(pdv(1, 1, STORE[:20])), begun, begun + p_data(pdv(1, 0, DATA))), strict=True
         ):
             caller.say(said)
         assert [caller.status() for caller in callers] == ["abort 0"] * 3
-    tried.settled()
+        held.close()
+        tried.settled()
 
 
 # ------------------------------------------------------------------------ rude senders

@@ -43,7 +43,8 @@ from node.tls.profile import Profile
 from tests.certificates import Authority, Issued, connected, self_signed
 from tests.conftest import find_program
 from tests.doors import door
-from tests.orthanc import Orthanc, free_port
+from tests.orthanc import Orthanc
+from tests.ports import free_port
 from tests.pulling import Here, look, opened, study
 from tests.running import PLANIMETER
 from tests.strange_peers import storescp

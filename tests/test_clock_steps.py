@@ -24,6 +24,7 @@ from node.duty import Duty
 from node.worker import LOOPS, Worker
 from tests.driving import take_in
 from tests.synthetic import small_series
+from tests.waiting import wait_until
 
 HOUR = 3600.0
 DAYS_OF_1970 = 2440587.5
@@ -46,6 +47,12 @@ def set_by(node: Node) -> Iterator[list[float]]:
     node.database.engine.dispose()
 
 
+def stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of the day goes by only as it is set: a steady clock of the test's own stands still as well."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+
+
 class Follower:
     """The schedule process's look at the clock, as often as it is asked."""
 
@@ -55,7 +62,12 @@ class Follower:
         self.look()
 
     def look(self) -> None:
+        """Until one was quick enough to say something."""
+        wait_until("a look says something", self._said)
+
+    def _said(self) -> bool:
         schedule.follow(self._node, self.duty, self._steps)
+        return self._steps._said
 
 
 def claimed(node: Node) -> Any:
@@ -136,7 +148,10 @@ def test_what_waits_for_a_worker_waits_no_longer(node: Node, set_by: list[float]
     assert claimed(node) is not None
 
 
-def test_a_live_worker_keeps_its_job_and_a_dead_one_loses_it(node: Node, set_by: list[float]) -> None:
+def test_a_live_worker_keeps_its_job_and_a_dead_one_loses_it(
+    node: Node, set_by: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_still(monkeypatch)
     with node.database.write() as tx:
         jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
     held, steady = claimed(node), [0.0]
@@ -162,7 +177,10 @@ def test_a_live_worker_keeps_its_job_and_a_dead_one_loses_it(node: Node, set_by:
     assert rescued() == "waiting"
 
 
-def test_a_worker_that_beats_seldom_has_its_time_to_be_heard(node: Node, set_by: list[float]) -> None:
+def test_a_worker_that_beats_seldom_has_its_time_to_be_heard(
+    node: Node, set_by: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_still(monkeypatch)
     with node.database.write() as tx:
         jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
     claimed(node)
@@ -188,7 +206,7 @@ def test_a_worker_that_beats_seldom_has_its_time_to_be_heard(node: Node, set_by:
 def test_a_lease_of_before_does_not_last_an_hour(node: Node, set_by: list[float]) -> None:
     with node.database.write() as tx:
         jobs.enqueue(tx, JobKind.CHOOSE, "1.2.3", max_attempts=3)
-        assert duties.take(tx, "schedule", "there", 8)
+        assert duties.take(tx, "schedule", "there", 50)
     follower = Follower(node)
     claimed(node)
     set_by[0] = -HOUR
@@ -360,13 +378,16 @@ def test_what_is_due_by_the_clock_is_due_when_that_was_set_back(node: Node, monk
             schedule._keep_settling(node, stopping, duty, ClockSteps())
             over.set()
 
+        def set_back() -> bool:
+            shift[0] -= HOUR  # again, where it had not looked before
+            return over.wait(2)
+
         monkeypatch.setattr(time, "time", lambda: real() + shift[0])
         thread = threading.Thread(target=settle)
         thread.start()
         try:
             assert not over.wait(0.1)
-            shift[0] = -HOUR
-            assert over.wait(30)
+            wait_until("it ends", set_back)
         finally:
             stopping.set()
             thread.join()

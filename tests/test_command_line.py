@@ -21,7 +21,7 @@ from node.app import Node
 from node.command_line.options import target_of
 from tests.driving import only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
-from tests.orthanc import free_port
+from tests.ports import free_port
 from tests.running import PLANIMETER, planimeter
 from tests.synthetic import as_files, small_series
 

@@ -222,18 +222,18 @@ def listening() -> Iterator[tuple[Target, Pairs]]:
 def test_what_is_proposed_is_what_the_page_says(listening: tuple[Target, Pairs], node: Node) -> None:
     target, heard = listening
     parcels = [Parcel(PAGE, str(one.sop_class), one.transfer_syntax) for one in WRITTEN]
-    with scu.connect(target, "PLANIMETER", parcels, 10):
+    with scu.connect(target, "PLANIMETER", parcels, 60):
         pass
     assert heard == pairs(table(part("### SENDER"), "transfer syntaxes proposed"))
     said = pairs(table(part("### COMMITTER, FETCHER and DOCTOR"), "transfer syntaxes proposed"))
     heard.clear()
-    scu.echo(target, "PLANIMETER", 10)
+    scu.echo(target, "PLANIMETER", 60)
     with pytest.raises(NodeError):
-        find.found(target, "PLANIMETER", [], 10)
-    with pytest.raises(NodeError), commitment.connect(target, "PLANIMETER", node.database, 10):
+        find.found(target, "PLANIMETER", [], 60)
+    with pytest.raises(NodeError), commitment.connect(target, "PLANIMETER", node.database, 60):
         pass
     assert heard < said
-    examine(target, "PLANIMETER", 10, None, date(2026, 11, 22))
+    examine(target, "PLANIMETER", 60, None, date(2026, 11, 22))
     images = {(str(CTImageStorage), str(ExplicitVRLittleEndian))}  # which C-GET would bring
     assert heard == said | pairs(table(part("### SENDER"), "transfer syntaxes proposed")) | images
 

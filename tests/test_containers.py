@@ -31,8 +31,9 @@ from node.inbound.kinds import LABEL_MAP_SEGMENTATION_STORAGE
 from tests import image, mini_bundle
 from tests.conftest import find_program, lacking
 from tests.image import SOURCE
-from tests.orthanc import Orthanc, free_port
+from tests.orthanc import Orthanc
 from tests.pages import serving
+from tests.ports import free_port
 from tests.postgres import Postgres
 from tests.running import RunningNode
 from tests.synthetic import as_files, small_series
@@ -272,7 +273,8 @@ def test_what_the_probes_ask_is_answered_while_the_database_is_away(
     given = {"node": {"home": tmp_path / "home"}, "database": {"url": url}, "receive": {"reserve_gb": 1e6}}
     node = open_node(load(None, given))
     try:
-        with serving(node) as site, httpx.Client(base_url=site.url, headers={"host": "10.1.2.3:8104"}) as kubelet:
+        headers = {"host": "10.1.2.3:8104"}
+        with serving(node) as site, httpx.Client(base_url=site.url, headers=headers, timeout=30) as kubelet:
             assert "disk-reserve" in kubelet.get("/health/ready").text
             assert kubelet.get("/health/live").status_code == 200
             postgres.drop(url)

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,11 +15,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 from pynetdicom import AE
 
 from config.settings import load
+from db import processes
 from db.arrivals import Seen
+from db.database import Clock
 from db.job_states import JobKind
 from db.journal import driver
 from db.tables import attempt, instance, job
@@ -50,25 +52,27 @@ def receiver(tmp_path: Path) -> Iterator[ReceiverProcess]:
     made.kill()
 
 
-def push(port: Callable[[], int], images: list[Any], acknowledged: set[str], stop: threading.Event) -> None:
+def push(port: Callable[[], int], images: Iterable[Dataset], acknowledged: set[str], stop: threading.Event) -> None:
     """Send images until each is acknowledged, as a scanner does: again and again."""
     ae = AE("CT1")
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
-    left = list(images)
-    while left and not stop.is_set():
+    left = iter(images)
+    image = next(left, None)
+    while image is not None and not stop.is_set():
         assoc = stand_aside(ae.associate("127.0.0.1", port()))
         if not assoc.is_established:
             stop.wait(0.05)
             continue
-        while left and not stop.is_set():
+        while image is not None and not stop.is_set():
             try:
-                answer = assoc.send_c_store(left[0])
+                answer = assoc.send_c_store(image)
             except RuntimeError:
                 break
             if answer.get("Status") != 0x0000:
                 break
-            acknowledged.add(left.pop(0).SOPInstanceUID)
+            acknowledged.add(image.SOPInstanceUID)
+            image = next(left, None)
         if assoc.is_established:
             assoc.release()
         elif assoc.is_alive():
@@ -79,12 +83,21 @@ def push(port: Callable[[], int], images: list[Any], acknowledged: set[str], sto
 @pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_of_the_receiver_lose_nothing_that_was_acknowledged(receiver: ReceiverProcess, kills: int) -> None:
     senders, random = 4, Random(7)
-    batches = [small_series((40, 40, 20 * kills), patient_id=f"P{number}") for number in range(senders)]
+    sent: dict[str, Dataset] = {}
     acknowledged: set[str] = set()
     stop = threading.Event()
+
+    def without_end(number: int) -> Iterator[Dataset]:
+        """Series after series, however late somebody comes to say that it is enough."""
+        while True:
+            for ds in small_series((40, 40, 20 * kills), patient_id=f"P{number}"):
+                sent[ds.SOPInstanceUID] = ds
+                yield ds
+
     receiver.start()
     threads = [
-        threading.Thread(target=push, args=(lambda: receiver.port, batch, acknowledged, stop)) for batch in batches
+        threading.Thread(target=push, args=(lambda: receiver.port, without_end(number), acknowledged, stop))
+        for number in range(senders)
     ]
     for thread in threads:
         thread.start()
@@ -101,7 +114,6 @@ def test_kills_of_the_receiver_lose_nothing_that_was_acknowledged(receiver: Rece
     node = open_node(load(None, {"node": {"home": receiver.home}}))
     with node.database.read() as tx:
         rows = {row.sop_uid: row for row in tx.execute(sa.select(instance))}
-    sent = {ds.SOPInstanceUID: ds for batch in batches for ds in batch}
     assert len(acknowledged) > 5 * kills
     assert acknowledged - set(rows) == set(), "lost"
     for uid, row in rows.items():
@@ -213,8 +225,12 @@ SENDING = ("before-send", "sent-before-row", "after-delivery-commit")
 SHORT = "lease_seconds = 2\nheartbeat_seconds = 0.3"
 
 
-def config(tmp_path: Path, pacs: FakePacs, lease: str) -> Path:
-    file = tmp_path / "planimeter.toml"
+#: of who comes after one whose lease was short, and keeps its own however slow the machine is
+LONG = "lease_seconds = 60\nheartbeat_seconds = 0.3"
+
+
+def config(tmp_path: Path, pacs: FakePacs, lease: str, name: str = "planimeter.toml") -> Path:
+    file = tmp_path / name
     file.write_text(
         f'[node]\nhome = "{tmp_path / "home"}"\n[receive]\nquiet_seconds = 0\nreserve_gb = 0\n[work]\n{lease}\n'
         f'[[peer]]\nname = "pacs"\nae_title = "{pacs.ae_title}"\n'
@@ -244,7 +260,7 @@ def test_a_worker_killed_at_any_step_of_a_job_leaves_every_result_to_arrive_once
     try:
         assert killed.wait(60) == -signal.SIGKILL
         assert once.exists()
-        second = start_worker(file, threshold_hosts)
+        second = start_worker(config(tmp_path, pacs, LONG, "second.toml"), threshold_hosts)
         try:
             wait_until("the study is done", lambda: only_study(node)["state"] == "done", every=0.1)
         finally:
@@ -281,18 +297,31 @@ def test_with_the_default_lease_a_dead_workers_job_is_claimed_again_within_fifte
     """Promise 3, where nobody but the database knows that the worker is dead."""
     file = config(tmp_path, pacs, "")
     node = open_node(load(file))
-    take_in(node, small_series())
-    work_off(node, JobKind.CHOOSE)
-    start_worker(file, threshold_hosts, PLANIMETER_FAILPOINT="volume-built").wait(60)
-    died = time.monotonic()
-    second = start_worker(file, threshold_hosts)
+
+    def drained(machine: str, *, drained: bool) -> int:
+        with node.database.write() as tx:
+            return processes.drain(tx, machine, drained=drained)
+
+    second = start_worker(file, threshold_hosts, PLANIMETER_MACHINE="another")
     try:
-        wait_until("the job is claimed again", lambda: threshold_hosts.asked > 0)
-        assert time.monotonic() - died < 15
+        wait_until("the second is up, and begins nothing yet", lambda: drained("another", drained=True))
+        take_in(node, small_series())
+        work_off(node, JobKind.CHOOSE)
+        first = start_worker(file, threshold_hosts, PLANIMETER_FAILPOINT="volume-built")
+        assert first.wait(60) == -signal.SIGKILL
+        with node.database.read() as tx:
+            died = tx.execute(sa.select(Clock())).scalar_one()
+        assert drained("another", drained=False) == 1
         wait_until("the study is done", lambda: only_study(node)["state"] == "done", every=0.1)
     finally:
         second.terminate()
         second.wait(60)
+    asked = sa.select(attempt.c.worker, attempt.c.started).join(job).where(job.c.kind == JobKind.SEGMENT)
+    with node.database.read() as tx:
+        of_first, of_second, *_ = tx.execute(asked.order_by(attempt.c.id)).all()
+    assert f":{first.pid}:" in of_first.worker
+    assert f":{second.pid}:" in of_second.worker
+    assert 0 <= of_second.started - died < 15
     node.close()
 
 
@@ -336,7 +365,7 @@ def test_a_worker_that_was_frozen_cannot_spoil_what_another_did_meanwhile(
     frozen = start_worker(file, threshold_hosts)
     assert asked.wait(60)
     freeze(frozen.pid, node.archive.home / "planimeter.db")
-    second = start_worker(file, threshold_hosts)
+    second = start_worker(config(tmp_path, pacs, LONG, "second.toml"), threshold_hosts)
     try:
         wait_until("the other one did it", lambda: only_study(node)["state"] == "done", every=0.1)
         go_on.set()

@@ -181,9 +181,10 @@ destinations = ["pacs"]
     planimeter("upgrade", "--home", home, *given)
     said = planimeter("models", "enable", NAME, "--home", home, *given).stdout
     assert f"{NAME} reads the studies that are chosen from now on" in said
-    node = start_node(*given, "--quiet-seconds", "2", home=home)
+    node = start_node(*given, "--quiet-seconds", "600", home=home)
     series = [folder_of(dicom_data, HELD_OUT) / modality / "image" for modality in ("CT", "PET")]
     dcmsend(dcmtk, node.port, *series)
+    node.be_quiet()
     files = sorted(series[1].glob("*.dcm"))
     source = dcmread(files[0], stop_before_pixels=True)
     study = node.wait_for(source.StudyInstanceUID, "done")

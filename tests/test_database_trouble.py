@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,6 +15,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from db.database import Database, DatabaseError, DatabaseUnreachable, open_database
+from node.inbound.association.connection import Patience
 from tests import wire
 from tests.doors import Tried, new_uid, trying
 from tests.postgres import Postgres
@@ -29,7 +32,8 @@ def tried(
     """A receiver on PostgreSQL, with few connections and little patience."""
     url = postgres.new_database(migrated_on_postgres)
     engine = sa.create_engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=0.5, pool_pre_ping=True)
-    with trying(tmp_path_factory.mktemp("tried"), migrated, database=Database(engine), idle_seconds=60) as made:
+    how: dict[str, Any] = dict(database=Database(engine), idle_seconds=60, patience=Patience())
+    with trying(tmp_path_factory.mktemp("tried"), migrated, **how) as made:
         yield made
 
 
@@ -37,6 +41,13 @@ def asked(tried: Tried, said: bytes) -> int | str:
     with wire.associated(tried.port) as caller:
         caller.say(said)
         return caller.status()
+
+
+def free_connection(tried: Tried) -> sa.Connection | None:
+    try:
+        return tried.database.engine.connect()
+    except sa.exc.TimeoutError:  # the receiver looks after its own affairs
+        return None
 
 
 def is_well(tried: Tried) -> None:
@@ -51,7 +62,7 @@ def test_where_no_connection_is_left_a_sender_comes_again(tried: Tried) -> None:
     with ExitStack() as held:
         wait_until("the receiver has them all back", lambda: tried.database.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
         for _ in range(CONNECTIONS):
-            held.enter_context(tried.database.engine.connect())
+            held.enter_context(wait_until("one is free", partial(free_connection, tried)))
         with pytest.raises(DatabaseUnreachable), tried.database.read():
             pass
         assert asked(tried, wire.store(uid)) == OUT_OF_RESOURCES

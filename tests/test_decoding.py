@@ -45,16 +45,24 @@ from pydicom.uid import (
 )
 
 from models.wire import Disconnected, SharedArray, send
+from node import nursery
 from node.errors import Refused
 from node.inbound.syntaxes import ACCEPTED
 from node.study import decode_child, pixels
 from node.study.decode import Decoders, Piece, _Child
 from node.study.palette import coloured
+from tests.descriptors import descriptors
 from tests.synthetic import small_series
 from tests.waiting import wait_until
 
 ROWS, COLUMNS = 72, 68
 Values = NDArray[Any]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nursery that is there says how a child ended, however late its turn comes."""
+    monkeypatch.setattr(nursery, "TOLD_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -623,7 +631,8 @@ def alone(tmp_path: Path) -> Iterator[Decoders]:
     pool.close()
     del found
     gc.collect()
-    wait_until("nobody hears its children", lambda: (children(), descriptors()) == before)
+    # of what others held before, some may have gone
+    wait_until("nobody hears its children", lambda: not children() - before[0] and not descriptors() - before[1])
 
 
 def children(parent: int = 0) -> set[str]:
@@ -636,10 +645,6 @@ def children(parent: int = 0) -> set[str]:
             ):
                 found.add(folder.name)
     return found
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def refusal(ds: Dataset, folder: Path, pool: Decoders) -> Refused:
@@ -865,8 +870,16 @@ def test_images_that_are_not_asked_for_any_more_leave_nothing_behind(alone: Deco
     some = pixels.decoded(images, alone)
     assert np.array_equal(next(some), ramp("i2"))
     some.close()  # type: ignore[attr-defined]
-    # what leads to the process that forks, what that says, and who waits for it to say something
-    wait_until("nothing is left of the children", lambda: descriptors() == before + 3)
+
+    def left() -> tuple[int, int]:
+        """Sockets, and others."""
+        found = descriptors() - before
+        sockets = sum(count for name, count in found.items() if name.startswith("socket:"))
+        return sockets, found.total() - sockets
+
+    # what leads to the process that forks, what that says, and who waits for it to say something: the last one has no
+    # name of its own, and is not seen where one of an earlier test goes just now
+    wait_until("nothing is left of the children", lambda: left() in ((2, 1), (2, 0)))
 
 
 # numbers in headers

@@ -509,6 +509,7 @@ def test_a_key_that_is_none_and_options_that_exclude_one_another_are_refused(tmp
 
 
 @given(st.text(min_size=1))
+@settings(deadline=None)
 def test_pseudonyms_and_days_are_of_the_key(identity: str) -> None:
     assert re.fullmatch("P[0-9A-F]{16}", KEYS.pseudonym(identity))
     assert -3650 <= KEYS.days(identity) <= -1
@@ -516,7 +517,7 @@ def test_pseudonyms_and_days_are_of_the_key(identity: str) -> None:
 
 
 @given(st.dates(min_value=date(1900, 1, 1)), st.integers(-3650, -1))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_dates_of_a_patient_keep_their_distance(day: Any, days: int) -> None:
     said = f"{day:%Y%m%d}"
     if day.year > 1911:

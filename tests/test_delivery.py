@@ -229,9 +229,17 @@ def test_an_abort_is_tried_again(node: Node, pacs: FakePacs) -> None:
 
 
 def test_a_pacs_that_answers_when_nobody_waits_any_more_is_asked_again(node: Node, pacs: FakePacs) -> None:
-    node = dataclasses.replace(node, send=dataclasses.replace(node.send, timeout_seconds=1))
+    once = dataclasses.replace(node.send, unreachable_retry_seconds=600, backoff=Backoff(600, 600))
+    hasty = dataclasses.replace(node, send=dataclasses.replace(once, timeout_seconds=5))
     pacs.late_next = 1
     take_in(node, small_series())
+
+    def holds_it() -> bool:
+        work_off(hasty)
+        look_again(node)
+        return not pacs.late_next
+
+    wait_until("the PACS has it, and does not say so", holds_it)
     work_off_until(node, "done")
     pacs.late.set()
     with node.database.read() as tx:
@@ -427,9 +435,10 @@ def test_a_large_object_is_given_the_time_that_a_slow_line_takes(
         image.PixelData = bytes(2 * image.Rows * image.Columns)
     (file,) = as_files([image], tmp_path)
     pacs.late_next = 1
-    threading.Timer(2, pacs.late.set).start()
     target = Target("pacs", pacs.ae_title, "127.0.0.1", pacs.port)
     with scu.connect(target, "PLANIMETER", [parcel := scu.Parcel(file, str(image.SOPClassUID))], 60) as sender:
         sender._answer_seconds = 0.5
+        if is_large:
+            threading.Timer(2, pacs.late.set).start()
         receipt = sender.send(parcel)
     assert receipt.answer is (Answer.DELIVERED if is_large else Answer.RETRY)

@@ -78,7 +78,7 @@ def receiver(
 
     def start(refuse_bytes: int = REFUSE, reserve_bytes: int = RESERVE) -> Any:
         made: Any = Receiver(
-            door(associations=20, reserve_bytes=reserve_bytes, refuse_bytes=refuse_bytes),
+            door(associations=20, idle_seconds=60, reserve_bytes=reserve_bytes, refuse_bytes=refuse_bytes),
             Doorkeeper(()),
             Inbox(archive, database),
             database,
@@ -97,7 +97,7 @@ def associate(port: int, *classes: str) -> Any:
     ae = AE("CT1")
     for sop_class in classes or (CTImageStorage,):
         ae.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
     return stand_aside(ae.associate("127.0.0.1", port))
 
 
@@ -186,7 +186,8 @@ def test_a_scanner_that_keeps_sending_into_a_full_disk_loses_nothing_and_ends_by
         while left:
             assoc = associate(running.port)
             if not assoc.is_established:
-                turned_away.set()
+                if assoc.is_rejected:  # else pynetdicom has lost the answer
+                    turned_away.set()
                 continue
             while left and assoc.is_established:
                 answer = assoc.send_c_store(left[0])

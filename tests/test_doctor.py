@@ -28,7 +28,7 @@ from pynetdicom.sop_class import (
 )
 
 from node import cli
-from node.operations.doctor import custody, query
+from node.operations.doctor import custody, line, query
 from node.operations.doctor.examination import Examination, examine
 from node.operations.doctor.service import Service
 from node.operations.doctor.verdict import Mark, Verdict, judge
@@ -38,12 +38,13 @@ from node.tls.files import Pair, Trust
 from tests.certificates import Issued, self_signed
 from tests.fake_pacs import LABEL_MAP_SEGMENTATION_STORAGE, FakePacs
 from tests.fake_stow import FakeStow
-from tests.orthanc import Orthanc, free_port
+from tests.orthanc import Orthanc
+from tests.ports import free_port
 from tests.strange_peers import CLOSE, HANG, dcmqrscp, listener, storescp
 from tests.waiting import wait_until
 
 TODAY = date(2026, 11, 22)
-SECONDS = 10.0
+SECONDS = 30.0
 EXPLICIT = str(ExplicitVRLittleEndian)
 
 
@@ -196,11 +197,15 @@ def test_tls_is_shaken_hands_with_described_and_never_taken_for_granted(
         assert verdict.deliverable
 
 
-def test_a_peer_that_wants_a_certificate_of_ours_says_so(dcmtk: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_peer_that_wants_a_certificate_of_ours_says_so(
+    dcmtk: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (cert, key), (ours, our_key) = (pair(self_signed(tmp_path, name)) for name in ("pacs", "planimeter"))
     with storescp(dcmtk("storescp"), tmp_path / "scp", "+tls", key, cert, "+cf", ours) as port:
+        monkeypatch.setattr(line, "ALERT_SECONDS", SECONDS)
         without, verdict = look(port, tls=Calling(trust=Trust(cert)))
         assert problem(without) == "certificate-wanted", text(verdict)
+        monkeypatch.undo()
         assert "--certificate and --key" in text(verdict)
         with_ours, _ = look(port, tls=Calling(trust=Trust(cert), pair=Pair(ours, our_key)))
         assert any(taken(with_ours).values())
@@ -209,7 +214,7 @@ def test_a_peer_that_wants_a_certificate_of_ours_says_so(dcmtk: Callable[[str], 
 
 
 def test_a_plain_peer_is_not_asked_for_tls_in_vain(pacs: FakePacs) -> None:
-    found, verdict = look(pacs.port, pacs.ae_title, tls=Calling(), seconds=2)
+    found, verdict = look(pacs.port, pacs.ae_title, tls=Calling())
     assert problem(found) == "speaks-plain"
     assert "leave --tls out" in text(verdict)
 
@@ -244,7 +249,7 @@ def test_nobody_there_is_said_with_what_to_look_at() -> None:
 )
 def test_what_is_no_healthy_peer_is_named(answer: bytes | None, code: str, said: str) -> None:
     with listener(answer) as port:
-        found, verdict = look(port, seconds=1)
+        found, verdict = look(port, seconds=1 if answer is HANG else SECONDS)
     assert problem(found) == code, found.problem
     assert said in text(verdict)
     assert "\x1b" not in text(verdict)
@@ -252,10 +257,10 @@ def test_what_is_no_healthy_peer_is_named(answer: bytes | None, code: str, said:
 
 def test_a_rejection_that_is_lost_with_the_line_is_asked_for_again() -> None:
     with listener(b"\x03\0\0\0\0\x04\0\x01\x01\x07", longest=1000) as port:
-        found, _ = look(port, seconds=1)
+        found, _ = look(port)
         assert problem(found) == "called-title-unknown"
     with listener(b"\x03\0\0\0\0\x04\0\x09\x09\x09", longest=1000) as port:
-        found, _ = look(port, seconds=1)
+        found, _ = look(port)
         assert problem(found) == "rejected"
 
 
@@ -355,10 +360,14 @@ def test_what_is_said_of_an_instance_that_nobody_has_is_not_said_of_the_service(
     assert "`commitment = true` will show it" in text(verdict, Mark.NOTE)
 
 
-def test_a_report_on_the_same_association_is_heard_and_nothing_is_kept(pacs: FakePacs) -> None:
+def test_a_report_on_the_same_association_is_heard_and_nothing_is_kept(
+    pacs: FakePacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(custody, "HERE_SECONDS", SECONDS)
     pacs.commits = "same"
     found, _ = look(pacs.port, pacs.ae_title)
     assert "on the same association" in service(found, custody.NAME).said
+    wait_until("it has our answer", lambda: pacs.reported)
     assert pacs.reported == [0x0000]
     ((asked,),) = [request.objects for request in pacs.requests]
     assert not pacs.has(asked[1])

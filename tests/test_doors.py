@@ -34,8 +34,6 @@ from tests import wire
 from tests.doors import Tried, door, new_uid, secured, trying
 from tests.waiting import wait_until
 
-HANDSHAKE_SECONDS = 2
-
 
 @pytest.fixture(scope="module", params=["own", "pynetdicom"])
 def over_tls(
@@ -43,7 +41,7 @@ def over_tls(
 ) -> Iterator[tuple[Tried, int, ssl.SSLContext]]:
     """A receiver with a port for TLS beside the other, for few connections."""
     folder = tmp_path_factory.mktemp("tls")
-    tls = secured(folder, HANDSHAKE_SECONDS)
+    tls = secured(folder, 60)
     with trying(folder, migrated, tls=tls.acceptor, connections_per_address=6, loop=request.param) as made:
         assert made.receiver.tls_port
         yield made, made.receiver.tls_port, tls.trusting
@@ -87,13 +85,23 @@ def test_who_shakes_no_hand_keeps_nobody_waiting(over_tls: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
-    [(wire.request(), "plain-on-tls-port"), (b"GET / HTTP/1.1\r\n\r\n", "not-tls"), (b"", "tls-stalled")],
+    ("said", "code"), [(wire.request(), "plain-on-tls-port"), (b"GET / HTTP/1.1\r\n\r\n", "not-tls")]
 )
 def test_who_does_not_speak_tls_is_closed_and_counted(over_tls: Any, said: bytes, code: str) -> None:
-    tried, port, _ = over_tls
+    tried, _, _ = over_tls
+    is_closed_and_counted(tried, said, code)
+
+
+@pytest.mark.parametrize("loop", ["own", "pynetdicom"])
+def test_who_says_nothing_where_tls_is_spoken_is_closed_and_counted(tmp_path: Path, migrated: Path, loop: str) -> None:
+    with trying(tmp_path, migrated, tls=secured(tmp_path, 2).acceptor, loop=loop) as tried:
+        is_closed_and_counted(tried, b"", "tls-stalled")
+
+
+def is_closed_and_counted(tried: Tried, said: bytes, code: str) -> None:
     before = tried.counted()
-    with wire.connected(port) as caller:
+    assert tried.receiver.tls_port
+    with wire.connected(tried.receiver.tls_port) as caller:
         caller.say(said)
         while caller.read(100):  # an alert, perhaps
             pass
@@ -170,15 +178,17 @@ def test_both_loops_look_at_lengths(said: bytes, over_tls: Any) -> None:
     tried.settled()
 
 
-def test_both_loops_have_deadlines(over_tls: Any) -> None:
-    tried, _, _ = over_tls
-    with ExitStack() as held:
-        callers = [held.enter_context(wire.associated(tried.port)) for _ in range(2)]
-        for caller, cut in zip(callers, (-1, 3), strict=True):
-            caller.say(wire.store(new_uid())[:cut])
-        for caller in callers:
-            assert wire.said(caller.pdu()).split()[0] in ("abort", "closed")
-    tried.settled()
+@pytest.mark.parametrize("loop", ["own", "pynetdicom"])
+def test_both_loops_have_deadlines(tmp_path: Path, migrated: Path, loop: str) -> None:
+    hasty = Patience(request=60, pdu=2, sending=60)
+    with trying(tmp_path, migrated, loop=loop, patience=hasty) as tried:
+        with ExitStack() as held:
+            callers = [held.enter_context(wire.associated(tried.port)) for _ in range(2)]
+            for caller, cut in zip(callers, (-1, 3), strict=True):
+                caller.say(wire.store(new_uid())[:cut])
+            for caller in callers:
+                assert wire.said(caller.pdu()).split()[0] in ("abort", "closed")
+        tried.settled()
 
 
 # --------------------------------------------------------------------------- the end
@@ -206,7 +216,7 @@ def test_when_it_is_stopped_associations_are_aborted_and_nothing_is_left(
 def test_who_ends_by_itself_is_waited_for(tmp_path: Path, migrated: Path) -> None:
     with trying(tmp_path, migrated, idle_seconds=60, patience=Patience()) as tried:
         with wire.associated(tried.port) as caller:
-            stopping = threading.Thread(target=tried.receiver.stop)
+            stopping = threading.Thread(target=tried.receiver.stop, args=(60,))
             stopping.start()
             wait_until("nobody is let in", lambda: not listens(tried.port))
             caller.say(wire.store(uid := new_uid()) + wire.RELEASE)

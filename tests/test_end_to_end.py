@@ -62,8 +62,9 @@ def test_a_real_chest_goes_from_dcmtk_to_orthanc(
     series = dicom_data / "ct_series" / "lungfcp_0001_chest"
     files = sorted(series.rglob("*.dcm"))
     source = dcmread(files[0])
-    node = start_node("--quiet-seconds", "2", *to(orthanc))
+    node = start_node("--quiet-seconds", "600", *to(orthanc))
     dcmsend(dcmtk, node.port, series)
+    node.be_quiet()
     study = node.wait_for(source.StudyInstanceUID, "done")
     assert study["images"] == len(files)
     received = orthanc.instances()
@@ -234,7 +235,7 @@ def test_sigterm_ends_everything_cleanly(start_node: Start, tmp_path: Path) -> N
 def test_what_is_bad_is_said_and_the_rest_goes_on(
     start_node: Start, orthanc: Orthanc, dcmtk: Tool, tmp_path: Path
 ) -> None:
-    node = start_node("--quiet-seconds", "1", *to(orthanc))
+    node = start_node("--quiet-seconds", "600", *to(orthanc))
     good = small_chest(tmp_path / "good")
     one_slice = small_series()[:1]
     no_frame = small_series()
@@ -265,6 +266,7 @@ def test_what_is_bad_is_said_and_the_rest_goes_on(
     submitted = planimeter("submit", "--home", node.home, cut, check=False)
     assert submitted.returncode == 1
     assert "cut short" in submitted.stdout
+    node.be_quiet()
     node.wait_for(dcmread(good[0]).StudyInstanceUID, "done")
     assert node.log.count("model host of") == 1, "none but the network that a study came for"
     for ds, code in ((one_slice[0], "too-few-slices"), (no_frame[0], "no-frame-of-reference"), (report, "no-images")):

@@ -41,6 +41,7 @@ from node.learning import masks
 from node.operations import control, nifti
 from node.operations import labels as operations
 from node.operations.submit import take_file
+from node.outbound.association import stand_aside
 from node.prediction import read
 from node.receiver import Receiver
 from tests.doors import door as usual_door
@@ -521,7 +522,7 @@ def door(node: Node) -> Iterator[Callable[[str, Sequence[Dataset]], None]]:
         ae = AE(ae_title)
         for sop_class in {ds.SOPClassUID for ds in objects}:
             ae.add_requested_context(sop_class, ExplicitVRLittleEndian)
-        assoc = ae.associate("127.0.0.1", port)
+        assoc = stand_aside(ae.associate("127.0.0.1", port))
         assert assoc.is_established
         assert [assoc.send_c_store(ds).Status for ds in objects] == [0x0000] * len(objects)
         assoc.release()

@@ -19,7 +19,7 @@ from pydicom.uid import CTImageStorage
 from db import duties, overview, processes, schema
 from db.database import Clock, Database, open_database
 from db.job_states import JobKind
-from db.tables import process
+from db.tables import process, study
 from node import place, schedule, warm
 from node.app import Node
 from node.beating import Beating
@@ -47,8 +47,7 @@ url = "{url}"
 ae_title = "PLANIMETER"
 [receive]
 port = 0
-# with less, a busy machine settles a study before all its images have arrived
-quiet_seconds = 2
+quiet_seconds = 600
 reserve_gb = 0
 [work]
 workers = 1
@@ -94,7 +93,11 @@ class Department:
         target = Target("node", "PLANIMETER", machine.address, machine.port)
         with scu.connect(target, "SCANNER", parcels, 60) as sender:
             assert all(sender.send(parcel).status == 0 for parcel in parcels)
-        return str(images[0].StudyInstanceUID)
+        study_uid = str(images[0].StudyInstanceUID)
+        with self.database.write() as tx:  # it is quiet once all of it is there, however long that took
+            mine = sa.update(study).where(study.c.study_uid == study_uid)
+            tx.execute(mine.values(last_image=study.c.last_image - 600))
+        return study_uid
 
     def state(self, study_uid: str) -> list[str]:
         """The states of a study's jobs."""
@@ -166,15 +169,24 @@ def test_one_receives_the_other_segments_and_when_that_dies_the_first_takes_over
     b.start()
     wait_until("the second machine is on duty", lambda: department.on_duty() == "gpu")
     a.start()
+
+    def of_ward() -> set[str]:
+        return {process for machine, process in department.listed() if machine == "ward"}
+
+    wait_until("the first machine is heard of", lambda: of_ward() == {"receive", "work-1", "schedule"}, every=0.5)
     assert "begin nothing" in a.planimeter("machines", "drain").stdout
     first = department.send(a, "first")
     department.done(first)
     # a busy machine may lose a lease on its way, and takes the job again
     assert {machine for machine, _ in department.attempts(first, "segment")} == {"gpu"}
-    listed = department.listed()
-    assert {process for machine, process in listed if machine == "ward"} == {"receive", "work-1", "schedule"}
-    assert (listed["gpu", "schedule"], listed["ward", "schedule"]) == ("on duty", "standing by")
-    assert (listed["ward", "work-1"], listed["gpu", "work-1"]) == ("drained", "alive")
+    assert of_ward() == {"receive", "work-1", "schedule"}
+    wanted = {
+        ("gpu", "schedule"): "on duty",
+        ("ward", "schedule"): "standing by",
+        ("ward", "work-1"): "drained",
+        ("gpu", "work-1"): "alive",
+    }
+    wait_until("each does what it is to do", lambda: wanted.items() <= department.listed().items(), every=0.5)
     assert a.planimeter("machines", "drain", "--wait", "30").stdout == "ward has no job\n"
     go_on.unlink()
     begun.unlink()
@@ -191,7 +203,9 @@ def test_one_receives_the_other_segments_and_when_that_dies_the_first_takes_over
     third = department.send(a, "third")
     department.done(third)
     assert a.planimeter("health", "--here", "receive", "work", "schedule").stdout == "ready\n"
-    assert set(department.attempts(third, "segment")) == {("ward", "done")}
+    attempts = department.attempts(third, "segment")
+    assert {machine for machine, _ in attempts} == {"ward"}
+    assert attempts[-1] == ("ward", "done")
 
 
 @pytest.mark.slow
@@ -229,8 +243,7 @@ def test_one_acts_and_another_one_takes_over_when_it_ends_or_dies(
             with database.write() as tx:  # as if b were gone for longer than its lease
                 tx.execute(sa.text("UPDATE duty SET lease_until = 0"))
                 assert duties.take(tx, "schedule", "a/schedule", 60)
-            wait_until("b learns that it has lost it", lambda: not b.held)
-            assert not b.was_ours
+            wait_until("b learns that it has lost it", lambda: not b.held and not b.was_ours)
         wait_until("a has given it back", lambda: b.held)
     with database.read() as tx:
         assert duties.holder(tx, "schedule") == ""

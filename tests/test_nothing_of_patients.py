@@ -30,8 +30,9 @@ from tests.fake_collector import FakeCollector
 from tests.fake_hook import FakeHook
 from tests.fake_mail import FakeMail
 from tests.fake_pacs import FakePacs
-from tests.orthanc import Orthanc, free_port
+from tests.orthanc import Orthanc
 from tests.pages import PASSWORD, Client
+from tests.ports import free_port
 from tests.running import PLANIMETER, RunningNode
 from tests.synthetic import as_files, small_series
 from tests.waiting import wait_until

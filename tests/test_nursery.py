@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,12 +17,19 @@ import pytest
 
 from models import card, client
 from models.host import EXIT_UNUSABLE_BUNDLE
+from node import nursery as ordering
 from node.errors import Failed
 from node.hosts import Hosts
 from node.nursery import UNKNOWN, Forked, Nursery
 from tests import mini_bundle
 from tests.nurseries import answer
 from tests.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nursery that is there says how a child ended, however late its turn comes."""
+    monkeypatch.setattr(ordering, "TOLD_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,7 @@ def test_hosts_live_on_when_their_nursery_dies_and_the_next_one_comes_from_anoth
     assert only(hosts) is host
     np.testing.assert_array_equal(again.labels, before.labels)
     host.kill()
-    assert host.wait(20) == UNKNOWN, "nobody is left to say how it ended"
+    assert host.wait(60) == UNKNOWN, "nobody is left to say how it ended"
     np.testing.assert_array_equal(answer(hosts, bundle).labels, before.labels)
     assert parent(only(hosts).pid) != first
 
@@ -89,7 +97,10 @@ def test_how_a_host_ended_is_told_as_of_any_child(nursery: Nursery, tmp_path: Pa
     os.close(ours)
 
 
-def test_a_host_has_ended_also_where_its_nursery_stands_still(nursery: Nursery, tmp_path: Path, bundle: Path) -> None:
+def test_a_host_has_ended_also_where_its_nursery_stands_still(
+    nursery: Nursery, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "TOLD_SECONDS", 0.5)
     theirs, ours = os.pipe()
     good = ["--card", card.read(bundle).card_sha256, "--socket", str(tmp_path / "s"), "--device", "cpu"]
     host = nursery.start([str(bundle), *good], theirs)
@@ -120,10 +131,17 @@ def test_a_host_has_nothing_of_the_others_and_a_name_of_its_own(hosts: Hosts, nu
     assert told.startswith(b"planimeter model host: plain")
     assert os.getsid(second.pid) == second.pid
     said = Path(f"/proc/{second.pid}/fd/2").readlink()
-    held = [one.readlink() for one in Path(f"/proc/{second.pid}/fd").iterdir() if one.exists() or one.is_symlink()]
-    assert sum(one.name.startswith("pipe:") for one in held if one != said) == 1
+
+    def pipes() -> int:
+        held = []
+        for one in Path(f"/proc/{second.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                held.append(one.readlink())
+        return sum(one.name.startswith("pipe:") for one in held if one != said)
+
+    wait_until("it holds its lifeline alone", lambda: pipes() == 1)
     os.close(ours)
-    assert second.wait(20) == -signal.SIGKILL, "its lifeline was cut"
+    assert second.wait(60) == -signal.SIGKILL, "its lifeline was cut"
     assert first.poll() is None
 
 

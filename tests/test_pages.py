@@ -23,6 +23,7 @@ from db.database import clock
 from db.tables import job, study
 from node.app import Node
 from node.operations import accounts
+from node.web import shared as sharing
 from node.web.policy import WebPolicy
 from node.web.shared import Shared
 from node.web.site import routes_of
@@ -263,7 +264,7 @@ def test_a_page_that_nothing_happened_to_is_not_sent_again(site: Site) -> None:
         assert "PAT00200" not in first.text
 
 
-def test_what_many_look_at_is_made_once(site: Site) -> None:
+def test_what_many_look_at_is_made_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """As often as half a second goes by, and what was committed last is seen in the end."""
     made: list[str] = []
     shared = Shared()
@@ -272,6 +273,7 @@ def test_what_many_look_at_is_made_once(site: Site) -> None:
         made.append("")
         return f"body {len(made)}"
 
+    monkeypatch.setattr(sharing, "SECONDS", 3600)
     threads = [threading.Thread(target=shared.get, args=("queue", "mark 1", make)) for _ in range(20)]
     for thread in threads:
         thread.start()
@@ -279,10 +281,12 @@ def test_what_many_look_at_is_made_once(site: Site) -> None:
         thread.join()
     assert len(made) == 1
     assert shared.get("queue", "mark 2", make) == ("mark 1", "body 1"), "young, and it says of when it is"
+    monkeypatch.setattr(sharing, "SECONDS", 0)
     wait_until("it is no more young", lambda: shared.get("queue", "mark 2", make) == ("mark 2", "body 2"))
     for n in range(200):
         shared.get(n, "", make)
     assert len(shared._made) == 64
+    monkeypatch.undo()
     with site.client(Role.VIEWER) as client:
         headers = {"x-planimeter-fragment": "1"}
 

@@ -19,6 +19,7 @@ from models import card, client
 from models.network import Network
 from models.windows import Windows, expected
 from models.wire import SharedArray
+from node import progress as writing
 from node.hosts import Hosts
 from node.operations.status import bar
 from node.progress import Progress
@@ -171,7 +172,10 @@ def shown(database: Database) -> tuple[int | None, int | None]:
 
 
 @pytest.mark.parametrize("how", ["finished", "postponed", "rescued", "network ended"])
-def test_progress_stands_in_the_row_until_the_job_ends(database: Database, how: str) -> None:
+def test_progress_stands_in_the_row_until_the_job_ends(
+    database: Database, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "WRITE_SECONDS", 3600)
     claim = claimed(database)
     told = Progress(database, claim)
     told(3, 8)

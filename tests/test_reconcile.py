@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,16 @@ DAYS = [date(2026, 1, 3), date(2026, 1, 2), date(2026, 1, 1)]
 @pytest.fixture(autouse=True)
 def _tempdir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)  # who receives sets it for the whole process
+
+
+@pytest.fixture
+def _noon() -> Iterator[None]:
+    """It is about noon here: no day ends within the test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", f"HERE{datetime.now(UTC).hour - 12:+d}")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture
@@ -103,6 +114,7 @@ def test_a_pacs_that_answers_everything_to_everything_makes_nobody_lack_anything
     assert "3 answers were left out" in found.sentence
 
 
+@pytest.mark.usefixtures("_noon")
 def test_it_is_asked_once_a_day_when_its_time_has_come_and_then_fetched(node: Node, archive: FakeArchive) -> None:
     now = datetime(2026, 1, 4, 3, 29, tzinfo=UTC)
     reconciling.ask(node, now)
@@ -136,6 +148,7 @@ def test_a_pacs_that_is_away_is_asked_again_later(node: Node, archive: FakeArchi
         assert reconciliations.days(tx, 10) == []
 
 
+@pytest.mark.usefixtures("_noon")
 def test_the_command(node: Node, site: Site, archive: FakeArchive, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--config", str(site.file), "--home", str(site.folder / "home")]
     yesterday = f"{datetime.now().astimezone().date() - timedelta(days=1):%Y%m%d}"

@@ -411,9 +411,9 @@ def test_a_case_costs_about_as_much_as_its_surface() -> None:
     truth[50:70, 100:120, 100:120] = small
     predicted = np.roll(truth, 2, axis=2)
     surfaces.distances(small == 1, small == 1, CUBES)  # the table is made once
-    started = time.perf_counter()
+    started = time.thread_time()
     score(truth, predicted, CUBES, [1], lesions=[1])
-    whole = time.perf_counter() - started
-    started = time.perf_counter()
+    whole = time.thread_time() - started
+    started = time.thread_time()
     ndimage.distance_transform_edt(truth == 0)
-    assert whole < (time.perf_counter() - started) / 3
+    assert whole < (time.thread_time() - started) / 3

@@ -146,7 +146,10 @@ def test_no_success_is_answered_without_a_row_while_postgresql_is_restarted(
     restarted: Database, postgres: Postgres, tmp_path: Path, pacs: FakePacs
 ) -> None:
     node = open_node(settings_of(tmp_path / "home", restarted, pacs))
-    receiver, receipts = Receiver(door(associations=10), Doorkeeper(()), node.inbox, node.database), Receipts()
+    receiver, receipts = (
+        Receiver(door(associations=10, idle_seconds=60), Doorkeeper(()), node.inbox, node.database),
+        Receipts(),
+    )
     port = receiver.start()
     try:
         with Scanners(port, receipts, count=2) as scanners:

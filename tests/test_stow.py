@@ -54,7 +54,7 @@ def parcels(files: list[Path]) -> list[Parcel]:
     return [Parcel(file, CTImageStorage) for file in files]
 
 
-def send(to: Target, files: list[Path], seconds: float = 10) -> list[Receipt]:
+def send(to: Target, files: list[Path], seconds: float = 60) -> list[Receipt]:
     offered = parcels(files)
     with stow.connect(to, "PLANIMETER", offered, seconds) as sender:
         return [sender.send(parcel) for parcel in offered]
@@ -184,7 +184,7 @@ def test_what_is_not_about_the_object_makes_it_wait(
     server: FakeStow, files: list[Path], status: int, code: str
 ) -> None:
     server.status = status
-    for ask in (lambda: send(target(server.url), files), lambda: stow.echo(target(server.url), "PLANIMETER", 5)):
+    for ask in (lambda: send(target(server.url), files), lambda: stow.echo(target(server.url), "PLANIMETER", 60)):
         with pytest.raises(Unavailable) as raised:
             ask()
         assert raised.value.code == code
@@ -240,7 +240,7 @@ def test_a_redirect_is_not_followed(server: FakeStow, files: list[Path], tmp_pat
     with FakeStow() as other:
         server.status, server.location = 307, f"{other.url}/studies?secret=1"
         to = target(server.url, user="node", password_file=tmp_path / "password")
-        for ask in (lambda: send(to, files), lambda: stow.echo(to, "PLANIMETER", 5)):
+        for ask in (lambda: send(to, files), lambda: stow.echo(to, "PLANIMETER", 60)):
             with pytest.raises(Unavailable, match="redirects to") as raised:
                 ask()
             assert "secret" not in raised.value.sentence
@@ -257,11 +257,11 @@ def test_a_password_is_read_anew_and_never_said(
     file = tmp_path / "password"
     file.write_text(f"{SECRET}\n", encoding="utf-8")
     to = target(server.url, user="node", password_file=file)
-    with stow.connect(to, "PLANIMETER", parcels(files), 5) as sender:
+    with stow.connect(to, "PLANIMETER", parcels(files), 60) as sender:
         sender.send(parcels(files)[0])
         file.write_text("renewed")
         sender.send(parcels(files)[1])
-    stow.echo(to, "PLANIMETER", 5)
+    stow.echo(to, "PLANIMETER", 60)
     given = [asked.headers["Authorization"].removeprefix("Basic ") for asked in server.asked]
     said = [base64.b64decode(text).decode() for text in given]
     assert said == [f"node:{SECRET}", "node:renewed", "node:renewed"]
@@ -283,7 +283,7 @@ def test_credentials_that_cannot_be_read_are_said_without_a_request(
     server: FakeStow, files: list[Path], tmp_path: Path
 ) -> None:
     to = target(server.url, token_file=tmp_path / "gone")
-    for ask in (lambda: send(to, files), lambda: stow.echo(to, "PLANIMETER", 5)):
+    for ask in (lambda: send(to, files), lambda: stow.echo(to, "PLANIMETER", 60)):
         with pytest.raises(Unavailable, match="gone, for cloud, cannot be read: No such file") as raised:
             ask()
         assert raised.value.code == "no-credentials"
@@ -296,7 +296,7 @@ def test_no_credentials_are_taken_from_elsewhere(
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     send(target(server.url), files[:1])
-    stow.echo(target(server.url), "PLANIMETER", 5)
+    stow.echo(target(server.url), "PLANIMETER", 60)
     assert all("Authorization" not in asked.headers for asked in server.asked)
 
 
@@ -306,7 +306,7 @@ def test_no_credentials_are_taken_from_elsewhere(
 def test_a_server_that_is_away_is_said_in_words(files: list[Path]) -> None:
     with FakeStow() as server:
         gone = target(server.url.replace("http://", "http://user:hidden@"))
-    for ask in (lambda: send(gone, files), lambda: stow.echo(gone, "PLANIMETER", 5)):
+    for ask in (lambda: send(gone, files), lambda: stow.echo(gone, "PLANIMETER", 60)):
         with pytest.raises(Unavailable, match=r"^unreachable: cloud cannot be reached: Connection refused$"):
             ask()
 
@@ -353,8 +353,8 @@ def test_a_server_is_trusted_by_its_certificate(files: list[Path], certificate: 
     with FakeStow(certificate) as server:
         trusted = target(server.url, trust=Trust(certificate[0]))
         assert send(trusted, files[:1])[0].answer is Answer.DELIVERED
-        stow.echo(trusted, "PLANIMETER", 5)
-        for ask in (lambda: send(target(server.url), files), lambda: stow.echo(target(server.url), "PLANIMETER", 5)):
+        stow.echo(trusted, "PLANIMETER", 60)
+        for ask in (lambda: send(target(server.url), files), lambda: stow.echo(target(server.url), "PLANIMETER", 60)):
             with pytest.raises(Unavailable, match=r"cloud cannot be trusted: self.signed certificate; see ca_file"):
                 ask()
         assert len(server.files) == 1
@@ -402,12 +402,12 @@ def test_servers_are_trusted_as_all_peers_are_and_not_those_that_were_revoked(
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "own.pem"))
         for name in ("good", "own"):
             assert send(to[name], files[:1])[0].answer is Answer.DELIVERED
-            stow.echo(to[name], "PLANIMETER", 5)
+            stow.echo(to[name], "PLANIMETER", 60)
         for name, why in (("revoked", "certificate revoked"), ("stranger", "self.signed certificate")):
             with pytest.raises(Unavailable, match=f"{name} cannot be trusted: {why}"):
                 send(to[name], files[:1])
             with pytest.raises(Unavailable, match=f"{name} cannot be trusted: {why}"):
-                stow.echo(to[name], "PLANIMETER", 5)
+                stow.echo(to[name], "PLANIMETER", 60)
 
 
 def test_a_large_object_is_streamed(server: FakeStow, tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_nothing_is_compressed_resumed_or_negotiated_again(tls_site: TlsSite, ve
 
 
 def test_handshakes_that_stall_keep_nobody_out(tls_site: TlsSite) -> None:
-    running = tls_site.start(handshake_seconds=3.0)
+    running = tls_site.start(handshake_seconds=6.0)
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", running.tls_port))) for _ in range(40)]

@@ -17,6 +17,7 @@ from db.database import Database, clock
 from node.app import Node
 from node.configured import accepting_of, doorkeeper
 from node.errors import Unavailable
+from node.inbound import quotas as waiting
 from node.inbound.peers import Doorkeeper, KnownPeer, Verdict
 from node.inbound.quotas import Quota, Quotas
 from node.operations.alarms.findings import World, look
@@ -196,12 +197,15 @@ def test_the_policy_of_the_node_is_its_own_title(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------- quotas
 
 
-def test_one_association_too_many_is_put_off_and_the_next_one_is_let_in(tls_site: TlsSite) -> None:
+def test_one_association_too_many_is_put_off_and_the_next_one_is_let_in(
+    tls_site: TlsSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = tls_site.start(keeper(quota=Quota(associations=2)))
     two = [associated(running.port, title="XRAY1") for _ in range(2)]
     assert all(assoc.is_established for assoc in two)
     assert rejected(partial(associated, running.port, title="XRAY1")) == NO_ROOM
     assert "may have 2 associations at a time" in tls_site.refused("quota-associations")
+    monkeypatch.setattr(waiting, "ENDING_SECONDS", 60)
     for _ in range(5):  # whoever ends one may begin the next at once
         two.pop().release()
         two.insert(0, associated(running.port, title="XRAY1"))
@@ -212,13 +216,16 @@ def test_one_association_too_many_is_put_off_and_the_next_one_is_let_in(tls_site
     assert found["quota"].subject == "XRAY1"  # type: ignore[index]
 
 
-def test_the_receivers_of_a_home_folder_let_in_as_many_together_as_one_may(tls_site: TlsSite) -> None:
+def test_the_receivers_of_a_home_folder_let_in_as_many_together_as_one_may(
+    tls_site: TlsSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     doors = keeper(quota=Quota(associations=2))
     ports = [tls_site.start(doors).port for _ in range(2)]
     two = [associated(port, title="XRAY1") for port in ports]
     assert all(assoc.is_established for assoc in two)
     for port in ports:
         assert rejected(partial(associated, port, title="XRAY1")) == NO_ROOM
+    monkeypatch.setattr(waiting, "ENDING_SECONDS", 60)
     two.pop().release()
     two.append(associated(ports[0], title="XRAY1"))
     assert two[1].is_established  # what is given up at one may be had at the other

@@ -169,8 +169,8 @@ def test_a_radiologist_marks_what_was_looked_at(site: Site, node: Node, browser:
     assert (
         f"result {name} was looked at by {site.account(Role.OPERATOR)}: agreed" in page.locator(".flash").inner_text()
     )
-    assert page.get_by_role("region", name="Looked at").get_by_text(f"result {name}").count() == 1
-    assert page.get_by_role("button", name=f"Agreed: result {name}").count() == 0
+    expect(page.get_by_role("region", name="Looked at").get_by_text(f"result {name}")).to_have_count(1)
+    expect(page.get_by_role("button", name=f"Agreed: result {name}")).to_have_count(0)
     page.close()
 
 

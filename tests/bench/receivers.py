@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.orthanc import Orthanc, free_port
+from tests.orthanc import Orthanc
+from tests.ports import free_port
 from tests.postgres import Postgres
 from tests.running import PLANIMETER
 from tests.waiting import wait_until

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from db.database import open_database, sqlite_url
 from tests import wire
 from tests.certificates import Authority
-from tests.orthanc import free_port
+from tests.ports import free_port
 from tests.receiver_process import ReceiverProcess
 from tests.waiting import wait_until
 

@@ -22,10 +22,10 @@ from db.tables import attempt, delivery, input_set, job, result, study
 from node.app import Node, open_node
 from tests.driving import take_in, work_off
 from tests.fake_pacs import FakePacs
+from tests.ports import free_port
 from tests.soak import forked
 from tests.soak.oracle import Receipts, Received, digest_of, of_results, of_store, received_by
 from tests.soak.tally import Tally
-from tests.strange_peers import free_port
 from tests.synthetic import small_series
 from tests.threshold_host import ThresholdHosts
 from tests.waiting import wait_until

@@ -20,11 +20,12 @@ from db.job_states import JobKind
 from node.operations import control
 from tests.conftest import find_program
 from tests.fake_pacs import FakePacs
+from tests.ports import free_port
 from tests.soak import forked
 from tests.soak.house import House
 from tests.soak.oracle import Received, received_in
 from tests.soak.tally import Tally, Trials
-from tests.strange_peers import free_port, program
+from tests.strange_peers import program
 from tests.waiting import wait_until
 
 #: as the default, a hundredth of its times: ten attempts go on for 13 s at least, and for 18 minutes at a site

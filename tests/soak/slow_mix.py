@@ -20,7 +20,7 @@ from db.database import open_database, sqlite_url
 from tests.bench import receivers
 from tests.bench.receivers import Receiving
 from tests.certificates import Authority
-from tests.orthanc import free_port
+from tests.ports import free_port
 from tests.soak.tally import Tally, Trials
 
 SECONDS = 15.0
