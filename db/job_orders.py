@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from . import not_done, progress
 from .database import Clock
@@ -145,7 +145,7 @@ def refused_because(tx: Connection, kind: JobKind, subject: str) -> str | None:
     return tx.execute(sa.select(job.c.reason).where(refused).order_by(job.c.id.desc()).limit(1)).scalar()
 
 
-def kind_of(tx: Connection, job_id: int) -> JobKind | None:
-    """The kind of a job, or None where there is none."""
-    kind = tx.execute(sa.select(job.c.kind).where(job.c.id == job_id)).scalar()
-    return JobKind(kind) if kind else None
+def of(tx: Connection, job_id: int) -> RowMapping | None:
+    """What a job is: its kind, study_id and input_set_id; None where there is none."""
+    found = sa.select(job.c.kind, job.c.study_id, job.c.input_set_id).where(job.c.id == job_id)
+    return tx.execute(found).mappings().one_or_none()

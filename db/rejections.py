@@ -37,6 +37,22 @@ def due(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) 
     )
 
 
+def under_way(tx: Connection, input_set_id: int, destination: str, *, replaced: bool) -> list[int]:
+    """The input sets before this one of which another worker may be sending such results at this moment.
+
+    Args:
+        replaced: as of `due`.
+    """
+    rows = tx.execute(
+        sa.select(result.c.input_set_id)
+        .join(delivery, delivery.c.result_id == result.c.id)
+        .where(untold(destination, replaced=replaced), delivery.c.delivered.is_(None), _on_its_way())
+        .where(result.c.input_set_id != input_set_id, result.c.input_set_id.in_(input_sets.line(input_set_id)))
+        .distinct()
+    )
+    return list(rows.scalars())
+
+
 def _on_its_way() -> sa.ColumnElement[bool]:
     """Of a delivery and its result: whether somebody works on the job that sends it."""
     subject = delivery.c.destination.concat("/").concat(sa.cast(result.c.input_set_id, sa.Text))

@@ -37,12 +37,20 @@ def _tell_holders(tx: Any, node: Node, input_set_id: int, study_id: int) -> None
 
 
 def taken_late(tx: Any, node: Node, input_set_id: int, destination: str) -> None:
-    """Ask for the job that tells a destination of what it took, or may have taken, though it was withdrawn, discarded
-    or replaced on its way there; where it is to be told."""
+    """Ask for the jobs that tell a destination of what it took, or may have taken, though it was withdrawn, discarded
+    or replaced on its way there; where it is to be told.
+
+    What another worker is sending at this moment is told by its job, also where that worker dies at its last attempt.
+    """
     target = node.targets.get(destination)
-    if target is not None and rejections.due(tx, input_set_id, destination, replaced=target.rejection_notes):
-        study = input_sets.find(tx, input_set_id)["study_id"]
-        deliveries.ask(tx, destination, input_set_id, study, node.send.attempts)
+    if target is None:
+        return
+    asked = rejections.under_way(tx, input_set_id, destination, replaced=target.rejection_notes)
+    if rejections.due(tx, input_set_id, destination, replaced=target.rejection_notes):
+        asked.append(input_set_id)
+    study = input_sets.find(tx, input_set_id)["study_id"]
+    for one in asked:
+        deliveries.ask(tx, destination, one, study, node.send.attempts)
 
 
 def prepare(node: Node, job: Claim, target: Target) -> None:

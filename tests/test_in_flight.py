@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from db import away, deliveries, destinations, results
+from db import away, deliveries, destinations, jobs, lost_jobs, results
 from db.database import Database
 from db.job_states import OPEN, JobKind
-from db.tables import delivery, result
+from db.tables import delivery, job, result
+from node import giving_up
 from node.app import Node, open_node
 from node.errors import Refused
-from node.operations import verdicts
+from node.operations import control, verdicts
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
 from tests.synthetic import small_series
@@ -144,6 +145,34 @@ def test_what_is_replaced_while_it_is_sent_is_rejected_once_it_has_arrived(
     assert named_by(note) == {first}
 
 
+def test_what_is_replaced_while_it_is_sent_is_rejected_also_where_its_worker_dies_at_its_last_attempt(
+    node: Node, pacs: FakePacs
+) -> None:
+    configure(node, rejection_notes=True)
+    images = small_series()
+    take_in(node, images)
+    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    with node.database.write() as tx:
+        tx.execute(sa.update(job).where(job.c.kind == JobKind.DELIVER).values(max_attempts=1))
+        claim = jobs.claim(tx, [JobKind.DELIVER], "one that dies", 60)
+        sent = min(rows(node, delivery), key=lambda one: int(one["id"]))
+        assert claim is not None and deliveries.begin(tx, sent["id"])
+    for ds in images:
+        ds.ImagePositionPatient[2] += 1
+    take_in(node, images)
+    work_off(node)
+    assert len(pacs.objects) == 3
+    assert not notes(pacs), "it may be on its way"
+    with node.database.write() as tx:
+        tx.execute(sa.update(job).where(job.c.id == claim.id).values(lease_until=0))
+        lost_jobs.rescue(tx)
+    giving_up.end_lost(node)
+    work_off(node)
+    (note,) = notes(pacs)
+    assert named_by(note) == {one["sop_uid"] for one in rows(node, result) if one["id"] == sent["result_id"]}
+    assert not [one for one in jobs_of(node) if one["state"] in OPEN]
+
+
 def test_a_receipt_that_is_written_while_a_person_decides_counts(node: Node, pacs: FakePacs) -> None:
     """On PostgreSQL both transactions are open at once; the decision sees what the other has written."""
     a_sent_study(node)
@@ -215,6 +244,28 @@ def test_one_worker_reaches_a_destination_and_another_one_does_not(database: Dat
     thread.join()
     with database.read() as tx:
         assert [row["reason"] for row in away.listing(tx)] == ["it is away"]
+
+
+def test_what_a_person_cancels_after_its_study_was_released_leaves_nothing_of_before(
+    node: Node, pacs: FakePacs
+) -> None:
+    """The result of the patient of before was delivered; the one that was to take its place does not come."""
+    configure(node, rejection_notes=True)
+    images = small_series()
+    take_in(node, images)
+    work_off(node)
+    delivered = {ds.SOPInstanceUID for ds in pacs.objects}
+    for ds in images:
+        ds.PatientID = "CORRECTED"
+    take_in(node, images)
+    control.close(node.database, only_study(node)["study_uid"], "ann", 3)
+    work_off(node, JobKind.CHOOSE)
+    (segment,) = jobs_of(node, JobKind.SEGMENT)
+    assert "is cancelled" in giving_up.cancel(node, segment["id"], "ann")
+    work_off(node)
+    (note,) = notes(pacs)
+    assert named_by(note) == delivered
+    assert only_study(node)["state"] == "cancelled"
 
 
 def test_a_note_that_cannot_be_made_is_not_tried_for_ever(node: Node, pacs: FakePacs) -> None:

@@ -13,6 +13,7 @@ from db import job_orders, jobs, recording, turns
 from db.database import Clock, Database
 from db.job_states import Claim, JobKind, JobState, LostLease, Report
 from db.tables import attempt, job, study
+from node import giving_up
 from node.app import Node
 from node.errors import Refused
 from node.operations import control
@@ -176,7 +177,7 @@ def test_what_is_made_for_a_cancelled_job_is_not_kept_and_a_person_may_want_it_a
     with node.database.write() as tx:
         held = jobs.claim(tx, [JobKind.SEGMENT], "w", HOUR)
     assert held is not None
-    assert "is cancelled" in control.cancel(node.database, held.id, "ann")
+    assert "is cancelled" in giving_up.cancel(node, held.id, "ann")
     Worker(node, "w").attempt(held)
     assert work_off(node) == 0
     cancelled = only_study(node)
@@ -188,8 +189,8 @@ def test_what_is_made_for_a_cancelled_job_is_not_kept_and_a_person_may_want_it_a
     assert only_study(node)["state"] == "done"
     (segment,) = jobs_of(node, JobKind.SEGMENT)
     with pytest.raises(Refused, match="takes back what it made"):
-        control.cancel(node.database, segment["id"], "ann")
+        giving_up.cancel(node, segment["id"], "ann")
     choose = jobs_of(node, JobKind.CHOOSE)[0]
     for job_id, said in ((choose["id"], "runs no network"), (999, "there is no job 999")):
         with pytest.raises(Refused, match=said):
-            control.cancel(node.database, job_id, "ann")
+            giving_up.cancel(node, job_id, "ann")

@@ -80,9 +80,9 @@ def retry(options: argparse.Namespace) -> int:
 
 
 def cancel(options: argparse.Namespace) -> int:
-    from ..operations import control
+    from .. import giving_up
 
-    return _say(control.cancel(_node(options).database, options.id, who()))
+    return _say(giving_up.cancel(_node(options), options.id, who()))
 
 
 def one_study(options: argparse.Namespace) -> int:

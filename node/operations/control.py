@@ -12,10 +12,10 @@ from db.pauses import ACTIVITIES
 
 from ..errors import Refused
 
+#: what a person may cancel: what runs a network on a study
 CANCELLABLE = (JobKind.SEGMENT, JobKind.SHADOW)
-INSTEAD = "`planimeter pause` stops receiving, work, sending or learning"
 
-__all__ = ["ACTIVITIES", "cancel", "close", "pause", "reprocess", "retry"]
+__all__ = ["ACTIVITIES", "CANCELLABLE", "close", "pause", "reprocess", "retry"]
 
 
 def retry(database: Database, job_id: int) -> str:
@@ -28,33 +28,16 @@ def retry(database: Database, job_id: int) -> str:
 
 def _retry(database: Database, job_id: int) -> str:
     with database.write() as tx:
-        kind = job_orders.kind_of(tx, job_id)
-        if kind is None:
+        found = job_orders.of(tx, job_id)
+        if found is None:
             raise Refused("no-such-job", f"there is no job {job_id}; `planimeter jobs` lists them")
-        if kind is JobKind.DELIVER:
+        if found["kind"] == JobKind.DELIVER:
             deliveries.revive(tx, job_id)
-        if kind is JobKind.EXPORT:
+        if found["kind"] == JobKind.EXPORT:
             asked_exports.make_again(tx, job_id)
         if not job_orders.reopen(tx, job_id):
             raise Refused("job-open", f"job {job_id} has not ended: it waits or runs already")
     return f"job {job_id} waits again"
-
-
-def cancel(database: Database, job_id: int, who: str) -> str:
-    """Nobody wants what a network would find, or finds at this moment.
-
-    Raises:
-        Refused: `no-such-job`, `not-cancellable`, `job-ended`.
-    """
-    with database.write() as tx:
-        kind = job_orders.kind_of(tx, job_id)
-        if kind is None:
-            raise Refused("no-such-job", f"there is no job {job_id}; `planimeter jobs` lists them")
-        if kind not in CANCELLABLE:
-            raise Refused("not-cancellable", f"job {job_id} runs no network on a study ({kind}); {INSTEAD}")
-        if not job_orders.cancel(tx, job_id, f"cancelled by {who}"):
-            raise Refused("job-ended", f"job {job_id} has ended; `planimeter withdraw` takes back what it made")
-    return f"job {job_id} is cancelled; `planimeter retry {job_id}` opens it again"
 
 
 def close(database: Database, study_uid: str, who: str, attempts: int) -> str:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from db.accounts import Role
 
+from ... import giving_up
 from ...deidentify.options import USUAL, Option
 from ...errors import Refused
 from ...operations import by_hand, control, verdicts
@@ -85,7 +86,7 @@ def retry(request: Request, form: Form) -> Response:
 @needs(Role.OPERATOR)
 def cancel(request: Request, form: Form) -> Response:
     """Nobody wants what a network would find."""
-    return _back(request, control.cancel(node_of(request).database, _job(request, form), user_of(request).name))
+    return _back(request, giving_up.cancel(node_of(request), _job(request, form), user_of(request).name))
 
 
 def _job(request: Request, form: Form) -> int:
