@@ -262,7 +262,12 @@ HEARING = "what a model host says"
 
 
 def test_a_host_that_nobody_could_watch_is_ended_and_the_worker_is_told() -> None:
+    others = set(threading.enumerate())
     nursery = Nursery()
+
+    def hearing() -> int:
+        return sum(one.name == HEARING for one in set(threading.enumerate()) - others)
+
     with tempfile.TemporaryDirectory() as folder:
         order = Order(folder=Path("/nowhere"), card_sha256="0" * 64, address=Path(folder) / "h.sock", device="cpu")
 
@@ -276,7 +281,7 @@ def test_a_host_that_nobody_could_watch_is_ended_and_the_worker_is_told() -> Non
             host = HostProcess.start(order, nursery)
             host.process.wait(60)
             host.end()
-            wait_until("nobody hears it", lambda: [one.name for one in threading.enumerate()].count(HEARING) == 1)
+            wait_until("nobody hears it", lambda: hearing() == 1)
             before = descriptors()
             refused()
             assert not descriptors() - before, "of what others held, some may have gone"
