@@ -36,10 +36,10 @@ def gave_up(tx: Any, node: Node, job: Claim, sentence: str) -> None:
 
 def _nothing_comes(tx: Any, node: Node, input_set_id: int, study_id: int) -> None:
     """A network makes nothing of an input set: what was made of it before and stands no more, destinations are told."""
-    labelling.ask_again(tx, node, study_id)
     if upstreams.rests_on_sand(tx, input_set_id):
         rejections.set_aside(tx, node, input_set_id, study_id)
     rejections.left_aside(tx, node, input_set_id, study_id)
+    labelling.ask_again(tx, node, study_id)
     upstreams.changed(tx, input_set_id, node.work.attempts)
 
 
@@ -55,10 +55,10 @@ def cancel(node: Node, job_id: int, who: str) -> str:
             raise Refused("no-such-job", f"there is no job {job_id}; `planimeter jobs` lists them")
         if found["kind"] not in CANCELLABLE:
             raise Refused("not-cancellable", f"job {job_id} runs no network on a study ({found['kind']}); {INSTEAD}")
+        if found["kind"] == JobKind.SEGMENT:  # its own row is the last, as where its worker ends it at this moment
+            _nothing_comes(tx, node, found["input_set_id"], found["study_id"])
         if not job_orders.cancel(tx, job_id, f"cancelled by {who}"):
             raise Refused("job-ended", f"job {job_id} has ended; `planimeter withdraw` takes back what it made")
-        if found["kind"] == JobKind.SEGMENT:
-            _nothing_comes(tx, node, found["input_set_id"], found["study_id"])
     return f"job {job_id} is cancelled; `planimeter retry {job_id}` opens it again"
 
 

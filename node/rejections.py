@@ -49,7 +49,7 @@ def taken_late(tx: Any, node: Node, input_set_id: int, destination: str) -> None
     if rejections.due(tx, input_set_id, destination, replaced=target.rejection_notes):
         asked.append(input_set_id)
     study = input_sets.find(tx, input_set_id)["study_id"]
-    for one in asked:
+    for one in sorted(asked):
         deliveries.ask(tx, destination, one, study, node.send.attempts)
 
 

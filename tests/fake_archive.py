@@ -21,6 +21,14 @@ PENDING = 0xFF00
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
 
+def is_sent(assoc: Any) -> bool:
+    """Whether nothing is left to be sent on an association, or nobody is there for it any more.
+
+    Before that pynetdicom reads nothing, so no C-CANCEL either.
+    """
+    return bool(assoc.dul.to_provider_queue.empty()) or not assoc.dul.is_alive()
+
+
 class FakeArchive:
     """Has `objects`. Its knobs may be turned while it runs.
 
@@ -107,8 +115,7 @@ class FakeArchive:
                     self.cancelled += 1
                     yield 0xFE00, None
                     return
-                # pynetdicom reads nothing, so no C-CANCEL, as long as it has something to send
-                wait_until("the one before is sent", event.assoc.dul.to_provider_queue.empty, every=0.001)
+                wait_until("the one before is sent", lambda: is_sent(event.assoc), every=0.001)
                 yield PENDING, match
             if not self.endless or not event.assoc.is_established:
                 break

@@ -22,10 +22,12 @@ from db.job_states import JobKind
 from db.tables import attempt, job, result
 from models import card, chain
 from models.card import FILE, SHIPPED, CardError
+from node import giving_up
 from node.app import Node, open_node
 from node.errors import Failed
 from node.operations import checks, control, verdicts
 from node.operations.routes import PRIORITIES
+from node.worker import Worker
 from tests import scenes
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
@@ -231,6 +233,33 @@ def test_what_rests_on_a_result_that_was_withdrawn_is_set_aside_until_there_is_a
     assert {again["sop_uid"]} == referenced(pacs.of_modality("SR")[-1]) & {first["sop_uid"], again["sop_uid"]}
 
 
+def smaller(volume: NDArray[np.float32]) -> NDArray[np.uint8]:
+    labels = threshold(volume)
+    labels[:4] = 0
+    return labels
+
+
+@pytest.mark.parametrize("which", ["ct_lungs", "lesions"])
+def test_who_cancels_what_was_to_be_made_again_leaves_nothing_that_rests_on_a_result_of_before(
+    chained: Node, threshold_hosts: ThresholdHosts, which: str
+) -> None:
+    take_in(chained, small_series())
+    work_off(chained)
+    (second,) = segmentations(chained, "lesions")
+    threshold_hosts.answer = smaller
+    control.retry(chained.database, segment_jobs(chained)["ct_lungs"]["id"])
+    if which == "lesions":  # it reads the first, of which there is another result by then
+        with chained.database.write() as tx:
+            claim = jobs.claim(tx, [JobKind.SEGMENT], "test", 60)
+        assert claim is not None
+        Worker(chained, "test").attempt(claim)
+        assert segment_jobs(chained)["lesions"]["state"] == "waiting"
+    giving_up.cancel(chained, segment_jobs(chained)[which]["id"], "ann")
+    work_off(chained)
+    set_aside = [second["id"]] if which == "lesions" else []
+    assert [row["id"] for row in segmentations(chained, "lesions", "superseded")] == set_aside
+
+
 def test_another_result_of_the_first_makes_another_of_the_second(
     chained: Node, pacs: FakePacs, threshold_hosts: ThresholdHosts
 ) -> None:
@@ -238,12 +267,6 @@ def test_another_result_of_the_first_makes_another_of_the_second(
     take_in(chained, small_series())
     work_off(chained)
     before = segmentations(chained, "lesions")
-
-    def smaller(volume: NDArray[np.float32]) -> NDArray[np.uint8]:
-        labels = threshold(volume)
-        labels[:4] = 0
-        return labels
-
     threshold_hosts.answer = smaller
     control.retry(chained.database, segment_jobs(chained)["ct_lungs"]["id"])
     work_off(chained)

@@ -371,23 +371,21 @@ def test_after_a_database_that_was_away_all_who_live_are_heard_first(how: str) -
 def test_what_is_due_by_the_clock_is_due_when_that_was_set_back(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The schedule process begins its timetable anew: the next look would come an hour late."""
     real, shift = time.time, [0.0]
-    stopping, over = threading.Event(), threading.Event()
+    stopping, over, steps = threading.Event(), threading.Event(), ClockSteps()
     with Duty(node.database, "schedule", "here") as duty:
 
         def settle() -> None:
-            schedule._keep_settling(node, stopping, duty, ClockSteps())
+            schedule._keep_settling(node, stopping, duty, steps)
             over.set()
-
-        def set_back() -> bool:
-            shift[0] -= HOUR  # again, where it had not looked before
-            return over.wait(2)
 
         monkeypatch.setattr(time, "time", lambda: real() + shift[0])
         thread = threading.Thread(target=settle)
         thread.start()
         try:
+            wait_until("it has looked at both clocks", lambda: steps._said)
             assert not over.wait(0.1)
-            wait_until("it ends", set_back)
+            shift[0] = -HOUR
+            assert over.wait(60)
         finally:
             stopping.set()
             thread.join()

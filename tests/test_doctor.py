@@ -36,6 +36,7 @@ from node.outbound.target import Target
 from node.tls.calling import Calling
 from node.tls.files import Pair, Trust
 from tests.certificates import Issued, self_signed
+from tests.fake_archive import is_sent
 from tests.fake_pacs import LABEL_MAP_SEGMENTATION_STORAGE, FakePacs
 from tests.fake_stow import FakeStow
 from tests.orthanc import Orthanc
@@ -281,8 +282,9 @@ def archive(matches: int, heeds: bool, destinations: dict[str, int]) -> Iterator
     def find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
         asked.append(event.identifier.QueryRetrieveLevel)
         for number in range(matches):
-            # pynetdicom reads nothing, so no C-CANCEL, as long as it has something to send
-            wait_until("the one before is sent", event.assoc.dul.to_provider_queue.empty, every=0.001)
+            wait_until("the one before is sent", lambda: is_sent(event.assoc), every=0.001)
+            if not event.assoc.dul.is_alive():
+                return
             if heeds and number == 2 * query.FEW:
                 wait_until("C-CANCEL", lambda: event.is_cancelled)
                 yield 0xFE00, None

@@ -1,4 +1,7 @@
-"""What a person tells a node to do. Each answers with a sentence, or raises Refused with one."""
+"""What a person tells a node to do. Each answers with a sentence, or raises Refused with one.
+
+`cancel` is `giving_up`'s: what rests on the job is told.
+"""
 
 from __future__ import annotations
 
