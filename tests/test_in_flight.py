@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from db import away, deliveries, destinations, jobs, lost_jobs, results
+from db import away, deliveries, destinations, jobs, lost_jobs, results, upstreams
 from db.database import Database
-from db.job_states import OPEN, JobKind
+from db.job_states import OPEN, JobKind, JobState, Report
 from db.tables import delivery, job, result
 from node import giving_up
 from node.app import Node, open_node
@@ -20,6 +20,7 @@ from node.operations import control, verdicts
 from tests.driving import jobs_of, only_study, take_in, work_off
 from tests.fake_pacs import FakePacs
 from tests.synthetic import small_series
+from tests.test_chained import CT, INSIDE, bundle, routed
 from tests.test_upgrades import settings_of
 from tests.test_verdicts import a_result, configure, named_by, notes, rows, states
 from tests.threshold_host import ThresholdHosts
@@ -223,6 +224,34 @@ def test_what_is_withdrawn_while_something_newer_takes_its_place(node: Node, pac
         results.set_aside(tx, of)
     thread.join()
     assert said and states(node) == {"withdrawn"}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_is_cancelled_while_its_worker_ends_it(node: Node) -> None:
+    """At the same moment, and another network waits for its result."""
+    bundle(node.archive.home, "lesions", f'channel = "image"\n{CT}', INSIDE)
+    node = routed(node, "lesions")
+    take_in(node, small_series())
+    work_off(node, JobKind.CHOOSE)
+    with node.database.write() as tx:
+        claim = jobs.claim(tx, [JobKind.SEGMENT], "test", 60)
+    assert claim is not None and claim.input_set_id is not None
+    said: list[str] = []
+
+    def person() -> None:
+        try:
+            giving_up.cancel(node, claim.id, "ann")
+        except Refused as refusal:
+            said.append(refusal.code)
+
+    thread = threading.Thread(target=person)
+    with node.database.write() as tx:
+        upstreams.changed(tx, claim.input_set_id, 3)
+        thread.start()
+        wait_until("the person waits", lambda: waits_for_a_lock(node.database))
+        jobs.finish(tx, claim, JobState.DONE, Report())
+    thread.join()
+    assert said == ["job-ended"]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
