@@ -13,6 +13,8 @@ from .tables import job
 
 #: why a job is cancelled that a person did not want
 CANCELLED = "cancelled"
+#: what a person may cancel: what runs a network on a study
+CANCELLABLE = (JobKind.SEGMENT, JobKind.SHADOW)
 
 
 def reopen(tx: Connection, job_id: int) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from db import away, deliveries, job_orders, lost_jobs, training_runs, upstreams
+from db.job_orders import CANCELLABLE
 from db.job_states import Claim, JobKind
 
 from . import commitment, exporting, labelling, notices, rejections
 from .app import Node
 from .errors import Refused
-from .operations.control import CANCELLABLE
 
 INSTEAD = "`planimeter pause` stops receiving, work, sending or learning"
 

@@ -20,6 +20,7 @@ from config.settings import Settings, load
 from db import schema
 from db.database import Database, open_database, sqlite_url
 from models.loading import loading
+from node import nursery
 from node.app import Node, open_node
 from tests.fake_pacs import FakePacs
 from tests.nurseries import SHARED
@@ -130,6 +131,12 @@ def _temporary_folder() -> Iterator[None]:
     before = tempfile.tempdir
     yield
     tempfile.tempdir = before
+
+
+@pytest.fixture
+def patient_nursery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nursery that is there says how a child ended, however late its turn comes."""
+    monkeypatch.setattr(nursery, "TOLD_SECONDS", 60.0)
 
 
 def pytest_sessionfinish() -> None:

@@ -283,17 +283,20 @@ def test_a_home_or_a_database_with_something_in_it_is_left_alone(
 
 
 def killed(when: Callable[[], bool], made: Path, *arguments: str | Path) -> int:
-    """Run a command, and kill it as soon as something is so: once more where it had `made` all of it before that."""
-    for tries_left in reversed(range(5)):
+    """Run a command, and kill it as soon as something is so; once more where it had ended, and `made` all of it."""
+    for _ in range(5):
         process = subprocess.Popen([*PLANIMETER, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while process.poll() is None:
             if when():
                 process.kill()
                 break
         process.communicate()
-        if not made.exists() or not tries_left:
+        if process.returncode != 0:
             break
-        shutil.rmtree(made) if made.is_dir() else made.unlink()
+        if made.is_dir():
+            shutil.rmtree(made)
+        else:
+            made.unlink()
     return process.returncode
 
 

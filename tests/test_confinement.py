@@ -560,9 +560,12 @@ def test_a_bundle_cannot_fill_its_worker_with_descriptors(tmp_path: Path) -> Non
     assert not opened() - before
     host.unlink()
     most: list[int] = []
+
+    def note(*_: int) -> None:
+        most.append((opened() - before).total())
+
     stream = [({"say": "progress", "done": 1, "of": 2}, 10)] * 40
     with answering(host, started, *stream), pytest.raises(client.HostGone):
-        note = lambda *_: most.append((opened() - before).total())  # noqa: E731
         client.segment(host, [], np.eye(4), limit_seconds=60, on_progress=note)
     assert not opened() - before
     assert max(most) < 100

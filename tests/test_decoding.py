@@ -45,7 +45,6 @@ from pydicom.uid import (
 )
 
 from models.wire import Disconnected, SharedArray, send
-from node import nursery
 from node.errors import Refused
 from node.inbound.syntaxes import ACCEPTED
 from node.study import decode_child, pixels
@@ -55,14 +54,9 @@ from tests.descriptors import descriptors
 from tests.synthetic import small_series
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("patient_nursery")
 ROWS, COLUMNS = 72, 68
 Values = NDArray[Any]
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A nursery that is there says how a child ended, however late its turn comes."""
-    monkeypatch.setattr(nursery, "TOLD_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="module")

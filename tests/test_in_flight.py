@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pydicom.dataset import Dataset
 
 from db import away, deliveries, destinations, jobs, lost_jobs, results, upstreams
 from db.database import Database
@@ -50,9 +51,20 @@ def meanwhile(node: Node, pacs: FakePacs, decide: Callable[[], str]) -> str:
     return said
 
 
-def a_sent_study(node: Node) -> None:
-    take_in(node, small_series())
+def a_sent_study(node: Node) -> list[Dataset]:
+    """Its results wait to be sent; the images."""
+    images = small_series()
+    take_in(node, images)
     work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    return images
+
+
+def is_replaced(node: Node, images: Sequence[Dataset]) -> None:
+    """Newer images come, and their results are sent."""
+    for ds in images:
+        ds.ImagePositionPatient[2] += 1
+    take_in(node, images)
+    work_off(node)
 
 
 def rejects_what_arrived(pacs: FakePacs, said: str) -> None:
@@ -99,9 +111,7 @@ def test_what_is_set_aside_while_it_is_sent_is_rejected_where_that_is_wanted(
     node: Node, pacs: FakePacs, wanted: bool
 ) -> None:
     configure(node, rejection_notes=wanted)
-    images = small_series()
-    take_in(node, images)
-    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    images = a_sent_study(node)
 
     def nothing_reads_them() -> str:
         for ds in images:
@@ -127,15 +137,10 @@ def test_what_is_replaced_while_it_is_sent_is_rejected_once_it_has_arrived(
 ) -> None:
     """Another worker is quicker with what is new: the note about what is still on its way would come before that."""
     configure(node, rejection_notes=True)
-    images = small_series()
-    take_in(node, images)
-    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    images = a_sent_study(node)
 
     def replace() -> str:
-        for ds in images:
-            ds.ImagePositionPatient[2] += 1
-        take_in(node, images)
-        work_off(node)
+        is_replaced(node, images)
         assert len(pacs.objects) == 4
         assert not notes(pacs), "it is not there yet"
         pacs.mute_next = 0 if answered else 1
@@ -150,18 +155,13 @@ def test_what_is_replaced_while_it_is_sent_is_rejected_also_where_its_worker_die
     node: Node, pacs: FakePacs
 ) -> None:
     configure(node, rejection_notes=True)
-    images = small_series()
-    take_in(node, images)
-    work_off(node, JobKind.CHOOSE, JobKind.SEGMENT)
+    images = a_sent_study(node)
     with node.database.write() as tx:
         tx.execute(sa.update(job).where(job.c.kind == JobKind.DELIVER).values(max_attempts=1))
         claim = jobs.claim(tx, [JobKind.DELIVER], "one that dies", 60)
         sent = min(rows(node, delivery), key=lambda one: int(one["id"]))
         assert claim is not None and deliveries.begin(tx, sent["id"])
-    for ds in images:
-        ds.ImagePositionPatient[2] += 1
-    take_in(node, images)
-    work_off(node)
+    is_replaced(node, images)
     assert len(pacs.objects) == 3
     assert not notes(pacs), "it may be on its way"
     with node.database.write() as tx:

@@ -25,11 +25,7 @@ from tests import mini_bundle
 from tests.nurseries import answer
 from tests.waiting import wait_until
 
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A nursery that is there says how a child ended, however late its turn comes."""
-    monkeypatch.setattr(ordering, "TOLD_SECONDS", 60.0)
+pytestmark = pytest.mark.usefixtures("patient_nursery")
 
 
 @pytest.fixture(scope="module")

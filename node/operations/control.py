@@ -15,10 +15,7 @@ from db.pauses import ACTIVITIES
 
 from ..errors import Refused
 
-#: what a person may cancel: what runs a network on a study
-CANCELLABLE = (JobKind.SEGMENT, JobKind.SHADOW)
-
-__all__ = ["ACTIVITIES", "CANCELLABLE", "close", "pause", "reprocess", "retry"]
+__all__ = ["ACTIVITIES", "close", "pause", "reprocess", "retry"]
 
 
 def retry(database: Database, job_id: int) -> str:

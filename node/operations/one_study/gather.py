@@ -8,12 +8,12 @@ from typing import Any
 
 from db import by_hand, destinations, input_sets, measurements, one_study, overview, refusals, route_decisions, studies
 from db.database import Database, Row
+from db.job_orders import CANCELLABLE
 from db.job_states import OPEN, JobState
 from db.results import REJECTION
 
 from ...errors import Refused
 from ...networks import Networks
-from ..control import CANCELLABLE
 from ..status import state_of
 from . import measured, timeline
 from .values import DeliveryView, JobView, ObjectView, ReadingView, Refusal, ResultView, SeriesView, StudyView
