@@ -50,7 +50,7 @@ from node.inbound.syntaxes import ACCEPTED
 from node.study import decode_child, pixels
 from node.study.decode import Decoders, Piece, _Child
 from node.study.palette import coloured
-from tests.descriptors import descriptors
+from tests.descriptors import descriptors, watched
 from tests.synthetic import small_series
 from tests.waiting import wait_until
 
@@ -865,15 +865,15 @@ def test_images_that_are_not_asked_for_any_more_leave_nothing_behind(alone: Deco
     assert np.array_equal(next(some), ramp("i2"))
     some.close()  # type: ignore[attr-defined]
 
-    def left() -> tuple[int, int]:
-        """Sockets, and others."""
+    def left() -> tuple[int, int, bool]:
+        """Sockets, who waits for something to come on them, and whether there is nothing else."""
         found = descriptors() - before
-        sockets = sum(count for name, count in found.items() if name.startswith("socket:"))
-        return sockets, found.total() - sockets
+        sockets = {name for name in found if name.startswith("socket:")}
+        waiting = sum(bool(sockets & waited_for) for waited_for in watched())
+        return len(sockets), waiting, found.total() <= len(sockets) + waiting
 
-    # what leads to the process that forks, what that says, and who waits for it to say something: the last one has no
-    # name of its own, and is not seen where one of an earlier test goes just now
-    wait_until("nothing is left of the children", lambda: left() in ((2, 1), (2, 0)))
+    # what leads to the process that forks, what that says, and who waits for it to say something
+    wait_until("nothing is left of the children", lambda: left() == (2, 1, True))
 
 
 # numbers in headers
